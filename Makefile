@@ -1,0 +1,112 @@
+# massv. `make help` lists what to type.
+BUILD    ?= build
+PREFIX   ?= /usr/local
+SANITIZE ?=
+CC       := gcc
+CLANG_FORMAT := clang-format
+PYTHON   := /usr/bin/python3
+CFLAGS   ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off -pthread -I. -I$(BUILD) $(WARNINGS) $(CFLAGS) -MMD -MP
+ALL_LDFLAGS = -pthread $(LDFLAGS)
+ifneq ($(SANITIZE),)
+ALL_CFLAGS  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ALL_LDFLAGS += -fsanitize=$(SANITIZE)
+endif
+LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpng -lwebp -lwebpdemux -lexif -lxxhash -ldl -lm
+MPI_CFLAGS = $(shell mpicc --showme:compile)
+MPI_LIBS   = $(shell mpicc --showme:link)
+
+FOLDERS  := base kernels kernels/cpu kernels/cuda cluster proto speculate model coordinator worker cli
+SOURCES  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
+MPI_ONLY := cluster/comm_mpi.c
+MAINS    := $(wildcard */main*.c)
+LIBRARY  := $(filter-out $(MPI_ONLY) $(MAINS),$(SOURCES))
+PROTOS   := $(wildcard proto/*.proto)
+PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
+TESTS    := $(wildcard tests/*/test_*.c)
+MPI_TESTS := $(wildcard tests/*/mpi_*.c)
+TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
+PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
+
+.PHONY: all test demo asan lint format install clean help setup build tests
+.SECONDARY:
+all: setup
+	@$(MAKE) --no-print-directory build
+build: $(PROGRAMS)
+tests: $(PROGRAMS) $(TEST_PROGRAMS)
+
+help:
+	@echo "make           install the missing Debian packages, build everything into $(BUILD)/bin"
+	@echo "make demo      build, start a service on two ranks, ask it about pictures with and without a drafter"
+	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
+	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
+	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
+	@echo "make install   PREFIX=$(PREFIX)"
+	@echo "make clean     remove $(BUILD)/"
+
+setup:
+	@.ci/setup
+
+test: setup
+	@$(MAKE) --no-print-directory tests
+	@BUILD=$(BUILD) tests/run $(TESTS_ONLY)
+
+demo: all
+	@BUILD=$(BUILD) cli/demo.sh
+
+asan: setup
+	@$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined CFLAGS="-O1 -g" test
+
+lint: setup
+	@.ci/floors
+	@$(CLANG_FORMAT) --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	@$(MAKE) --no-print-directory tests
+
+format:
+	@$(CLANG_FORMAT) -i $$(git ls-files '*.c' '*.h')
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+
+clean:
+	rm -rf $(BUILD)
+
+# Messages: .proto -> C, only into $(BUILD).
+$(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(BUILD) $<
+$(BUILD)/proto/%.o: | $(PB_C)
+$(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
+	$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
+
+# Instruction sets: each file of kernels/cpu is compiled for its own; which one runs is chosen at run time.
+$(BUILD)/kernels/cpu/%_avx2.o: ISA := -mavx2 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
+$(BUILD)/kernels/cpu/%.o: ISA += -O3
+$(BUILD)/cluster/comm_mpi.o: ISA := $(MPI_CFLAGS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
+
+$(BUILD)/libmassv.a: $(LIBRARY:%.c=$(BUILD)/%.o) $(PB_C:.c=.o)
+	@rm -f $@
+	ar rcs $@ $^
+
+LINK = @mkdir -p $(@D); $(CC) $(ALL_LDFLAGS) -o $@
+$(BUILD)/bin/massv: $(BUILD)/cli/main.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS)
+$(BUILD)/bin/massv-mpi: $(BUILD)/cli/main_mpi.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS) $(MPI_LIBS)
+$(BUILD)/bin/massv-coordinator: $(BUILD)/coordinator/main.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS)
+$(BUILD)/bin/massv-worker: $(BUILD)/worker/main.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS) $(MPI_LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmassv.a
+	$(LINK) $(filter-out %.h,$^) -lcmocka $(LIBS) $(if $(filter mpi_%,$(@F)),$(MPI_LIBS))
+$(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,26 @@
+/* patches.h - an upright picture to the rows that the Qwen2.5-VL tower reads: smart_resize, resize, rescale and normalise, patches
+ * in merge-block order (each 2 x 2 block of patches of the picture, in raster order of blocks) */
+#ifndef MODEL_PATCHES_H
+#define MODEL_PATCHES_H
+
+#include "model/config.h"
+#include "model/image.h"
+
+struct patches {
+    int grid_h, grid_w; /* patches; even */
+    int width;          /* of a row: channels * temporal_patch * patch * patch */
+    float *rows;        /* (grid_h * grid_w, width); malloc'ed */
+};
+
+/* The size to which a picture is resized: multiples of `factor` (patch * merge), pixels within [min, max], aspect ratio kept.
+ * Halves round to even, as in Python. */
+int patches_size(int height, int width, int factor, int64_t min_pixels, int64_t max_pixels, int *out_height, int *out_width,
+                 struct error *err);
+
+int patches_make(struct patches *patches, const struct image *image, const struct model_config *config, struct error *err);
+void patches_free(struct patches *patches);
+
+/* Tokens that a picture takes in a prompt: grid_h * grid_w / merge^2. */
+int patches_tokens(const struct patches *patches, const struct model_config *config);
+
+#endif

@@ -1,0 +1,55 @@
+/* prompt.h - a conversation, or an already rendered prompt, to token ids with pictures in their places and positions */
+#ifndef MODEL_PROMPT_H
+#define MODEL_PROMPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+enum prompt_role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT };
+
+struct prompt_part {  /* of a turn: text, or a picture */
+    const char *text; /* NULL = the next picture of the request, in order */
+};
+
+struct prompt_turn {
+    enum prompt_role role;
+    const struct prompt_part *parts;
+    int n_parts;
+};
+
+struct prompt_picture { /* where one picture stands */
+    int first, count;   /* rows of the prompt */
+    int lines, columns; /* of its tokens: grid / merge */
+};
+
+struct prompt {
+    int n;
+    int32_t *ids;            /* (n) */
+    int32_t (*positions)[3]; /* (n) time, height, width; all three equal for text */
+    int32_t next_position;   /* of the first generated token; rope_delta = next_position - n */
+    struct prompt_picture *pictures;
+    int n_pictures;
+};
+
+/* The chat template of the family: turns to text with one placeholder per picture, ready for prompt_make. malloc'ed. A missing
+ * system turn gets the family's default. */
+int prompt_render(char **text, const struct model_config *config, const struct prompt_turn *turns, int n_turns, struct error *err);
+
+/* Rendered text (special tokens are parsed) with n_grids placeholders, each expanded to grids[i] = {lines, columns} tokens, to ids
+ * and positions. A count of placeholders that is not n_grids is an error. */
+int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
+                const int (*grids)[2], int n_grids, struct error *err);
+
+/* From ids that already hold one placeholder per picture. */
+int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
+                    int n_grids, struct error *err);
+
+/* The prompt as a text-only drafter reads it: placeholders and vision markers left out, plain 1-D positions. */
+void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config);
+
+void prompt_free(struct prompt *prompt);
+
+#endif

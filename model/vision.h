@@ -1,0 +1,37 @@
+/* vision.h - the Qwen2.5-VL vision tower and the merger (projector) behind it.
+ * Tower and merger are two objects: a MASSV drafter has its own merger on the target's tower, which then runs once for both. */
+#ifndef MODEL_VISION_H
+#define MODEL_VISION_H
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/patches.h"
+#include "model/safetensors.h"
+
+struct tower;
+struct merger;
+
+/* Both copy what they need of config; st may be closed afterwards. */
+int tower_open(struct tower **tower, struct safetensors *st, const struct model_config *config, const struct kernels *k,
+               struct device *dev, struct error *err);
+void tower_close(struct tower *tower);
+int merger_open(struct merger **merger, struct safetensors *st, const struct model_config *config, const struct kernels *k,
+                struct device *dev, struct error *err);
+void merger_close(struct merger *merger);
+
+/* Hash of the tower's tensors (not the merger's), whatever their prefix: equal hashes mean that one run serves both models. */
+int tower_hash(struct safetensors *st, const struct model_config *config, uint64_t hash[2], struct error *err);
+
+/* The states of one picture after the last block, (grid_h * grid_w, d), rows in WINDOW order; and that order. */
+struct vision_states {
+    int grid_h, grid_w;
+    float *rows;           /* device memory */
+    int32_t *window_index; /* host: (patches / merge^2), position in window order -> raster index of the merged patch */
+};
+int tower_run(struct tower *tower, const struct patches *patches, struct vision_states *states, struct error *err);
+void vision_states_free(struct tower *tower, struct vision_states *states);
+
+/* features (tokens, d of the language model) to host memory, raster order. */
+int merger_run(struct merger *merger, const struct vision_states *states, float *features, struct error *err);
+
+#endif
