@@ -1,0 +1,124 @@
+/* generate.h - the messages of massv.proto as plain structs: what the service and its clients handle. Unpacking checks everything
+ * that can be checked without a model (presence, ranges, counts), naming the field; strings are valid UTF-8 without zero bytes.
+ * pack functions return malloc'ed bytes; unpack functions fill a struct that its free function releases. */
+#ifndef PROTO_GENERATE_H
+#define PROTO_GENERATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/rpc.h"
+
+#define GENERATE_PATH "/massv.v1.Inference/Generate"
+#define SERVER_INFO_PATH "/massv.v1.Control/GetServerInfo"
+#define MODEL_INFO_PATH "/massv.v1.Control/GetModelInfo"
+#define HEALTH_PATH "/massv.v1.Control/Health"
+#define ABORT_PATH "/massv.v1.Control/Abort"
+
+enum { DRAFT_TOKENS_MAX = 16, DRAFT_TOKENS_DEFAULT = 5, MAX_TOKENS_DEFAULT = 256 };
+
+struct generate_part {
+    char *text; /* NULL = a picture */
+};
+struct generate_turn {
+    char *role;
+    struct generate_part *parts;
+    int n_parts;
+};
+struct generate_picture {
+    uint8_t *bytes;
+    size_t size;
+};
+
+struct generate_request {
+    char *request_id, *model; /* "" where absent */
+    char *prompt;             /* exactly one of prompt, ids, turns is there */
+    int32_t *ids;
+    int n_ids;
+    struct generate_turn *turns;
+    int n_turns;
+    struct generate_picture *pictures;
+    int n_pictures;
+    float temperature;        /* < 0 = absent */
+    float repetition_penalty; /* 0 = absent */
+    int max_tokens;           /* 0 = absent */
+    int32_t *stop_ids;
+    int n_stop_ids;
+    bool ignore_eos;
+    bool drafts;
+    int draft_tokens; /* -1 = absent */
+};
+
+struct generate_usage {
+    int prompt_tokens, image_tokens, completion_tokens;
+};
+struct generate_speculation {
+    int draft_tokens_per_step;
+    uint64_t steps, drafted, accepted;
+    uint64_t accepted_per_position[DRAFT_TOKENS_MAX];
+    const char *drafter, *inactive;
+};
+struct generate_timing {
+    double queue, image, prefill, first_token, decode, total; /* ms */
+};
+
+enum generate_event { GENERATE_PROMPT, GENERATE_TOKEN, GENERATE_FINISHED };
+
+struct generate_response {
+    const char *request_id;
+    enum generate_event event;
+    /* GENERATE_PROMPT: usage's prompt_tokens and image_tokens, and the grids. */
+    const int (*grids)[2];
+    int n_grids;
+    /* GENERATE_TOKEN */
+    const int32_t *ids;
+    int n_ids;
+    const char *text;
+    const bool *accepted;           /* (n_ids), or NULL */
+    const char *const *token_texts; /* (n_ids), or NULL */
+    const char *rejected_text;      /* "" or the text */
+    /* GENERATE_FINISHED */
+    const char *reason;
+    struct generate_usage usage;
+    struct generate_speculation speculation;
+    struct generate_timing timing;
+    void *owner; /* of an unpacked message */
+};
+
+int generate_request_pack(const struct generate_request *request, struct rpc_bytes *bytes, struct error *err);
+int generate_request_unpack(struct generate_request *request, const void *data, size_t size, struct error *err);
+void generate_request_free(struct generate_request *request);
+
+void generate_response_pack(const struct generate_response *response, struct rpc_bytes *bytes);
+int generate_response_unpack(struct generate_response *response, const void *data, size_t size, struct error *err);
+void generate_response_free(struct generate_response *response);
+
+struct server_info {
+    char version[32];
+    int groups, ranks_per_group;
+    int64_t kv_positions;
+    int running, waiting, draft_tokens;
+    char device[96];
+    char group_devices[8][96]; /* of the first groups */
+};
+struct model_info {
+    char model[128], family[32], drafter[128], drafter_kind[16];
+    int max_positions, vocabulary;
+};
+struct health_info {
+    char state[16];
+    char reason[256]; /* "" when READY */
+};
+
+void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes);
+int server_info_unpack(struct server_info *info, const void *data, size_t size, struct error *err);
+void model_info_pack(const struct model_info *info, struct rpc_bytes *bytes);
+int model_info_unpack(struct model_info *info, const void *data, size_t size, struct error *err);
+void health_info_pack(const struct health_info *info, struct rpc_bytes *bytes);
+int health_info_unpack(struct health_info *info, const void *data, size_t size, struct error *err);
+void abort_request_pack(const char *request_id, struct rpc_bytes *bytes);
+int abort_request_unpack(char request_id[128], const void *data, size_t size, struct error *err);
+void abort_response_pack(bool aborted, struct rpc_bytes *bytes);
+int abort_response_unpack(bool *aborted, const void *data, size_t size, struct error *err);
+
+#endif
