@@ -1,0 +1,62 @@
+/* drafter.h - the small model that proposes tokens: a text-only LM, a whole VLM, or a MASSV drafter (the target's tower, an own
+ * projector). It owns its positions and its cache. It lives on the coordinator's device; the scheduler's thread is the only one
+ * that calls it, except drafter_features, which the preparing thread calls. A fault in here turns speculation off for a request,
+ * never the service. */
+#ifndef COORDINATOR_DRAFTER_H
+#define COORDINATOR_DRAFTER_H
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/prompt.h"
+#include "model/tokenizer.h"
+#include "model/vision.h"
+
+enum drafter_kind { DRAFTER_NONE, DRAFTER_TEXT, DRAFTER_VISION, DRAFTER_MASSV };
+const char *drafter_kind_name(enum drafter_kind kind); /* none, text, vision, massv */
+
+struct drafter;
+struct draft_sequence; /* one request in the drafter */
+
+struct drafter_options {
+    const struct kernels *kernels;
+    struct device *device;        /* of drafter_propose */
+    struct device *vision_device; /* of drafter_features */
+    int kv_positions;
+    const struct model_config *target;
+    const struct tokenizer *target_tokenizer; /* a drafter with other ids is refused; padded sizes do not matter */
+    const uint64_t *target_tower;             /* tower_hash of the target, 128 bits; NULL without a tower */
+};
+
+int drafter_open(struct drafter **drafter, const char *dir, const struct drafter_options *options, struct error *err);
+void drafter_close(struct drafter *drafter);
+enum drafter_kind drafter_kind(const struct drafter *drafter);
+const char *drafter_name(const struct drafter *drafter);
+
+/* The drafter's features of one picture, (tokens, its width), malloc'ed into *features (NULL for a text-only drafter). states: the
+ * target tower's result, used as it is by a MASSV drafter; a VISION drafter runs its own tower on the patches. */
+int drafter_features(struct drafter *drafter, const struct patches *patches, const struct vision_states *states, float **features,
+                     struct error *err);
+
+/* Starts a request: computes nothing yet. prompt: the target's; features[i] of its pictures are the caller's and must live until
+ * the first propose has returned. NULL with text when the drafter's cache or context has no room: the request runs without drafts.
+ */
+struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
+                                     int max_positions, struct error *err);
+void drafter_end(struct drafter *drafter, struct draft_sequence *sequence);
+
+/* One request of a batch of proposals. tokens: all tokens of the answer so far (the drafter keeps the common prefix of what it
+ * computed before and rolls the rest back). Up to k drafts go to drafts; *n says how many (fewer when the context ends, 0 on a
+ * fault: `failed`). */
+struct proposal {
+    struct draft_sequence *sequence;
+    const int32_t *tokens;
+    int n_tokens;
+    int k;
+    int32_t *drafts; /* (k) */
+    int n;
+    bool failed; /* the sequence is of no more use: end it */
+};
+/* Drafts for many sequences at once: one batched step for what is new, then one per further draft. */
+void drafter_propose(struct drafter *drafter, struct proposal *proposals, int count);
+
+#endif

@@ -1,0 +1,46 @@
+/* prepare.h - from a request's text and picture files to ids, positions and picture features for target and drafter: everything
+ * between the API and the scheduler. The vision tower runs once per picture; a few recent pictures are kept by content hash, so
+ * that a picture that comes again is not computed again. Thread: the preparing thread only. */
+#ifndef COORDINATOR_PREPARE_H
+#define COORDINATOR_PREPARE_H
+
+#include "coordinator/drafter.h"
+#include "proto/generate.h"
+
+struct preparer;
+
+struct prepared_picture {
+    uint64_t hash[2]; /* of the file's bytes */
+    int rows;         /* tokens */
+    float *target;    /* (rows, d of the target); shared, counted */
+    float *drafter;   /* (rows, d of the drafter), or NULL */
+};
+
+struct prepared {
+    struct prompt prompt;
+    struct prepared_picture *pictures;
+    int n_pictures;
+    int image_tokens;
+    double image_ms;
+};
+
+struct preparer_options {
+    const struct kernels *kernels;
+    struct device *device;
+    const struct model_config *config; /* of the target */
+    const struct tokenizer *tokenizer;
+    struct drafter *drafter;    /* NULL without one */
+    int64_t max_picture_pixels; /* of a file, checked before decoding */
+};
+
+/* st: the target's checkpoint; its tower and merger are loaded when it has them. */
+int preparer_open(struct preparer **preparer, struct safetensors *st, const struct preparer_options *options, struct error *err);
+void preparer_close(struct preparer *preparer);
+
+/* Errors are the request's fault (INVALID_ARGUMENT). */
+int prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared,
+                    struct error *err);
+/* From any thread. */
+void prepared_free(struct prepared *prepared);
+
+#endif
