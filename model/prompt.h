@@ -34,12 +34,14 @@ struct prompt {
     int n_pictures;
 };
 
-/* The chat template of the family: turns to text with one placeholder per picture, ready for prompt_make. malloc'ed. A missing
- * system turn gets the family's default. */
-int prompt_render(char **text, const struct model_config *config, const struct prompt_turn *turns, int n_turns, struct error *err);
+/* Picture i takes grids[i] = {lines, columns} tokens. In all three, a count of placeholders other than n_grids is an error. */
 
-/* Rendered text (special tokens are parsed) with n_grids placeholders, each expanded to grids[i] = {lines, columns} tokens, to ids
- * and positions. A count of placeholders that is not n_grids is an error. */
+/* A conversation through the family's chat template; a missing system turn gets the family's default. Only the template makes
+ * special tokens: the text of a turn never does, so a user cannot forge a turn or a placeholder. */
+int prompt_make_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                      const struct prompt_turn *turns, int n_turns, const int (*grids)[2], int n_grids, struct error *err);
+
+/* A prompt that the caller rendered: special tokens are parsed, one placeholder per picture. */
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
                 const int (*grids)[2], int n_grids, struct error *err);
 
@@ -49,6 +51,10 @@ int prompt_make_ids(struct prompt *prompt, const struct model_config *config, co
 
 /* The prompt as a text-only drafter reads it: placeholders and vision markers left out, plain 1-D positions. */
 void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config);
+
+/* The text of a conversation with one placeholder per picture, for people to read (not for prompt_make: it would parse what the
+ * turns say). malloc'ed. */
+int prompt_render(char **text, const struct model_config *config, const struct prompt_turn *turns, int n_turns, struct error *err);
 
 void prompt_free(struct prompt *prompt);
 
