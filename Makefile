@@ -106,7 +106,7 @@ $(BUILD)/bin/massv-coordinator: $(BUILD)/coordinator/main.o $(BUILD)/libmassv.a
 $(BUILD)/bin/massv-worker: $(BUILD)/worker/main.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS) $(MPI_LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmassv.a
-	$(LINK) $(filter-out %.h,$^) -lcmocka $(LIBS) $(if $(filter mpi_%,$(@F)),$(MPI_LIBS))
+	$(LINK) $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(LIBS) $(if $(filter mpi_%,$(@F)),$(MPI_LIBS))
 $(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
