@@ -1,0 +1,89 @@
+/* cli.c - what the commands share: arguments, failures, the other programs */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    argp_err_exit_status = CLI_USAGE;
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+int cli_number(const struct argp_state *state, const char *flag, const char *text, int low, int high)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < low || value > high) {
+        argp_error(state, "%s %s: a whole number from %d to %d is wanted", flag, text, low, high);
+        exit(CLI_USAGE); /* argp_error may return under ARGP_NO_EXIT only */
+    }
+    return (int)value;
+}
+
+float cli_real(const struct argp_state *state, const char *flag, const char *text, float low, float high)
+{
+    char *end;
+    errno = 0;
+    float value = strtof(text, &end);
+    if (end == text || *end || errno || !isfinite(value) || value < low || value > high) {
+        argp_error(state, "%s %s: a number from %g to %g is wanted", flag, text, (double)low, (double)high);
+        exit(CLI_USAGE);
+    }
+    return value;
+}
+
+void cli_list_add(const struct argp_state *state, const char *flag, const char *value, struct cli_list *list)
+{
+    if (list->n == CLI_LIST)
+        argp_error(state, "%s: at most %d times", flag, CLI_LIST);
+    else
+        list->values[list->n++] = value;
+}
+
+int cli_failed(const struct comm *comm, const char *command, const struct error *err)
+{
+    if (comm->rank == 0)
+        fprintf(stderr, "%s: %s\n", command, err->text);
+    return CLI_FAILED;
+}
+
+int cli_threads(int wanted, int ranks)
+{
+    if (wanted)
+        return wanted;
+    cpu_set_t set;
+    int cores = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return cores > ranks ? cores / ranks : 1;
+}
+
+bool cli_under_mpi(const struct comm *comm)
+{
+    return !strcmp(comm->calls->name, "mpi");
+}
+
+int cli_sibling(char **path, const char *program, struct error *err)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0)
+        return fail(err, "/proc/self/exe: %s", strerror(errno));
+    self[n] = 0;
+    *strrchr(self, '/') = 0;
+    *path = mem_format("%s/%s", self, program);
+    if (!access(*path, X_OK))
+        return 0;
+    fail(err, "%s: %s; massv and its programs must lie in one folder", *path, strerror(errno));
+    free(*path);
+    *path = NULL;
+    return -1;
+}

@@ -1,0 +1,78 @@
+/* command.c - the tables of commands, and the choice of one */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/version.h"
+#include "cli/cli.h"
+
+static const struct command commands[] = {
+    {"dump", "run one forward pass and write what it computed", command_dump},
+    {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect},
+    {0},
+};
+
+struct choice {
+    const struct command *commands;
+    char *doc;
+    const struct command *command;
+    int first; /* index in argv of the command's name */
+};
+
+static error_t choice_parse(int key, char *arg, struct argp_state *state)
+{
+    struct choice *choice = state->input;
+    switch (key) {
+    case ARGP_KEY_ARG:
+        for (const struct command *c = choice->commands; c->name; c++)
+            if (!strcmp(c->name, arg))
+                choice->command = c;
+        if (!choice->command)
+            argp_error(state, "unknown command: %s", arg);
+        choice->first = state->next - 1;
+        state->next = state->argc; /* the rest is the command's */
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which command?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* "doc", a vertical tab (what follows it argp prints after the options), and a line for each command. */
+static char *choice_doc(const char *doc, const struct command *list)
+{
+    char *text = mem_format("%s\vCommands:\n", doc);
+    for (const struct command *c = list; c->name; c++) {
+        char *longer = mem_format("%s  %-10s %s\n", text, c->name, c->summary);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+int command_choose(const struct command *list, const char *doc, struct comm *comm, int argc, char **argv)
+{
+    struct choice choice = {.commands = list, .doc = choice_doc(doc, list)};
+    const struct argp argp = {.parser = choice_parse, .args_doc = "COMMAND [ARGUMENT...]", .doc = choice.doc};
+    argp_err_exit_status = CLI_USAGE;
+    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
+    free(choice.doc);
+    char *name = mem_format("%s %s", argv[0], choice.command->name);
+    char **rest = argv + choice.first;
+    rest[0] = name;
+    int status = choice.command->run(comm, argc - choice.first, rest);
+    free(name);
+    return status;
+}
+
+int command_run(struct comm *comm, int argc, char **argv)
+{
+    static char name[] = "massv"; /* whatever path it was called by: it stands in every message */
+    argp_program_version = "massv " MASSV_VERSION;
+    argv[0] = name;
+    return command_choose(commands, "massv - distributed inference of vision-language models with speculative decoding", comm, argc,
+                          argv);
+}

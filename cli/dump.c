@@ -1,0 +1,138 @@
+/* dump.c - massv dump: one forward pass, written down for comparison with other implementations */
+#include "model/dump.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "model/config.h"
+#include "model/model.h"
+
+enum { KEY_MODEL = 256, KEY_PROMPT, KEY_SYSTEM, KEY_IMAGE, KEY_RAW, KEY_RANKS, KEY_ACTIVATIONS, KEY_THREADS, KEY_OUT };
+
+struct arguments {
+    struct dump_options dump;
+    struct cli_list images;
+    const char *out;
+    int ranks, threads;
+    bool activations_auto;
+};
+
+static const struct argp_option options[] = {
+    {"model", KEY_MODEL, "DIR", 0, "checkpoint folder", 0},
+    {"prompt", KEY_PROMPT, "TEXT", 0, "what the user says", 0},
+    {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 0},
+    {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 0},
+    {"raw-prompt", KEY_RAW, 0, 0, "the prompt is already rendered by a chat template, with one placeholder per picture", 0},
+    {"ranks", KEY_RANKS, "N", 0, "tensor-parallel ranks, started by mpirun; default 1", 0},
+    {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
+    {"activations", KEY_ACTIVATIONS, "auto|f32", 0,
+     "auto: round activations to bf16 where the processor multiplies bf16; default f32, because a dump is there to be compared", 0},
+    {"out", KEY_OUT, "FILE", 0, "the .safetensors file to write", 0},
+    {0}};
+
+static const char doc[] =
+    "massv dump - run one forward pass and write what it computed\v"
+    "Tensors: input_ids, position_ids, per picture i pixel_values.i, grid_thw.i, image_features.i; logits of every position; "
+    "greedy_ids, the 48 tokens that follow greedily, without penalties, end tokens ignored.\n\n"
+    "Example:\n  massv dump --model models/scenes-large --image models/pictures/scene-00002.png \\\n"
+    "    --prompt 'What can you see in this picture?' --ranks 2 --out dump.safetensors";
+
+static int arguments_activations(const struct argp_state *state, const char *arg)
+{
+    if (strcmp(arg, "auto") && strcmp(arg, "f32"))
+        argp_error(state, "--activations %s: auto or f32 is wanted", arg);
+    return !strcmp(arg, "auto");
+}
+
+static void arguments_check(struct argp_state *state, const struct arguments *a)
+{
+    const char *missing = !a->dump.dir ? "--model" : !a->dump.prompt ? "--prompt" : !a->out ? "--out" : NULL;
+    if (missing)
+        argp_error(state, "%s is missing", missing);
+    if (a->dump.raw && a->dump.system)
+        argp_error(state, "--system does not go with --raw-prompt: the prompt has its system turn already");
+}
+
+static error_t arguments_parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    switch (key) {
+    case KEY_MODEL:
+        a->dump.dir = arg;
+        return 0;
+    case KEY_PROMPT:
+        a->dump.prompt = arg;
+        return 0;
+    case KEY_SYSTEM:
+        a->dump.system = arg;
+        return 0;
+    case KEY_IMAGE:
+        cli_list_add(state, "--image", arg, &a->images);
+        return 0;
+    case KEY_RAW:
+        a->dump.raw = true;
+        return 0;
+    case KEY_RANKS:
+        a->ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        return 0;
+    case KEY_THREADS:
+        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        return 0;
+    case KEY_ACTIVATIONS:
+        a->activations_auto = arguments_activations(state, arg);
+        return 0;
+    case KEY_OUT:
+        a->out = arg;
+        return 0;
+    case ARGP_KEY_END:
+        arguments_check(state, a);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int dump_here(struct arguments *a, struct comm *comm, struct error *err)
+{
+    const struct kernels *k = kernels_cpu();
+    const struct device_options device = {.threads = cli_threads(a->threads, a->ranks), .activations_f32 = !a->activations_auto};
+    struct dump *dump = NULL;
+    a->dump.kernels = k;
+    a->dump.comm = comm;
+    a->dump.device = k->open(&device, err);
+    if (!a->dump.device)
+        return -1;
+    int result = dump_run(&dump, &a->dump, err);
+    if (!result && comm->rank == 0)
+        result = dump_write(dump, a->out, err);
+    dump_free(dump);
+    k->close(a->dump.device);
+    return result;
+}
+
+/* What can be said before mpirun is started: its own words about a failed rank are many. */
+static int dump_can_start(const struct arguments *a, struct error *err)
+{
+    struct model_config config;
+    if (config_read(&config, a->dump.dir, err))
+        return -1;
+    return model_ranks_possible(&config, a->ranks, err);
+}
+
+int command_dump(struct comm *comm, int argc, char **argv)
+{
+    struct arguments a = {.ranks = 1};
+    struct error err;
+    const struct argp argp = {.options = options, .parser = arguments_parse, .doc = doc};
+    cli_parse(&argp, argc, argv, &a);
+    a.dump.pictures = a.images.values;
+    a.dump.n_pictures = a.images.n;
+    if (a.ranks > 1 && !cli_under_mpi(comm))
+        return dump_can_start(&a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, argc, argv);
+    if (a.ranks != comm->size && cli_under_mpi(comm)) {
+        fail(&err, "--ranks %d, but mpirun started %d", a.ranks, comm->size);
+        return cli_failed(comm, argv[0], &err);
+    }
+    return dump_here(&a, comm, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
+}
