@@ -28,8 +28,15 @@ void safetensors_close(struct safetensors *st);
 
 /* NULL where there is none; owned by st. */
 const struct tensor *safetensors_find(const struct safetensors *st, const char *name);
+/* The tensor, of a floating dtype and with this many rows and columns; or NULL with text. For weights that a model must have. */
+const struct tensor *safetensors_need(const struct safetensors *st, const char *name, int64_t rows, int64_t cols,
+                                      struct error *err);
+/* How many tensors there are, and the i-th in order of names. Those of a dtype that base/dtype.h does not know are left out. */
 int safetensors_count(const struct safetensors *st);
 const struct tensor *safetensors_at(const struct safetensors *st, int i);
+
+/* t as a matrix: (shape[0], product of the rest); a 1-D tensor is (1, n). */
+void tensor_matrix(const struct tensor *t, int64_t *rows, int64_t *cols);
 
 /* Rows [row, row + rows), columns [col, col + cols) of t seen as (shape[0], product of the rest), as stored, contiguous into dst.
  * A 1-D tensor is (1, n). */

@@ -1,0 +1,69 @@
+/* safetensors_write.c - writing one .safetensors file, whole or not at all */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "model/safetensors.h"
+
+/* The header's text, padded with spaces so that the data begins at a multiple of 8; malloc'ed. */
+static char *header_make(const struct tensor *t, int count, size_t *size)
+{
+    json_t *root = json_object();
+    json_int_t offset = 0;
+    for (int i = 0; i < count; i++) {
+        json_t *shape = json_array();
+        for (int j = 0; j < t[i].dims; j++)
+            json_array_append_new(shape, json_integer(t[i].shape[j]));
+        json_int_t end = offset + (json_int_t)t[i].bytes;
+        json_object_set_new(
+            root, t[i].name,
+            json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype_name(t[i].dtype), "shape", shape, "data_offsets", offset, end));
+        offset = end;
+    }
+    char *text = json_object_size(root) == (size_t)count ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (!text) {
+        errno = EINVAL; /* a name twice, or one that is not UTF-8 */
+        return NULL;
+    }
+    *size = (strlen(text) + 7) / 8 * 8;
+    char *padded = mem_format("%-*s", (int)*size, text);
+    free(text);
+    return padded;
+}
+
+static int file_write(FILE *f, const struct tensor *t, const void *const *data, int count)
+{
+    unsigned char head[8];
+    size_t size = 0;
+    char *header = header_make(t, count, &size);
+    for (int i = 0; header && i < 8; i++)
+        head[i] = (unsigned char)(size >> 8 * i);
+    int bad = !header || fwrite(head, 1, 8, f) != 8 || fwrite(header, 1, size, f) != size;
+    for (int i = 0; i < count && !bad; i++)
+        bad = t[i].bytes && fwrite(data[i], 1, t[i].bytes, f) != t[i].bytes;
+    free(header);
+    return bad || fflush(f) || fsync(fileno(f)) ? -1 : 0;
+}
+
+int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err)
+{
+    char *temporary = mem_format("%s.%ld.part", path, (long)getpid());
+    FILE *f = fopen(temporary, "wb");
+    int status = 0;
+    if (!f)
+        status = fail(err, "%s: %s", temporary, strerror(errno));
+    else {
+        int bad = file_write(f, t, data, count);
+        if (fclose(f) || bad || rename(temporary, path)) {
+            status = fail(err, "%s: cannot be written: %s", path, strerror(errno));
+            unlink(temporary);
+        }
+    }
+    free(temporary);
+    return status;
+}
