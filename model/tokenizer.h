@@ -43,8 +43,8 @@ struct text_stream {
     char held[4];
     int n_held;
 };
-/* Appends to out (at least size + 16 bytes) what can be shown now; returns its length. bytes NULL flushes what is held as U+FFFD.
- */
+/* Writes to out (at least 3 * (size + 4) bytes: each broken byte becomes the three of U+FFFD) what can be shown now; returns its
+ * length. bytes NULL flushes what is held as U+FFFD. */
 size_t text_stream_push(struct text_stream *stream, const char *bytes, size_t size, char *out);
 
 #endif

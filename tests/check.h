@@ -11,4 +11,13 @@
 
 #undef fail
 
+/* cmocka's own calls that macro. */
+#undef fail_msg
+#define fail_msg(...)                                                                                                              \
+    do {                                                                                                                           \
+        print_error(__VA_ARGS__);                                                                                                  \
+        print_error("\n");                                                                                                         \
+        _fail(__FILE__, __LINE__);                                                                                                 \
+    } while (0)
+
 #endif

@@ -1,0 +1,107 @@
+/* prompt_positions.c - ids with one placeholder per picture to rows with positions on three axes (M-RoPE; Qwen2.5-VL technical
+ * report, 2025): text counts on all three at once, the tokens of a picture stand at one time in a grid of height and width */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/prompt.h"
+
+enum { ROWS_MAX = 1 << 28 }; /* keeps sums of lying grids within an int; far above any context */
+
+static int check_ids(const struct model_config *config, const int32_t *ids, int n, int n_grids, struct error *err)
+{
+    int placeholders = 0;
+    if (n <= 0)
+        return fail(err, "the prompt is empty");
+    for (int i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= config->vocabulary)
+            return fail(err, "the prompt's id %d at %d is outside 0..%d", (int)ids[i], i, config->vocabulary - 1);
+        placeholders += config->image_id >= 0 && ids[i] == config->image_id;
+    }
+    if (placeholders != n_grids)
+        return fail(err, "the prompt has %d picture placeholder%s, the request %d picture%s; there must be one for each",
+                    placeholders, placeholders == 1 ? "" : "s", n_grids, n_grids == 1 ? "" : "s");
+    return 0;
+}
+
+/* Rows with every placeholder expanded, or -1. */
+static int count_rows(int n, const int (*grids)[2], int n_grids, struct error *err)
+{
+    int64_t rows = n;
+    for (int i = 0; i < n_grids; i++) {
+        if (grids[i][0] < 1 || grids[i][1] < 1 || grids[i][0] > ROWS_MAX || grids[i][1] > ROWS_MAX)
+            return fail(err, "picture %d has a grid of %d x %d tokens", i + 1, grids[i][0], grids[i][1]);
+        rows += (int64_t)grids[i][0] * grids[i][1] - 1;
+        if (rows > ROWS_MAX)
+            return fail(err, "the prompt has more than %d tokens", ROWS_MAX);
+    }
+    return (int)rows;
+}
+
+static void put_row(struct prompt *p, int32_t id, int32_t time, int32_t height, int32_t width)
+{
+    p->ids[p->n] = id;
+    p->positions[p->n][0] = time;
+    p->positions[p->n][1] = height;
+    p->positions[p->n][2] = width;
+    p->n++;
+}
+
+static void put_picture(struct prompt *p, int32_t id, int lines, int columns)
+{
+    int32_t start = p->next_position;
+    p->pictures[p->n_pictures++] = (struct prompt_picture){p->n, lines * columns, lines, columns};
+    for (int y = 0; y < lines; y++)
+        for (int x = 0; x < columns; x++)
+            put_row(p, id, start, start + y, start + x);
+    p->next_position = start + (lines > columns ? lines : columns);
+}
+
+static void put_text(struct prompt *p, int32_t id)
+{
+    put_row(p, id, p->next_position, p->next_position, p->next_position);
+    p->next_position++;
+}
+
+static void prompt_allocate(struct prompt *p, int rows, int n_pictures)
+{
+    *p = (struct prompt){.ids = mem_new((size_t)rows + 1, sizeof *p->ids),
+                         .positions = mem_new((size_t)rows + 1, sizeof *p->positions),
+                         .pictures = mem_new((size_t)n_pictures + 1, sizeof *p->pictures)};
+}
+
+int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
+                    int n_grids, struct error *err)
+{
+    if (check_ids(config, ids, n, n_grids, err))
+        return -1;
+    int rows = count_rows(n, grids, n_grids, err);
+    if (rows < 0)
+        return -1;
+    prompt_allocate(prompt, rows, n_grids);
+    for (int i = 0; i < n; i++) {
+        if (config->image_id >= 0 && ids[i] == config->image_id)
+            put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1]);
+        else
+            put_text(prompt, ids[i]);
+    }
+    return 0;
+}
+
+void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config)
+{
+    prompt_allocate(out, prompt->n, 0);
+    for (int i = 0; i < prompt->n; i++) {
+        int32_t id = prompt->ids[i];
+        if (id != config->image_id && id != config->vision_start_id && id != config->vision_end_id)
+            put_text(out, id);
+    }
+}
+
+void prompt_free(struct prompt *prompt)
+{
+    free(prompt->ids);
+    free(prompt->positions);
+    free(prompt->pictures);
+    memset(prompt, 0, sizeof *prompt);
+}
