@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 
 static const struct command commands[] = {
+    {"up", "start a whole local service", command_up},
+    {"generate", "ask once, and stream the answer", command_generate},
     {"dump", "run one forward pass and write what it computed", command_dump},
     {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect},
     {0},

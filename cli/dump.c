@@ -18,7 +18,7 @@ struct arguments {
     bool activations_auto;
 };
 
-static const struct argp_option options[] = {
+static const struct argp_option flags[] = {
     {"model", KEY_MODEL, "DIR", 0, "checkpoint folder", 0},
     {"prompt", KEY_PROMPT, "TEXT", 0, "what the user says", 0},
     {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 0},
@@ -124,7 +124,7 @@ int command_dump(struct comm *comm, int argc, char **argv)
 {
     struct arguments a = {.ranks = 1};
     struct error err;
-    const struct argp argp = {.options = options, .parser = arguments_parse, .doc = doc};
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
     cli_parse(&argp, argc, argv, &a);
     a.dump.pictures = a.images.values;
     a.dump.n_pictures = a.images.n;

@@ -18,7 +18,7 @@ struct arguments {
     bool json;
 };
 
-static const struct argp_option options[] = {
+static const struct argp_option flags[] = {
     {"with", KEY_WITH, "DIR", 0, "a second checkpoint: can it be this one's drafter, and of which kind?", 0},
     {"json", KEY_JSON, 0, 0, "one JSON object instead of text", 0},
     {0}};
@@ -222,7 +222,7 @@ int command_inspect(struct comm *comm, int argc, char **argv)
     struct checkpoint target = {0}, drafter = {0};
     struct error err;
     json_t *all = NULL;
-    const struct argp argp = {.options = options, .parser = arguments_parse, .args_doc = "DIR", .doc = doc};
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .args_doc = "DIR", .doc = doc};
     cli_parse(&argp, argc, argv, &a);
     if (!checkpoint_open(&target, a.dir, &err) && (!a.with || !checkpoint_open(&drafter, a.with, &err)))
         all = inspect(&target, a.with ? &drafter : NULL, &err);

@@ -1,0 +1,129 @@
+/* answer.c - one streamed answer */
+#include "cli/answer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+static void answer_token(struct answer *a, const struct generate_response *r)
+{
+    size_t size = strlen(r->text);
+    a->text = mem_grow(a->text, a->size + size + 1, 1);
+    memcpy(a->text + a->size, r->text, size + 1);
+    a->size += size;
+    if (!r->n_ids)
+        return;
+    a->ids = mem_grow(a->ids, (size_t)a->n + (size_t)r->n_ids, sizeof *a->ids);
+    memcpy(a->ids + a->n, r->ids, (size_t)r->n_ids * sizeof *a->ids);
+    a->n += r->n_ids;
+}
+
+void answer_add(struct answer *a, const struct generate_response *r)
+{
+    if (!a->id)
+        a->id = mem_string(r->request_id);
+    if (r->event == GENERATE_TOKEN)
+        answer_token(a, r);
+    if (r->event != GENERATE_FINISHED)
+        return;
+    free(a->reason);
+    free(a->inactive);
+    a->reason = mem_string(r->reason);
+    a->inactive = mem_string(r->speculation.inactive ? r->speculation.inactive : "");
+    a->usage = r->usage;
+    a->timing = r->timing;
+    a->speculation = r->speculation;
+    a->speculation.drafter = a->speculation.inactive = NULL; /* they end with the message */
+}
+
+void answer_free(struct answer *a)
+{
+    free(a->id);
+    free(a->text);
+    free(a->reason);
+    free(a->inactive);
+    free(a->ids);
+}
+
+enum answer_marks answer_marks_for(FILE *out)
+{
+    const char *off = getenv("NO_COLOR");
+    return isatty(fileno(out)) && (!off || !*off) ? MARKS_COLOURS : MARKS_BRACKETS;
+}
+
+struct mark {
+    const char *before, *after;
+};
+static const struct mark accepted_marks[] = {{"", ""}, {"[", "]"}, {"\033[32m", "\033[0m"}};  /* by enum answer_marks; green */
+static const struct mark rejected_marks[] = {{"", ""}, {"{", "}"}, {"\033[2;9m", "\033[0m"}}; /* dimmed, struck through */
+
+/* A step's accepted drafts stand in one pair of marks, its own token after them, what it rejected last. */
+void answer_show(FILE *out, const struct generate_response *r, enum answer_marks marks)
+{
+    if (r->event != GENERATE_TOKEN)
+        return;
+    if (marks == MARKS_NONE || !r->accepted || !r->token_texts) {
+        fputs(r->text, out);
+        return;
+    }
+    bool open = false;
+    for (int i = 0; i < r->n_ids; i++) {
+        if (r->accepted[i] != open)
+            fputs(open ? accepted_marks[marks].after : accepted_marks[marks].before, out);
+        open = r->accepted[i];
+        fputs(r->token_texts[i], out);
+    }
+    if (open)
+        fputs(accepted_marks[marks].after, out);
+    if (r->rejected_text && *r->rejected_text)
+        fprintf(out, "%s%s%s", rejected_marks[marks].before, r->rejected_text, rejected_marks[marks].after);
+}
+
+double answer_mean_length(const struct answer *a)
+{
+    return a->speculation.steps ? 1 + (double)a->speculation.accepted / (double)a->speculation.steps : 1;
+}
+
+static json_t *speculation_json(const struct answer *a)
+{
+    const struct generate_speculation *s = &a->speculation;
+    json_t *positions = json_array();
+    for (int i = 0; i < s->draft_tokens_per_step && i < DRAFT_TOKENS_MAX; i++)
+        json_array_append_new(positions, json_integer((json_int_t)s->accepted_per_position[i]));
+    return json_pack("{si sI sI sI sf sf so}", "draft_tokens_per_step", s->draft_tokens_per_step, "steps", (json_int_t)s->steps,
+                     "drafted", (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted, "acceptance_rate",
+                     s->drafted ? (double)s->accepted / (double)s->drafted : 0.0, "mean_acceptance_length", answer_mean_length(a),
+                     "accepted_per_position", positions);
+}
+
+void answer_json(FILE *out, const struct answer *a)
+{
+    json_t *ids = json_array();
+    for (int i = 0; i < a->n; i++)
+        json_array_append_new(ids, json_integer(a->ids[i]));
+    const struct generate_timing *t = &a->timing;
+    json_t *all = json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text",
+                            a->text ? a->text : "", "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage",
+                            "prompt_tokens", a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens",
+                            a->usage.completion_tokens, "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image",
+                            t->image, "prefill", t->prefill, "first_token", t->first_token, "decode", t->decode, "total", t->total);
+    json_dumpf(all, out, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    fputc('\n', out);
+    json_decref(all);
+}
+
+void answer_summary(FILE *out, const struct answer *a)
+{
+    const struct generate_speculation *s = &a->speculation;
+    fprintf(out, "%d tokens in %llu steps", a->usage.completion_tokens, (unsigned long long)s->steps);
+    if (s->drafted)
+        fprintf(out, ", %.2f tokens a step, %llu of %llu drafts accepted", answer_mean_length(a), (unsigned long long)s->accepted,
+                (unsigned long long)s->drafted);
+    if (a->timing.decode > 0)
+        fprintf(out, ", %.0f tokens/s", (a->usage.completion_tokens - 1) / a->timing.decode * 1e3);
+    if (a->inactive && *a->inactive)
+        fprintf(out, "; no speculation: %s", a->inactive);
+}

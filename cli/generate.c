@@ -1,0 +1,316 @@
+/* generate.c - massv generate: one request to a running service, or to a private one that lives for this request */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+#include "cli/service.h"
+#include "cli/signals.h"
+#include "proto/generate.h"
+
+enum { GENERATE_INTERRUPTED = 130, PICTURE_MIB = 64 }; /* as shells say 128 + SIGINT; the service's message limit */
+
+enum {
+    KEY_ADDRESS = 256,
+    KEY_TARGET,
+    KEY_DRAFTER,
+    KEY_RANKS,
+    KEY_THREADS,
+    KEY_PROMPT,
+    KEY_IMAGE,
+    KEY_SYSTEM,
+    KEY_MAX_TOKENS,
+    KEY_DRAFT_TOKENS,
+    KEY_TEMPERATURE,
+    KEY_PENALTY,
+    KEY_IGNORE_EOS,
+    KEY_JSON,
+    KEY_SHOW_DRAFTS
+};
+
+struct arguments {
+    const char *address, *prompt, *system;
+    struct service_options service; /* the private one; target NULL without */
+    struct cli_list images;
+    int max_tokens, draft_tokens;
+    float temperature, penalty;
+    bool ignore_eos, json, show_drafts;
+};
+
+static const struct argp_option flags[] = {
+    {0, 0, 0, 0, "Where the request goes (one of the two):", 1},
+    {"address", KEY_ADDRESS, "ADDR", 0, "a running service", 1},
+    {"target", KEY_TARGET, "DIR", 0, "start a private service of this model for the one request", 1},
+    {"drafter", KEY_DRAFTER, "DIR", 0, "drafter of the private service", 1},
+    {"ranks", KEY_RANKS, "N", 0, "ranks of the private service; default 1", 1},
+    {"threads", KEY_THREADS, "T", 0, "compute threads per rank of the private service; default: cores / ranks", 1},
+    {0, 0, 0, 0, "What is asked:", 2},
+    {"prompt", KEY_PROMPT, "TEXT", 0, "what the user says", 2},
+    {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 2},
+    {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 2},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end the answer after N tokens", 2},
+    {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},
+    {0, 0, 0, 0, "How (a flag not given takes the model's or the service's default):", 3},
+    {"temperature", KEY_TEMPERATURE, "T", 0, "0 is greedy", 3},
+    {"repetition-penalty", KEY_PENALTY, "R", 0, "1 is none", 3},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 3},
+    {0, 0, 0, 0, "What is printed:", 4},
+    {"json", KEY_JSON, 0, 0, "one JSON object when the answer is whole, instead of text as it comes", 4},
+    {"show-drafts", KEY_SHOW_DRAFTS, 0, 0,
+     "mark accepted drafts (green) and rejected ones (dimmed); without colours [accepted] and {rejected}", 4},
+    {0, 0, 0, 0, 0, -1},
+    {0}};
+
+static const char doc[] = "massv generate - ask once, and stream the answer\v"
+                          "Example:\n  massv generate --address 127.0.0.1:50051 --image models/pictures/scene-00002.png \\\n"
+                          "    --prompt 'What can you see in this picture?' --show-drafts";
+
+static void arguments_check(struct argp_state *state, const struct arguments *a)
+{
+    if (!a->address == !a->service.target)
+        argp_error(state, "one of --address and --target is wanted");
+    if (a->address && (a->service.drafter || a->service.ranks || a->service.threads))
+        argp_error(state, "--drafter, --ranks and --threads belong to a private service (--target), not to --address");
+    if (!a->prompt)
+        argp_error(state, "--prompt is missing");
+    if (a->json && a->show_drafts)
+        argp_error(state, "--show-drafts marks text; it does not go with --json");
+}
+
+static int arguments_where(int key, char *arg, struct argp_state *state, struct arguments *a)
+{
+    switch (key) {
+    case KEY_ADDRESS:
+        a->address = arg;
+        return 0;
+    case KEY_TARGET:
+        a->service.target = arg;
+        return 0;
+    case KEY_DRAFTER:
+        a->service.drafter = arg;
+        return 0;
+    case KEY_RANKS:
+        a->service.ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        return 0;
+    case KEY_THREADS:
+        a->service.threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int arguments_how(int key, char *arg, struct argp_state *state, struct arguments *a)
+{
+    switch (key) {
+    case KEY_MAX_TOKENS:
+        a->max_tokens = cli_number(state, "--max-tokens", arg, 1, 1 << 24);
+        return 0;
+    case KEY_DRAFT_TOKENS:
+        a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        return 0;
+    case KEY_TEMPERATURE:
+        a->temperature = cli_real(state, "--temperature", arg, 0, 100);
+        return 0;
+    case KEY_PENALTY:
+        a->penalty = cli_real(state, "--repetition-penalty", arg, 0.01f, 100);
+        return 0;
+    case KEY_IGNORE_EOS:
+        a->ignore_eos = true;
+        return 0;
+    default:
+        return arguments_where(key, arg, state, a);
+    }
+}
+
+static error_t arguments_parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    switch (key) {
+    case KEY_PROMPT:
+        a->prompt = arg;
+        return 0;
+    case KEY_SYSTEM:
+        a->system = arg;
+        return 0;
+    case KEY_IMAGE:
+        cli_list_add(state, "--image", arg, &a->images);
+        return 0;
+    case KEY_JSON:
+        a->json = true;
+        return 0;
+    case KEY_SHOW_DRAFTS:
+        a->show_drafts = true;
+        return 0;
+    case ARGP_KEY_END:
+        arguments_check(state, a);
+        return 0;
+    default:
+        return arguments_how(key, arg, state, a);
+    }
+}
+
+static int picture_read(struct generate_picture *picture, const char *path, struct error *err)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return fail(err, "%s: %s", path, strerror(errno));
+    size_t limit = (size_t)PICTURE_MIB << 20, room = 0, got = 1;
+    while (got && picture->size <= limit) { /* to its end, not to its size: it may be a pipe */
+        if (room - picture->size < 65536)
+            picture->bytes = mem_grow(picture->bytes, room = room * 2 + 65536, 1);
+        picture->size += got = fread(picture->bytes + picture->size, 1, room - picture->size, f);
+    }
+    int broken = ferror(f);
+    fclose(f);
+    if (broken)
+        return fail(err, "%s: cannot be read: is it a file?", path);
+    if (picture->size > limit)
+        return fail(err, "%s: more than %d MiB; no picture file may be that large", path, PICTURE_MIB);
+    return 0;
+}
+
+/* The user's turn holds the pictures, then the text. */
+static int request_make(struct generate_request *request, const struct arguments *a, struct error *err)
+{
+    int n = a->images.n;
+    struct generate_turn *turn = request->turns = mem_new(2, sizeof *request->turns);
+    request->request_id = mem_string("");
+    request->model = mem_string("");
+    request->temperature = a->temperature;
+    request->repetition_penalty = a->penalty;
+    request->max_tokens = a->max_tokens;
+    request->ignore_eos = a->ignore_eos;
+    request->drafts = a->show_drafts;
+    request->draft_tokens = a->draft_tokens;
+    if (a->system) {
+        *turn = (struct generate_turn){mem_string("system"), mem_new(1, sizeof *turn->parts), 1};
+        turn++->parts[0].text = mem_string(a->system);
+    }
+    *turn = (struct generate_turn){mem_string("user"), mem_new((size_t)n + 1, sizeof *turn->parts), n + 1};
+    turn->parts[n].text = mem_string(a->prompt);
+    request->n_turns = a->system ? 2 : 1;
+    request->pictures = mem_new((size_t)n + 1, sizeof *request->pictures);
+    for (; request->n_pictures < n; request->n_pictures++)
+        if (picture_read(&request->pictures[request->n_pictures], a->images.values[request->n_pictures], err)) {
+            request->n_pictures++; /* what was read of it is freed with the others */
+            return -1;
+        }
+    return 0;
+}
+
+/* Reads the stream to its end; 1 when the user interrupted it. */
+static int stream_follow(struct rpc_stream *stream, const struct arguments *a, struct answer *answer, enum rpc_status *status,
+                         struct error *err)
+{
+    enum answer_marks marks = a->show_drafts ? answer_marks_for(stdout) : MARKS_NONE;
+    for (;;) {
+        struct rpc_bytes message = {0};
+        struct generate_response response = {0};
+        int got = rpc_stream_read(stream, 0.1, &message, status, err); /* s; how soon Ctrl-C is seen */
+        if (signals_pending()) {
+            rpc_stream_cancel(stream);
+            return 1;
+        }
+        if (got == 0 || got == -1)
+            return got;
+        if (got == -2)
+            continue;
+        int broken = generate_response_unpack(&response, message.data, message.size, err);
+        free(message.data);
+        if (broken)
+            return -1;
+        answer_add(answer, &response);
+        if (!a->json) {
+            answer_show(stdout, &response, marks);
+            fflush(stdout);
+        }
+        generate_response_free(&response);
+    }
+}
+
+static int failed_call(const char *address, enum rpc_status status, struct error *err)
+{
+    fail_in(err, "%s: %s", address, rpc_status_name(status));
+    if (status == RPC_UNAVAILABLE) {
+        char why[sizeof err->text];
+        snprintf(why, sizeof why, "%s", err->text);
+        fail(err, "%.900s; is a service running there? `massv up --target DIR` starts one", why);
+    }
+    return -1;
+}
+
+static int request_send(const char *address, const struct rpc_bytes *bytes, const struct arguments *a, struct answer *answer,
+                        struct error *err)
+{
+    struct rpc_channel *channel = NULL;
+    struct rpc_stream *stream = NULL;
+    enum rpc_status status = RPC_OK;
+    const struct rpc_options options = {0};
+    if (rpc_channel_open(&channel, address, &options, err))
+        return -1;
+    int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
+    if (!result && (result = stream_follow(stream, a, answer, &status, err)) == -1 && status != RPC_OK)
+        failed_call(address, status, err);
+    rpc_stream_close(stream);
+    rpc_channel_close(channel);
+    if (!result && !answer->reason)
+        return fail(err, "%s: the stream ended before the answer did", address);
+    return result;
+}
+
+static void answer_print(const struct arguments *a, const struct answer *answer)
+{
+    if (a->json) {
+        answer_json(stdout, answer);
+        return;
+    }
+    putchar('\n');
+    fflush(stdout);
+    if (!a->show_drafts)
+        return;
+    answer_summary(stderr, answer);
+    fputc('\n', stderr);
+}
+
+/* Packs first: a picture that cannot be read should not cost the start of a service. */
+static int generate(const struct arguments *a, struct answer *answer, struct error *err)
+{
+    struct generate_request request = {0};
+    struct rpc_bytes bytes = {0};
+    struct service *service = NULL;
+    int result = request_make(&request, a, err) || generate_request_pack(&request, &bytes, err) ? -1 : 0;
+    generate_request_free(&request);
+    if (!result && !a->address)
+        result = service_start(&service, &a->service, err);
+    if (!result)
+        result = request_send(a->address ? a->address : service_address(service), &bytes, a, answer, err);
+    service_stop(service);
+    free(bytes.data);
+    return result;
+}
+
+int command_generate(struct comm *comm, int argc, char **argv)
+{
+    struct arguments a = {.temperature = -1, .draft_tokens = -1};
+    struct answer answer = {0};
+    struct error err;
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
+    cli_parse(&argp, argc, argv, &a);
+    a.service.listen = "127.0.0.1:0";
+    if (!a.service.ranks)
+        a.service.ranks = 1;
+    signals_hold();
+    int result = generate(&a, &answer, &err);
+    if (!result)
+        answer_print(&a, &answer);
+    else if (answer.size && !a.json)
+        putchar('\n');
+    fflush(stdout);
+    answer_free(&answer);
+    return result == 1 ? GENERATE_INTERRUPTED : result ? cli_failed(comm, argv[0], &err) : CLI_DONE;
+}

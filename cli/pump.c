@@ -1,0 +1,154 @@
+/* pump.c - what child processes write */
+#include "cli/pump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+enum { KEPT = 8192, POLL_MS = 50 };
+
+struct pump_slot {
+    int fd; /* -1 = none */
+    size_t n;
+    char kept[KEPT];
+};
+
+struct pump {
+    bool relay, end;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of all below */
+    struct pump_slot slots[PUMP_INPUTS];
+};
+
+/* Keeps the last KEPT bytes. */
+static void slot_keep(struct pump_slot *slot, const char *bytes, size_t n)
+{
+    if (slot->n + n > KEPT) {
+        size_t drop = slot->n + n - KEPT;
+        memmove(slot->kept, slot->kept + drop, slot->n - drop);
+        slot->n -= drop;
+    }
+    memcpy(slot->kept + slot->n, bytes, n);
+    slot->n += n;
+}
+
+/* Takes what is there; the descriptor does not block. */
+static void slot_read(struct pump_slot *slot, bool relay)
+{
+    char bytes[KEPT / 2];
+    ssize_t n;
+    while ((n = read(slot->fd, bytes, sizeof bytes)) > 0) {
+        slot_keep(slot, bytes, (size_t)n);
+        if (relay)
+            fwrite(bytes, 1, (size_t)n, stderr);
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    close(slot->fd);
+    slot->fd = -1;
+}
+
+static void *pump_run(void *argument)
+{
+    struct pump *pump = argument;
+    for (;;) {
+        struct pollfd polls[PUMP_INPUTS];
+        pthread_mutex_lock(&pump->lock);
+        bool end = pump->end;
+        for (int i = 0; i < PUMP_INPUTS; i++)
+            polls[i] = (struct pollfd){.fd = pump->slots[i].fd, .events = POLLIN};
+        pthread_mutex_unlock(&pump->lock);
+        if (end)
+            return NULL;
+        poll(polls, PUMP_INPUTS, POLL_MS);
+        pthread_mutex_lock(&pump->lock);
+        for (int i = 0; i < PUMP_INPUTS; i++)
+            if (pump->slots[i].fd >= 0)
+                slot_read(&pump->slots[i], pump->relay);
+        pthread_mutex_unlock(&pump->lock);
+    }
+}
+
+int pump_open(struct pump **out, bool relay, struct error *err)
+{
+    struct pump *pump = mem_new(1, sizeof *pump);
+    pump->relay = relay;
+    pthread_mutex_init(&pump->lock, NULL);
+    for (int i = 0; i < PUMP_INPUTS; i++)
+        pump->slots[i].fd = -1;
+    int failed = pthread_create(&pump->thread, NULL, pump_run, pump);
+    if (failed) {
+        free(pump);
+        return fail(err, "no thread: %s", strerror(failed));
+    }
+    *out = pump;
+    return 0;
+}
+
+void pump_close(struct pump *pump)
+{
+    if (!pump)
+        return;
+    pthread_mutex_lock(&pump->lock);
+    pump->end = true;
+    pthread_mutex_unlock(&pump->lock);
+    pthread_join(pump->thread, NULL);
+    for (int i = 0; i < PUMP_INPUTS; i++)
+        if (pump->slots[i].fd >= 0)
+            close(pump->slots[i].fd);
+    pthread_mutex_destroy(&pump->lock);
+    free(pump);
+}
+
+int pump_input(struct pump *pump, int i, struct error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC))
+        return fail(err, "no pipe: %s", strerror(errno));
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    pthread_mutex_lock(&pump->lock);
+    if (pump->slots[i].fd >= 0)
+        close(pump->slots[i].fd);
+    pump->slots[i].fd = ends[0];
+    pump->slots[i].n = 0;
+    pthread_mutex_unlock(&pump->lock);
+    return ends[1];
+}
+
+/* How much a line tells: a program's own error, anything a program of ours says, what mpirun adds, nothing. */
+static int line_worth(const char *line)
+{
+    if (strspn(line, "-= \t") == strlen(line))
+        return 0;
+    if (!strncmp(line, "massv", 5) || strstr(line, " error ") || strstr(line, "ERROR: "))
+        return 3;
+    if (strstr(line, "mpirun") || strstr(line, "Primary job") || strstr(line, "exited on signal"))
+        return 2;
+    return 1;
+}
+
+void pump_last_words(struct pump *pump, int i, char *line, size_t size)
+{
+    clock_sleep(3 * POLL_MS * 1e-3);
+    pthread_mutex_lock(&pump->lock);
+    struct pump_slot *slot = &pump->slots[i];
+    char *text = mem_new(slot->n + 1, 1), *rest = text, *each;
+    memcpy(text, slot->kept, slot->n);
+    pthread_mutex_unlock(&pump->lock);
+    int worth = 0;
+    snprintf(line, size, "it said nothing");
+    while ((each = strsep(&rest, "\n")))
+        if (line_worth(each) && line_worth(each) >= worth) {
+            worth = line_worth(each);
+            snprintf(line, size, "%s", each);
+        }
+    free(text);
+}

@@ -1,0 +1,308 @@
+/* service.c - a whole service on this machine */
+#include "cli/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/pump.h"
+#include "cli/signals.h"
+#include "cluster/launch.h"
+#include "cluster/process.h"
+
+static const double START_SECONDS = 900; /* loading a large model and its warm-up; a process that died is noticed at once */
+static const double DRAIN_SECONDS = 15;  /* the coordinator's own limit is 10 */
+static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTERM */
+static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30, HEALTHY_SECONDS = 60;
+static const double LOOK_SECONDS = 0.05;
+enum { DEATHS_IN_A_ROW = 8, ARGUMENTS = 24, LINE = 1024 };
+
+struct service_group {
+    struct process *process; /* NULL while it waits to be started again */
+    double started, again;   /* clock_seconds */
+    int deaths;              /* in a row: without HEALTHY_SECONDS of life between them */
+};
+
+struct service {
+    struct service_options options;
+    struct pump *pump; /* slot 0 the coordinator, 1 + i group i */
+    struct process *coordinator;
+    int lines; /* the coordinator's stdout */
+    char buffer[LINE];
+    size_t buffered;
+    char address[256], workers[256], line[512];
+    char *coordinator_path, *worker_path;
+    struct service_group groups[SERVICE_GROUPS];
+};
+
+/* The words of an argument list that need memory of their own. */
+struct words {
+    char *argv[ARGUMENTS];
+    int n;
+};
+
+static void words_add(struct words *words, const char *flag, const char *value)
+{
+    words->argv[words->n++] = mem_string(flag);
+    if (value)
+        words->argv[words->n++] = mem_string(value);
+}
+
+static void words_add_number(struct words *words, const char *flag, int value)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", value);
+    words_add(words, flag, text);
+}
+
+static void words_free(struct words *words)
+{
+    for (int i = 0; i < words->n; i++)
+        free(words->argv[i]);
+}
+
+/* Our address as the first of the hosts sees it: the one from which we would send to it. */
+static int worker_address(char address[256], const char *hosts, struct error *err)
+{
+    char host[256];
+    const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+    struct addrinfo *found = NULL;
+    struct sockaddr_storage own;
+    socklen_t size = sizeof own;
+    snprintf(host, sizeof host, "%.*s", (int)strcspn(hosts, ":,"), hosts);
+    int failed = getaddrinfo(host, "9", &hints, &found); /* any port: nothing is sent */
+    if (failed)
+        return fail(err, "--hosts: %s: %s", host, gai_strerror(failed));
+    int fd = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    failed = fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) || getsockname(fd, (struct sockaddr *)&own, &size);
+    if (failed)
+        fail(err, "--hosts: no way to %s: %s", host, strerror(errno));
+    else if ((failed = getnameinfo((struct sockaddr *)&own, size, host, sizeof host, NULL, 0, NI_NUMERICHOST)))
+        fail(err, "--hosts: %s", gai_strerror(failed));
+    else
+        snprintf(address, 256, strchr(host, ':') ? "[%.200s]:0" : "%.200s:0", host);
+    if (fd >= 0)
+        close(fd);
+    freeaddrinfo(found);
+    return failed ? -1 : 0;
+}
+
+static int coordinator_spawn(struct service *s, struct error *err)
+{
+    const struct service_options *o = &s->options;
+    char workers[256] = "127.0.0.1:0";
+    int ends[2], log = -1, result = -1;
+    if (o->hosts && worker_address(workers, o->hosts, err))
+        return -1;
+    struct words words = {0};
+    words_add(&words, s->coordinator_path, NULL);
+    words_add(&words, "--target", o->target);
+    if (o->drafter)
+        words_add(&words, "--drafter", o->drafter);
+    words_add(&words, "--listen", o->listen);
+    words_add(&words, "--worker-listen", workers);
+    if (o->draft_tokens)
+        words_add(&words, "--draft-tokens", o->draft_tokens);
+    if (o->threads)
+        words_add_number(&words, "--threads", o->threads);
+    if (pipe2(ends, O_CLOEXEC)) {
+        fail(err, "no pipe: %s", strerror(errno));
+    } else if ((log = pump_input(s->pump, 0, err)) >= 0) {
+        const struct process_options process = {.argv = words.argv, .output = ends[1], .error_output = log};
+        result = process_spawn(&s->coordinator, &process, err);
+        close(log);
+        close(ends[1]);
+        s->lines = ends[0];
+    }
+    words_free(&words);
+    return result;
+}
+
+static int group_spawn(struct service *s, int i, struct error *err)
+{
+    const struct service_options *o = &s->options;
+    struct service_group *group = &s->groups[i];
+    struct launch launch = {0};
+    struct words words = {0};
+    words_add(&words, s->worker_path, NULL);
+    words_add(&words, "--target", o->target);
+    words_add(&words, "--coordinator", s->workers);
+    words_add_number(&words, "--threads", cli_threads(o->threads, o->hosts ? 1 : o->ranks * o->groups));
+    const struct launch_options options = {.ranks = o->ranks, .hosts = o->hosts, .program = (const char *const *)words.argv};
+    int result = launch_argv(&launch, &options, err), log = -1;
+    if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)
+        result = -1;
+    if (!result) {
+        const struct process_options process = {
+            .argv = launch.argv, .environment = launch.environment, .output = log, .error_output = log};
+        result = process_spawn(&group->process, &process, err);
+        close(log);
+        group->started = clock_seconds();
+    }
+    launch_free(&launch);
+    words_free(&words);
+    return result;
+}
+
+/* "massv-coordinator ended with status 1: its last words" */
+static int process_died(struct service *s, const char *name, int slot, int status, struct error *err)
+{
+    char words[512];
+    pump_last_words(s->pump, slot, words, sizeof words);
+    return fail(err, "%s ended with status %d: %s", name, status, words);
+}
+
+/* One line of the coordinator's stdout into the field that it is about. */
+static void line_take(struct service *s, const char *line)
+{
+    if (!strncmp(line, "listening on ", 13) && !*s->address) /* the first is the public one */
+        snprintf(s->address, sizeof s->address, "%s", line + 13);
+    else if (!strncmp(line, "workers on ", 11))
+        snprintf(s->workers, sizeof s->workers, "%s", line + 11);
+    else if (!strncmp(line, "serving ", 8))
+        snprintf(s->line, sizeof s->line, "%s", line);
+}
+
+static void lines_read(struct service *s, double seconds)
+{
+    struct pollfd wait = {.fd = s->lines, .events = POLLIN};
+    if (poll(&wait, 1, (int)(seconds * 1e3)) <= 0)
+        return;
+    ssize_t n = read(s->lines, s->buffer + s->buffered, sizeof s->buffer - s->buffered);
+    if (n <= 0) {
+        clock_sleep(seconds); /* it has closed its stdout; that it ended is seen elsewhere */
+        return;
+    }
+    s->buffered += (size_t)n;
+    char *end;
+    while ((end = memchr(s->buffer, '\n', s->buffered))) {
+        *end = 0;
+        line_take(s, s->buffer);
+        s->buffered -= (size_t)(end + 1 - s->buffer);
+        memmove(s->buffer, end + 1, s->buffered);
+    }
+    if (s->buffered == sizeof s->buffer) /* no line of ours is that long */
+        s->buffered = 0;
+}
+
+/* Until `field` has been said. Every process must live. */
+static int lines_await(struct service *s, const char *field, int groups, struct error *err)
+{
+    double until = clock_seconds() + START_SECONDS;
+    while (!*field) {
+        int status;
+        lines_read(s, LOOK_SECONDS);
+        if (*field)
+            break;
+        if (process_wait(s->coordinator, 0, &status))
+            return process_died(s, "massv-coordinator", 0, status, err);
+        for (int i = 0; i < groups; i++)
+            if (process_wait(s->groups[i].process, 0, &status))
+                return process_died(s, "worker group", 1 + i, status, err);
+        if (signals_pending())
+            return fail(err, "interrupted while the service was starting");
+        if (clock_seconds() > until)
+            return fail(err, "the service did not get ready within %.0f s; its logs say how far it came", START_SECONDS);
+    }
+    return 0;
+}
+
+static int service_bring_up(struct service *s, struct error *err)
+{
+    if (cli_sibling(&s->coordinator_path, "massv-coordinator", err) || cli_sibling(&s->worker_path, "massv-worker", err) ||
+        pump_open(&s->pump, s->options.relay, err) || coordinator_spawn(s, err) || lines_await(s, s->workers, 0, err))
+        return -1;
+    for (int i = 0; i < s->options.groups; i++)
+        if (group_spawn(s, i, err))
+            return -1;
+    return lines_await(s, s->line, s->options.groups, err);
+}
+
+int service_start(struct service **out, const struct service_options *options, struct error *err)
+{
+    struct service *s = mem_new(1, sizeof *s);
+    s->options = *options;
+    s->options.ranks = options->ranks ? options->ranks : 1;
+    s->options.groups = options->groups ? options->groups : 1;
+    s->lines = -1;
+    if (service_bring_up(s, err)) {
+        service_stop(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+const char *service_address(const struct service *s)
+{
+    return s->address;
+}
+
+const char *service_line(const struct service *s)
+{
+    return s->line;
+}
+
+/* A group that has ended: what it said, and when it is started again. */
+static int group_bury(struct service *s, int i, int status, struct error *err)
+{
+    struct service_group *group = &s->groups[i];
+    double now = clock_seconds(), pause = PAUSE_FIRST;
+    process_close(group->process);
+    group->process = NULL;
+    group->deaths = now - group->started > HEALTHY_SECONDS ? 1 : group->deaths + 1;
+    process_died(s, "worker group", 1 + i, status, err);
+    if (group->deaths >= DEATHS_IN_A_ROW)
+        return fail_in(err, "a worker group died %d times in a row", group->deaths);
+    for (int k = 1; k < group->deaths && pause < PAUSE_LONGEST; k++)
+        pause *= 2;
+    group->again = now + (pause < PAUSE_LONGEST ? pause : PAUSE_LONGEST);
+    log_line(LOG_WARNING, "%s; starting it again in %.1f s", err->text, group->again - now);
+    return 0;
+}
+
+int service_watch(struct service *s, double seconds, struct error *err)
+{
+    int status;
+    if (process_wait(s->coordinator, seconds, &status))
+        return process_died(s, "massv-coordinator", 0, status, err);
+    for (int i = 0; i < s->options.groups; i++) {
+        struct service_group *group = &s->groups[i];
+        if (group->process && process_wait(group->process, 0, &status) && group_bury(s, i, status, err))
+            return -1;
+        if (!group->process && clock_seconds() >= group->again && group_spawn(s, i, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* The coordinator first: what it drains needs the groups, which end by themselves when it is gone. */
+void service_stop(struct service *s)
+{
+    if (!s)
+        return;
+    if (s->coordinator)
+        process_stop(s->coordinator, DRAIN_SECONDS);
+    for (int i = 0; i < SERVICE_GROUPS; i++)
+        if (s->groups[i].process)
+            process_stop(s->groups[i].process, GROUP_SECONDS);
+    for (int i = 0; i < SERVICE_GROUPS; i++)
+        process_close(s->groups[i].process);
+    process_close(s->coordinator);
+    pump_close(s->pump);
+    if (s->lines >= 0)
+        close(s->lines);
+    free(s->coordinator_path);
+    free(s->worker_path);
+    free(s);
+}

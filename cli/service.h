@@ -1,0 +1,38 @@
+/* service.h - a whole service on this machine: a coordinator, and worker groups that mpirun starts. It ends with whoever started
+ * it, however that ends. Use from one thread. */
+#ifndef CLI_SERVICE_H
+#define CLI_SERVICE_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+enum { SERVICE_GROUPS = 31 };
+
+struct service_options {
+    const char *target, *drafter; /* checkpoint folders; drafter NULL = none */
+    const char *listen;           /* public address; port 0 chooses a free one */
+    const char *hosts;            /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
+    int ranks, groups;            /* 0 = 1 */
+    int threads;                  /* per rank; 0 = cores / ranks */
+    const char *draft_tokens;     /* a number; NULL = the coordinator's default */
+    bool relay;                   /* pass the logs of all processes on to stderr */
+};
+
+struct service;
+
+/* Returns when a real warm-up generation has passed; else -1 with the last words of the process that failed, everything stopped. */
+int service_start(struct service **service, const struct service_options *options, struct error *err);
+
+/* The public address with its real port, and the coordinator's line: "serving MODEL on ADDR". */
+const char *service_address(const struct service *service);
+const char *service_line(const struct service *service);
+
+/* Looks after the processes for up to `seconds`: a group that died is started again after a pause that doubles. -1 when the
+ * coordinator died, or a group dies again and again. */
+int service_watch(struct service *service, double seconds, struct error *err);
+
+/* Drains and stops everything; returns when no process is left. NULL is legal. */
+void service_stop(struct service *service);
+
+#endif

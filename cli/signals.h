@@ -1,0 +1,13 @@
+/* signals.h - Ctrl-C and SIGTERM as a question that a command asks between its waits */
+#ifndef CLI_SIGNALS_H
+#define CLI_SIGNALS_H
+
+#include <stdbool.h>
+
+/* From now on SIGINT, SIGTERM and SIGHUP only wait to be asked for. Call before threads start. */
+void signals_hold(void);
+
+/* Did one arrive? It is taken by this question: the next answer is about the next signal. */
+bool signals_pending(void);
+
+#endif

@@ -1,0 +1,113 @@
+/* up.c - massv up: a whole local service, from one command until Ctrl-C */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/service.h"
+#include "cli/signals.h"
+#include "kernels/kernels.h"
+#include "proto/generate.h"
+
+static const double WATCH_SECONDS = 0.2; /* how soon Ctrl-C is seen */
+
+enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_RANKS, KEY_GROUPS, KEY_HOSTS, KEY_DRAFT_TOKENS, KEY_LISTEN, KEY_DEVICE, KEY_THREADS };
+
+struct arguments {
+    struct service_options service;
+    bool cuda;
+};
+
+static const struct argp_option flags[] = {
+    {"target", KEY_TARGET, "DIR", 0, "checkpoint of the model that answers", 0},
+    {"drafter", KEY_DRAFTER, "DIR", 0, "checkpoint of the small model that drafts; default: none", 0},
+    {"ranks", KEY_RANKS, "N", 0, "tensor-parallel ranks of a group; default 1", 0},
+    {"groups", KEY_GROUPS, "G", 0, "worker groups, each a whole copy of the target; default 1", 0},
+    {"hosts", KEY_HOSTS, "h1:1,h2:1", 0, "hosts of a group's ranks; default: this machine", 0},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step of requests that do not say, 0 to 16; default 5", 0},
+    {"listen", KEY_LISTEN, "ADDR", 0, "address of the public API; default 127.0.0.1:50051, port 0 chooses a free one", 0},
+    {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
+    {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
+    {0}};
+
+static const char doc[] =
+    "massv up - start a whole local service\v"
+    "Prints one line, `serving MODEL on ADDR`, when a real warm-up generation has passed; Ctrl-C drains and stops it. Logs "
+    "go to stderr.\n\n"
+    "Example:\n  massv up --target models/scenes-large --drafter models/scenes-massv --ranks 2";
+
+static error_t arguments_parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    struct service_options *o = &a->service;
+    switch (key) {
+    case KEY_TARGET:
+        o->target = arg;
+        return 0;
+    case KEY_DRAFTER:
+        o->drafter = arg;
+        return 0;
+    case KEY_RANKS:
+        o->ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        return 0;
+    case KEY_GROUPS:
+        o->groups = cli_number(state, "--groups", arg, 1, SERVICE_GROUPS);
+        return 0;
+    case KEY_HOSTS:
+        o->hosts = arg;
+        return 0;
+    case KEY_DRAFT_TOKENS:
+        cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        o->draft_tokens = arg;
+        return 0;
+    case KEY_LISTEN:
+        o->listen = arg;
+        return 0;
+    case KEY_DEVICE:
+        if (strcmp(arg, "auto") && strcmp(arg, "cpu") && strcmp(arg, "cuda"))
+            argp_error(state, "--device %s: auto, cpu or cuda is wanted", arg);
+        a->cuda = !strcmp(arg, "cuda");
+        return 0;
+    case KEY_THREADS:
+        o->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->target)
+            argp_error(state, "--target is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Until a signal or a failure. */
+static int up(const struct service_options *options, struct error *err)
+{
+    struct service *service = NULL;
+    int result = service_start(&service, options, err);
+    if (result)
+        return result;
+    puts(service_line(service));
+    fflush(stdout);
+    while (!result && !signals_pending())
+        result = service_watch(service, WATCH_SECONDS, err);
+    if (!result)
+        log_line(LOG_INFO, "draining");
+    service_stop(service);
+    return result;
+}
+
+int command_up(struct comm *comm, int argc, char **argv)
+{
+    struct arguments a = {.service = {.listen = "127.0.0.1:50051", .ranks = 1, .groups = 1, .relay = true}};
+    struct error err;
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
+    cli_parse(&argp, argc, argv, &a);
+    if (a.cuda && !kernels_cuda()) {
+        fail(&err, "--device cuda: no CUDA backend or no GPU here; --device cpu runs on the processor");
+        return cli_failed(comm, argv[0], &err);
+    }
+    log_name("massv up");
+    signals_hold();
+    return up(&a.service, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
+}
