@@ -82,9 +82,9 @@ $(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
 	$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
 
 # Instruction sets: each file of kernels/cpu is compiled for its own; which one runs is chosen at run time.
-$(BUILD)/kernels/cpu/%_avx2.o: ISA := -mavx2 -mfma -mf16c
-$(BUILD)/kernels/cpu/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
-$(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx2.o: ISA := -O3 -mavx2 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
 $(BUILD)/kernels/cpu/%.o: ISA += -O3
 $(BUILD)/cluster/comm_mpi.o: ISA := $(MPI_CFLAGS)
 

@@ -1,0 +1,37 @@
+/* simd_impl.h - all inner loops for the vectors that the including file has named: LANES, PANEL_VECTORS, vec, vec_int, v_fma,
+ * v_from_f16; with SIMD_DOT also v_dot */
+#ifndef KERNELS_CPU_SIMD_IMPL_H
+#define KERNELS_CPU_SIMD_IMPL_H
+
+enum { PREFETCH_BYTES = 1024 }; /* ahead of the weights: measured, flat between 512 and 2048 */
+
+#include "kernels/cpu/simd_vectors.h"
+
+#include "kernels/cpu/simd_linear.h"
+
+#include "kernels/cpu/simd_attend.h"
+#include "kernels/cpu/simd_probe.h"
+#include "kernels/cpu/simd_rows.h"
+
+const struct simd SIMD_TABLE = {
+    .name = SIMD_NAME,
+    .panel = PANEL,
+    .linear_item = linear_item,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .rope = rope,
+    .silu_gate = silu_gate,
+    .gelu_tanh_gate = gelu_tanh_gate,
+    .gelu_tanh = gelu_tanh,
+    .add = add,
+    .best = best,
+    .attend_block = attend_block,
+    .attend_finish = attend_finish,
+    .probe_read = probe_read,
+    .probe_fma = probe_fma,
+#ifdef SIMD_DOT
+    .probe_bf16_dot = probe_bf16_dot,
+#endif
+};
+
+#endif
