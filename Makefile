@@ -77,7 +77,7 @@ clean:
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(BUILD) $<
-$(BUILD)/proto/%.o: | $(PB_C)
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard proto/*.c tests/proto/*.c)): | $(PB_C)
 $(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
 	$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
 

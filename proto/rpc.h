@@ -77,6 +77,8 @@ int rpc_call_send(struct rpc_call *call, const void *data, size_t size);
 size_t rpc_call_backlog(const struct rpc_call *call);
 /* Ends the call after what is queued. The first of several finishes counts. */
 void rpc_call_finish(struct rpc_call *call, enum rpc_status status, const char *message);
+/* Ends the call at once, whatever is queued: for a reader that is too slow. */
+void rpc_call_abort(struct rpc_call *call, enum rpc_status status, const char *message);
 /* The caller's own pointer. */
 void rpc_call_set(struct rpc_call *call, void *user);
 void *rpc_call_get(const struct rpc_call *call);
@@ -104,7 +106,8 @@ int rpc_stream_open(struct rpc_stream **stream, struct rpc_channel *channel, con
  */
 int rpc_stream_read(struct rpc_stream *stream, double wait, struct rpc_bytes *message, enum rpc_status *status, struct error *err);
 int rpc_stream_write(struct rpc_stream *stream, const void *data, size_t size, struct error *err);
-void rpc_stream_cancel(struct rpc_stream *stream); /* from any thread */
+int rpc_stream_half_close(struct rpc_stream *stream, struct error *err); /* nothing more will be written */
+void rpc_stream_cancel(struct rpc_stream *stream);                       /* from any thread */
 void rpc_stream_close(struct rpc_stream *stream);
 
 #endif
