@@ -1,0 +1,50 @@
+/* main.c - massv-worker: one rank of a worker group */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "worker/leader.h"
+#include "worker/options.h"
+#include "worker/rank.h"
+
+/* Seconds a rank waits for the slowest one. Loading shards of a large model takes that long at different speeds; a step has its
+ * own, shorter bound. */
+static const double COLLECTIVE_SECONDS = 600;
+
+static int run(struct comm *comm, const struct options *options, struct stop *stop, struct error *err)
+{
+    struct rank *rank;
+    if (rank_open(&rank, comm, options, err) != 0)
+        return -1;
+    int rc = 0;
+    if (comm->rank == 0) {
+        const struct leader_options leader = {options->coordinator, rank_hello(rank), stop};
+        rc = leader_run(rank_post(rank), &leader, err);
+    } else {
+        order_obey(rank_post(rank));
+    }
+    rank_close(rank);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct error err = {0};
+    struct stop *stop = NULL;
+    struct comm *comm = NULL;
+    const struct comm_options collectives = {.timeout = COLLECTIVE_SECONDS};
+    options_parse(&options, argc, argv);
+    log_name("worker");
+    int rc = stop_open(&stop, &err) || comm_open_mpi(&comm, &collectives, &err) ? -1 : 0;
+    if (rc == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "worker rank %d", comm->rank);
+        log_name(name);
+        rc = run(comm, &options, stop, &err);
+    }
+    if (rc != 0 && err.text[0])
+        log_line(LOG_ERROR, "%s", err.text);
+    comm_close(comm);
+    stop_close(stop);
+    return rc == 0 ? 0 : 1;
+}
