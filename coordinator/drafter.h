@@ -31,6 +31,7 @@ int drafter_open(struct drafter **drafter, const char *dir, const struct drafter
 void drafter_close(struct drafter *drafter);
 enum drafter_kind drafter_kind(const struct drafter *drafter);
 const char *drafter_name(const struct drafter *drafter);
+int drafter_width(const struct drafter *drafter); /* of a row of drafter_features */
 
 /* The drafter's features of one picture, (tokens, its width), malloc'ed into *features (NULL for a text-only drafter). states: the
  * target tower's result, used as it is by a MASSV drafter; a VISION drafter runs its own tower on the patches. */
@@ -38,7 +39,8 @@ int drafter_features(struct drafter *drafter, const struct patches *patches, con
                      struct error *err);
 
 /* Starts a request: computes nothing yet. prompt: the target's; features[i] of its pictures are the caller's and must live until
- * the first propose has returned. NULL with text when the drafter's cache or context has no room: the request runs without drafts.
+ * the first propose with k > 0 has returned. NULL with text when the drafter's cache or context has no room: the request runs
+ * without drafts.
  */
 struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
                                      int max_positions, struct error *err);
@@ -51,7 +53,7 @@ struct proposal {
     struct draft_sequence *sequence;
     const int32_t *tokens;
     int n_tokens;
-    int k;
+    int k;           /* at most so many; lowered where the chain ends at an id that the target does not have */
     int32_t *drafts; /* (k) */
     int n;
     bool failed; /* the sequence is of no more use: end it */

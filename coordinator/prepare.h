@@ -10,10 +10,11 @@
 struct preparer;
 
 struct prepared_picture {
-    uint64_t hash[2]; /* of the file's bytes */
-    int rows;         /* tokens */
-    float *target;    /* (rows, d of the target); shared, counted */
-    float *drafter;   /* (rows, d of the drafter), or NULL */
+    uint64_t hash[2];              /* of the file's bytes */
+    int rows;                      /* tokens */
+    float *target;                 /* (rows, d of the target); shared, counted */
+    float *drafter;                /* (rows, d of the drafter), or NULL */
+    struct shared_picture *shared; /* whose the features are */
 };
 
 struct prepared {
@@ -31,6 +32,7 @@ struct preparer_options {
     const struct tokenizer *tokenizer;
     struct drafter *drafter;    /* NULL without one */
     int64_t max_picture_pixels; /* of a file, checked before decoding */
+    size_t recent_bytes;        /* features of recent pictures that are kept; 0 = 256 MiB */
 };
 
 /* st: the target's checkpoint; its tower and merger are loaded when it has them. */

@@ -1,0 +1,23 @@
+/* drafter_parts.h - what drafter.c (opening, picture features) and drafter_propose.c (sequences, proposals) share */
+#ifndef COORDINATOR_DRAFTER_PARTS_H
+#define COORDINATOR_DRAFTER_PARTS_H
+
+#include "cluster/comm.h"
+#include "coordinator/drafter.h"
+#include "model/model.h"
+
+/* Rows of one step of the drafter's model: a prompt goes in chunks of this. */
+enum { DRAFTER_ROWS = 512 };
+
+struct drafter {
+    enum drafter_kind kind;
+    struct model_config config, target;
+    const struct kernels *kernels;
+    struct tower *tower;   /* VISION */
+    struct merger *merger; /* VISION, MASSV */
+    struct comm *comm;     /* of one rank */
+    struct model *model;
+    int pages_reserved; /* by sequences that began: what is promised, not what is filled */
+};
+
+#endif

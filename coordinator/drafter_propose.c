@@ -1,0 +1,315 @@
+/* drafter_propose.c - chains of drafts for a batch of requests (greedy speculative decoding; Leviathan et al. 2023).
+ *
+ * A request in the drafter is one row of ids: its prompt, the answer's tokens, the drafts. What of it stands in the cache is kept
+ * as far as it agrees with the answer; the rest is rolled back. Then, in rounds over all requests at once:
+ *   1. each request appends what it lacks: a chunk of the prompt, of the answer, or its newest draft;
+ *   2. a request that has caught up gets the best next id, which is its next draft;
+ *   3. until each has its k drafts, or its context ends. The last draft is not computed: nobody asks what follows it. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "coordinator/drafter_parts.h"
+
+enum { FIRST_UNKNOWN = INT32_MIN };
+
+struct draft_sequence {
+    struct sequence *sequence;
+    struct prompt prompt;    /* the drafter's own: without pictures for a text-only one */
+    float *const *features;  /* of the prompt's pictures; the caller's, until the prompt is computed */
+    int32_t *ids;            /* answer and drafts that were fed behind the prompt */
+    int32_t (*positions)[3]; /* of ids */
+    int capacity;            /* of ids */
+    int limit;               /* positions it may have */
+    int pages;               /* reserved for that */
+    int32_t first;           /* best id behind the prompt, or FIRST_UNKNOWN */
+};
+
+static int pages_of(int positions)
+{
+    return (positions + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
+}
+
+/* ---- begin, end ---- */
+
+static int check_prompt(const struct drafter *drafter, const struct prompt *prompt, float *const *features, struct error *err)
+{
+    if (prompt->n < 1)
+        return fail(err, "the prompt has nothing that drafter %s reads", drafter->config.name);
+    for (int i = 0; i < prompt->n; i++)
+        if (prompt->ids[i] < 0 || prompt->ids[i] >= drafter->config.vocabulary)
+            return fail(err, "prompt token %d: id %d is beyond the %d of drafter %s", i, prompt->ids[i], drafter->config.vocabulary,
+                        drafter->config.name);
+    for (int i = 0; i < prompt->n_pictures; i++)
+        if (!features || !features[i])
+            return fail(err, "drafter %s has no features of picture %d", drafter->config.name, i);
+    return 0;
+}
+
+static int check_room(const struct drafter *drafter, const struct draft_sequence *s, struct error *err)
+{
+    if (s->prompt.n >= s->limit)
+        return fail(err, "a prompt of %d tokens fills the %d positions of drafter %s", s->prompt.n, s->limit, drafter->config.name);
+    int left = model_pages(drafter->model) - drafter->pages_reserved;
+    if (s->pages > left)
+        return fail(err, "drafter %s: %d pages are needed, %d of %d are not reserved", drafter->config.name, s->pages, left,
+                    model_pages(drafter->model));
+    return 0;
+}
+
+static void prompt_copy(struct prompt *to, const struct prompt *from)
+{
+    *to = *from;
+    to->ids = mem_new((size_t)from->n, sizeof *to->ids);
+    to->positions = mem_new((size_t)from->n, sizeof *to->positions);
+    to->pictures = mem_new((size_t)from->n_pictures, sizeof *to->pictures);
+    memcpy(to->ids, from->ids, (size_t)from->n * sizeof *to->ids);
+    memcpy(to->positions, from->positions, (size_t)from->n * sizeof *to->positions);
+    if (from->n_pictures)
+        memcpy(to->pictures, from->pictures, (size_t)from->n_pictures * sizeof *to->pictures);
+}
+
+struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
+                                     int max_positions, struct error *err)
+{
+    struct draft_sequence *s = mem_new(1, sizeof *s);
+    if (drafter->kind == DRAFTER_TEXT)
+        prompt_without_pictures(&s->prompt, prompt, &drafter->target);
+    else
+        prompt_copy(&s->prompt, prompt);
+    int answer = max_positions > prompt->n ? max_positions - prompt->n : 0;
+    int context = drafter->config.max_positions;
+    s->limit = s->prompt.n < context - answer ? s->prompt.n + answer : context;
+    s->pages = pages_of(s->limit);
+    s->features = features;
+    s->first = FIRST_UNKNOWN;
+    if (check_prompt(drafter, &s->prompt, features, err) != 0 || check_room(drafter, s, err) != 0) {
+        prompt_free(&s->prompt);
+        free(s);
+        return NULL;
+    }
+    drafter->pages_reserved += s->pages;
+    s->sequence = sequence_new(drafter->model);
+    return s;
+}
+
+void drafter_end(struct drafter *drafter, struct draft_sequence *sequence)
+{
+    if (!sequence)
+        return;
+    drafter->pages_reserved -= sequence->pages;
+    sequence_release(drafter->model, sequence->sequence);
+    prompt_free(&sequence->prompt);
+    free(sequence->ids);
+    free(sequence->positions);
+    free(sequence);
+}
+
+/* ---- one request of a batch ---- */
+
+static int32_t wanted_id(const struct proposal *p, int i)
+{
+    return i < p->n_tokens ? p->tokens[i] : p->drafts[i - p->n_tokens];
+}
+
+/* Positions that must be computed before the next draft is known. */
+static int wanted_length(const struct proposal *p)
+{
+    return p->sequence->prompt.n + p->n_tokens + p->n;
+}
+
+static void proposal_fail(struct proposal *p)
+{
+    p->failed = true;
+    p->n = 0;
+}
+
+/* Keeps what agrees with the answer; the last wanted row is computed again, for its scores, where all of it is here already. */
+static void proposal_begin(struct drafter *drafter, struct proposal *p)
+{
+    struct draft_sequence *s = p->sequence;
+    p->n = 0;
+    p->failed = false;
+    for (int i = 0; i < p->n_tokens; i++)
+        if (p->tokens[i] < 0 || p->tokens[i] >= drafter->config.vocabulary) {
+            proposal_fail(p);
+            return;
+        }
+    int have = sequence_length(s->sequence) - s->prompt.n, keep = 0;
+    while (keep < have && keep < p->n_tokens && s->ids[keep] == p->tokens[keep])
+        keep++;
+    if (keep > 0 && keep == p->n_tokens)
+        keep--;
+    if (have > keep)
+        sequence_truncate(drafter->model, s->sequence, s->prompt.n + keep);
+}
+
+/* A draft that the target could not read ends the chain: heads are padded to different sizes. */
+static void proposal_add(const struct drafter *drafter, struct proposal *p, int32_t id)
+{
+    if (id < 0)
+        proposal_fail(p); /* scores that are no numbers */
+    else if (id >= drafter->target.vocabulary || id >= drafter->config.vocabulary)
+        p->k = p->n;
+    else
+        p->drafts[p->n++] = id;
+}
+
+static bool proposal_active(const struct proposal *p)
+{
+    return !p->failed && p->n < p->k && wanted_length(p) <= p->sequence->limit;
+}
+
+/* Behind the prompt alone the best id is remembered: a prompt's last row may be a picture's, whose features are gone. */
+static void proposal_recall(const struct drafter *drafter, struct proposal *p)
+{
+    struct draft_sequence *s = p->sequence;
+    if (proposal_active(p) && s->first != FIRST_UNKNOWN && wanted_length(p) == s->prompt.n)
+        proposal_add(drafter, p, s->first);
+}
+
+/* ---- rounds ---- */
+
+struct round {
+    struct span *spans;            /* (count) */
+    struct span_picture *pictures; /* of all spans */
+    struct proposal **owners;      /* (count) of the spans */
+    int n_spans, n_pictures, rows;
+};
+
+static int pictures_of(const struct proposal *proposals, int count)
+{
+    int n = 0;
+    for (int i = 0; i < count; i++)
+        n += proposals[i].sequence->prompt.n_pictures;
+    return n;
+}
+
+static void span_prompt(struct round *round, struct span *span, const struct draft_sequence *s, int from)
+{
+    span->ids = s->prompt.ids + from;
+    span->positions = (const int32_t(*)[3])(s->prompt.positions + from);
+    span->pictures = round->pictures + round->n_pictures;
+}
+
+/* The parts of the prompt's pictures that are within the span. */
+static void span_prompt_pictures(const struct drafter *drafter, struct round *round, struct span *span,
+                                 const struct draft_sequence *s, int from)
+{
+    for (int i = 0; i < s->prompt.n_pictures; i++) {
+        const struct prompt_picture *picture = &s->prompt.pictures[i];
+        int begin = picture->first > from ? picture->first : from;
+        int end = picture->first + picture->count < from + span->n ? picture->first + picture->count : from + span->n;
+        if (begin >= end)
+            continue;
+        round->pictures[round->n_pictures++] = (struct span_picture){
+            .first = begin - from,
+            .count = end - begin,
+            .features = s->features[i] + (size_t)(begin - picture->first) * (size_t)drafter->config.d,
+        };
+        span->n_pictures++;
+    }
+}
+
+static void answer_grow(struct draft_sequence *s, int n)
+{
+    if (n <= s->capacity)
+        return;
+    s->capacity = 2 * n;
+    s->ids = mem_grow(s->ids, (size_t)s->capacity, sizeof *s->ids);
+    s->positions = mem_grow(s->positions, (size_t)s->capacity, sizeof *s->positions);
+}
+
+static void span_answer(struct span *span, const struct proposal *p, int from)
+{
+    struct draft_sequence *s = p->sequence;
+    int first = from - s->prompt.n;
+    answer_grow(s, first + span->n);
+    for (int i = first; i < first + span->n; i++) {
+        s->ids[i] = wanted_id(p, i);
+        for (int axis = 0; axis < 3; axis++)
+            s->positions[i][axis] = s->prompt.next_position + i;
+    }
+    span->ids = s->ids + first;
+    span->positions = (const int32_t(*)[3])(s->positions + first);
+}
+
+/* Appends what the request lacks, as far as the round has room; prompt rows and generated rows are not mixed in a span. */
+static void round_add(const struct drafter *drafter, struct round *round, struct proposal *p)
+{
+    const struct draft_sequence *s = p->sequence;
+    int from = sequence_length(s->sequence), end = wanted_length(p), room = DRAFTER_ROWS - round->rows;
+    bool generated = from >= s->prompt.n;
+    if (!generated && end > s->prompt.n)
+        end = s->prompt.n;
+    int n = end - from < room ? end - from : room;
+    assert(end > from);
+    if (n == 0)
+        return;
+    struct span span = {.sequence = s->sequence, .n = n, .generated = generated, .repetition_penalty = 1};
+    /* The prompt's own score is wanted even when the answer has begun: it is remembered. */
+    span.n_scored = from + n == end && (end == wanted_length(p) || !generated);
+    if (generated) {
+        span_answer(&span, p, from);
+    } else {
+        span_prompt(round, &span, s, from);
+        span_prompt_pictures(drafter, round, &span, s, from);
+    }
+    round->rows += n;
+    round->owners[round->n_spans] = p;
+    round->spans[round->n_spans++] = span;
+}
+
+static void round_take(const struct drafter *drafter, struct round *round, const int32_t *best)
+{
+    for (int i = 0; i < round->n_spans; i++) {
+        struct proposal *p = round->owners[i];
+        if (!round->spans[i].n_scored)
+            continue;
+        if (!round->spans[i].generated)
+            p->sequence->first = *best;
+        if (sequence_length(p->sequence->sequence) == wanted_length(p))
+            proposal_add(drafter, p, *best);
+        best++;
+    }
+}
+
+/* False when nobody lacks anything. */
+static bool round_run(struct drafter *drafter, struct round *round, struct proposal *proposals, int count)
+{
+    int32_t best[DRAFTER_ROWS];
+    round->n_spans = round->n_pictures = round->rows = 0;
+    for (int i = 0; i < count; i++) {
+        proposal_recall(drafter, &proposals[i]);
+        if (proposal_active(&proposals[i]))
+            round_add(drafter, round, &proposals[i]);
+    }
+    if (round->n_spans == 0)
+        return false;
+    if (model_extend(drafter->model, round->spans, round->n_spans, NULL) != 0) {
+        for (int i = 0; i < round->n_spans; i++)
+            proposal_fail(round->owners[i]);
+        return true;
+    }
+    if (model_scored_rows(drafter->model) > 0)
+        model_best(drafter->model, best);
+    round_take(drafter, round, best);
+    return true;
+}
+
+void drafter_propose(struct drafter *drafter, struct proposal *proposals, int count)
+{
+    struct round round = {
+        .spans = mem_new((size_t)count, sizeof *round.spans),
+        .owners = mem_new((size_t)count, sizeof *round.owners),
+        .pictures = mem_new((size_t)pictures_of(proposals, count), sizeof *round.pictures),
+    };
+    for (int i = 0; i < count; i++)
+        proposal_begin(drafter, &proposals[i]);
+    while (round_run(drafter, &round, proposals, count))
+        ;
+    free(round.spans);
+    free(round.owners);
+    free(round.pictures);
+}
