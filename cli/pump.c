@@ -22,9 +22,9 @@ struct pump_slot {
 };
 
 struct pump {
-    bool relay, end;
     pthread_t thread;
     pthread_mutex_t lock; /* of all below */
+    bool relay, end;
     struct pump_slot slots[PUMP_INPUTS];
 };
 
@@ -77,10 +77,9 @@ static void *pump_run(void *argument)
     }
 }
 
-int pump_open(struct pump **out, bool relay, struct error *err)
+int pump_open(struct pump **out, struct error *err)
 {
     struct pump *pump = mem_new(1, sizeof *pump);
-    pump->relay = relay;
     pthread_mutex_init(&pump->lock, NULL);
     for (int i = 0; i < PUMP_INPUTS; i++)
         pump->slots[i].fd = -1;
@@ -121,6 +120,15 @@ int pump_input(struct pump *pump, int i, struct error *err)
     pump->slots[i].n = 0;
     pthread_mutex_unlock(&pump->lock);
     return ends[1];
+}
+
+void pump_relay(struct pump *pump)
+{
+    pthread_mutex_lock(&pump->lock);
+    pump->relay = true;
+    for (int i = 0; i < PUMP_INPUTS; i++)
+        fwrite(pump->slots[i].kept, 1, pump->slots[i].n, stderr);
+    pthread_mutex_unlock(&pump->lock);
 }
 
 /* How much a line tells: a program's own error, anything a program of ours says, what mpirun adds, nothing. */

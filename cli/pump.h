@@ -12,13 +12,15 @@ enum { PUMP_INPUTS = 32 };
 
 struct pump;
 
-/* relay: lines go to our stderr as they come. */
-int pump_open(struct pump **pump, bool relay, struct error *err);
+int pump_open(struct pump **pump, struct error *err);
 void pump_close(struct pump *pump); /* NULL is legal */
 
 /* A descriptor for a child to write to (the caller closes its copy after the child has started); what slot `i` kept of an earlier
  * child is forgotten. -1 with text on failure. */
 int pump_input(struct pump *pump, int i, struct error *err);
+
+/* From now on everything goes to our stderr, what was kept first. */
+void pump_relay(struct pump *pump);
 
 /* The last line of slot i that tells something: one of massv's programs before mpirun's own, which comes after it. Waits a moment
  * for what is still in the pipe. */

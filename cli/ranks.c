@@ -52,7 +52,7 @@ int cli_on_ranks(int ranks, int argc, char **argv)
     struct pump *pump = NULL;
     char *path = NULL, *words = mem_string(argv[0]);
     int status = 0;
-    int result = cli_sibling(&path, "massv-mpi", &err) || pump_open(&pump, false, &err) ? -1 : 0;
+    int result = cli_sibling(&path, "massv-mpi", &err) || pump_open(&pump, &err) ? -1 : 0;
     if (!result) {
         const char **program = program_words(path, words, argc, argv);
         result = ranks_run(ranks, program, pump, &status, &err);

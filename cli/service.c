@@ -40,7 +40,7 @@ struct service {
     int lines; /* the coordinator's stdout */
     char buffer[LINE];
     size_t buffered;
-    char address[256], workers[256], line[512];
+    char address[LINE], workers[LINE], line[LINE]; /* what it said there, "" before */
     char *coordinator_path, *worker_path;
     struct service_group groups[SERVICE_GROUPS];
 };
@@ -220,12 +220,16 @@ static int lines_await(struct service *s, const char *field, int groups, struct 
 static int service_bring_up(struct service *s, struct error *err)
 {
     if (cli_sibling(&s->coordinator_path, "massv-coordinator", err) || cli_sibling(&s->worker_path, "massv-worker", err) ||
-        pump_open(&s->pump, s->options.relay, err) || coordinator_spawn(s, err) || lines_await(s, s->workers, 0, err))
+        pump_open(&s->pump, err) || coordinator_spawn(s, err) || lines_await(s, s->workers, 0, err))
         return -1;
     for (int i = 0; i < s->options.groups; i++)
         if (group_spawn(s, i, err))
             return -1;
-    return lines_await(s, s->line, s->options.groups, err);
+    if (lines_await(s, s->line, s->options.groups, err))
+        return -1;
+    if (s->options.relay)
+        pump_relay(s->pump);
+    return 0;
 }
 
 int service_start(struct service **out, const struct service_options *options, struct error *err)

@@ -16,7 +16,7 @@ struct service_options {
     int ranks, groups;            /* 0 = 1 */
     int threads;                  /* per rank; 0 = cores / ranks */
     const char *draft_tokens;     /* a number; NULL = the coordinator's default */
-    bool relay;                   /* pass the logs of all processes on to stderr */
+    bool relay;                   /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
 };
 
 struct service;

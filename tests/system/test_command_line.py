@@ -1,0 +1,151 @@
+"""The command line: wrong usage ends with 2, a failure with 1 and one line on stderr, help with an example."""
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv
+
+TINY = GOLDEN / "qwen25vl-tiny"
+COMMANDS = ["up", "generate", "dump", "inspect", "bench kernels", "bench step"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = massv(*command.split(), "--help")
+    assert done.returncode == 0 and f"Usage: massv {command}" in done.stdout
+    assert "Example:" in done.stdout and f"massv {command}" in done.stdout.partition("Example:")[2]
+
+
+def test_help_lists_the_commands():
+    done = massv("--help")
+    assert done.returncode == 0
+    for command in ("up", "generate", "dump", "inspect", "bench"):
+        assert f"\n  {command} " in done.stdout
+    assert massv("--version").stdout.startswith("massv ")
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["fly"], ["--fly"], ["up"], ["up", "--target"], ["up", "--target", TINY, "--metrics", ":1"], ["up", "--target", TINY, "--ranks", "0"],
+    ["up", "--target", TINY, "--draft-tokens", "17"], ["up", "--target", TINY, "--draft-tokens", "auto"],
+    ["up", "--target", TINY, "--device", "tpu"], ["up", "--target", TINY, "extra"], ["generate"], ["generate", "--prompt", "x"],
+    ["generate", "--address", "a", "--target", TINY, "--prompt", "x"], ["generate", "--address", "a"],
+    ["generate", "--address", "a", "--prompt", "x", "--ranks", "2"], ["generate", "--address", "a", "--prompt", "x", "--max-tokens", "0"],
+    ["generate", "--address", "a", "--prompt", "x", "--temperature", "warm"], ["generate", "--address", "a", "--prompt", "x", "--fly"],
+    ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
+    ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
+    ["bench", "fly"], ["bench", "step", "--fly"]], ids=lambda a: " ".join(str(x).rpartition("/")[2] for x in a) or "nothing")
+def test_wrong_usage_ends_with_2(arguments):
+    done = massv(*arguments)
+    assert done.returncode == 2 and done.stdout == "" and "--help" in done.stderr, done.stderr
+
+
+def failure(*arguments, **rest):
+    """The one line on stderr of a command that fails."""
+    done = massv(*arguments, **rest)
+    assert done.returncode == 1 and done.stdout == "", (done.returncode, done.stdout, done.stderr)
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("massv "), done.stderr
+    return done.stderr
+
+
+def test_nobody_at_the_address():
+    assert "127.0.0.1:9" in failure("generate", "--address", "127.0.0.1:9", "--prompt", "x")
+
+
+def test_a_picture_that_is_not_there():
+    assert "nowhere.png" in failure("generate", "--address", "127.0.0.1:9", "--prompt", "x", "--image", "nowhere.png")
+
+
+def test_up_without_a_gpu_says_so():
+    assert "--device cpu" in failure("up", "--target", TINY, "--device", "cuda")
+
+
+def test_up_on_a_port_in_use():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        assert address in failure("up", "--target", TINY, "--listen", address)
+
+
+def test_up_with_a_model_that_is_not_there():
+    assert "nowhere" in failure("up", "--target", "nowhere", "--listen", "127.0.0.1:0")
+
+
+def test_up_with_ranks_that_cannot_hold_the_model():
+    assert "3" in failure("up", "--target", TINY, "--ranks", "3", "--listen", "127.0.0.1:0")
+
+
+def copy(model, folder, **replaced):
+    """A checkpoint of links to model's files, some of them replaced by a function of their text, or left out (None)."""
+    folder.mkdir()
+    for file in model.iterdir():
+        change = replaced.get(file.name.replace(".", "_").replace("-", "_"), file)
+        if change is file:
+            if file.is_file():
+                os.symlink(file, folder / file.name)
+        elif change:
+            (folder / file.name).write_text(change(file.read_text()))
+    return folder
+
+
+def other_tokenizer(text):
+    """Two ids swapped."""
+    tokenizer = json.loads(text)
+    words = tokenizer["model"]["vocab"]
+    a, b = list(words)[300:302]
+    words[a], words[b] = words[b], words[a]
+    return json.dumps(tokenizer)
+
+
+def test_up_with_a_drafter_of_another_tokenizer(tmp_path):
+    drafter = copy(GOLDEN / "qwen2-tiny", tmp_path / "other", tokenizer_json=other_tokenizer)
+    line = failure("up", "--target", TINY, "--drafter", drafter, "--listen", "127.0.0.1:0")
+    assert "token" in line and "other" in line
+
+
+def test_up_with_a_missing_shard(tmp_path):
+    target = copy(TINY, tmp_path / "target", model_00002_of_00002_safetensors=None)
+    assert "model-00002-of-00002.safetensors" in failure("up", "--target", target, "--listen", "127.0.0.1:0")
+
+
+def test_massv_alone_misses_its_programs(tmp_path):
+    shutil.copy(BIN / "massv", tmp_path / "massv")
+    done = subprocess.run([tmp_path / "massv", "up", "--target", TINY], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "massv-coordinator" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_inspect_says_what_a_checkpoint_is():
+    done = massv("inspect", TINY, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    config = json.loads((TINY / "config.json").read_text())
+    assert told["family"] == config["model_type"] and told["dtype"] == "F32"
+    assert told["language"]["layers"] == config["num_hidden_layers"] and told["language"]["vocabulary"] == config["vocab_size"]
+    assert [r["ranks"] for r in told["ranks"]] == [1, 2, 4, 8]
+    possible = {r["ranks"]: r for r in told["ranks"] if r["possible"]}
+    assert set(possible) == {1, 2, 4} and "reason" in told["ranks"][3]
+    assert possible[1]["weight_bytes_per_rank"] > possible[2]["weight_bytes_per_rank"] > possible[4]["weight_bytes_per_rank"]
+
+
+@pytest.mark.parametrize("target,drafter,kind", [
+    (TINY, GOLDEN / "qwen2-tiny", "text"), (TINY, GOLDEN / "massv-tiny", "massv"), (TINY, GOLDEN / "qwen25vl-tiny-bf16", "vision"),
+    (MODELS / "scenes-large", MODELS / "scenes-drafter", "text"), (MODELS / "scenes-large", MODELS / "scenes-massv", "massv")])
+def test_inspect_tells_the_kind_of_drafter(target, drafter, kind):
+    told = json.loads(massv("inspect", target, "--with", drafter, "--json").stdout)["with"]
+    assert told["compatible"] and told["kind"] == kind
+
+
+def test_inspect_says_why_a_drafter_does_not_go(tmp_path):
+    drafter = copy(GOLDEN / "qwen2-tiny", tmp_path / "other", tokenizer_json=other_tokenizer)
+    told = json.loads(massv("inspect", TINY, "--with", drafter, "--json").stdout)["with"]
+    assert not told["compatible"] and told["reason"]
+    text = massv("inspect", TINY, "--with", drafter)
+    assert text.returncode == 0 and ": no: " in text.stdout
+
+
+def test_inspect_of_something_else_is_one_line(tmp_path):
+    assert str(tmp_path) in failure("inspect", tmp_path)

@@ -1,0 +1,96 @@
+"""Parity with Hugging Face transformers: massv dump against tests/golden, through the real program."""
+import json
+
+import numpy
+import pytest
+
+from harness import GOLDEN, massv, read_tensors
+
+VLM = "qwen25vl-tiny"
+VARIANTS = (f"{VLM}-bf16", f"{VLM}-resaved", f"{VLM}-names")  # other layouts of the same weights, rounded to bf16
+EXACT = {"input_ids", "position_ids", "grid_thw", "greedy_ids"}
+TOLERANCE = {"pixel_values": 1e-6, "image_features": 1e-4, "logits": 2e-4}  # tests/golden: f32 against f32, see "Tolerances" there
+
+
+def cases(model):
+    return json.loads((GOLDEN / model / "golden" / "cases.json").read_text())["cases"]
+
+
+def dump(model, case, path, ranks=1):
+    pictures = [f"--image={GOLDEN / 'images' / name}" for name in case["images"]]
+    done = massv("dump", "--model", GOLDEN / model, "--raw-prompt", "--prompt", case["prompt"], *pictures, "--ranks", ranks, "--out", path)
+    assert done.returncode == 0, done.stderr
+    return read_tensors(path)
+
+
+def compare(ours, golden, what):
+    for name in sorted(ours):
+        stem = name.partition(".")[0]
+        if stem in EXACT and stem in what:
+            assert numpy.array_equal(ours[name], golden[name]), name
+        elif stem in what:
+            assert ours[name].shape == golden[name].shape, name
+            assert numpy.abs(ours[name] - golden[name]).max() <= TOLERANCE[stem], name
+    missing = [n for n in golden if n.partition(".")[0] in what and n not in ours]
+    assert not missing
+
+
+@pytest.mark.parametrize("model,case", [pytest.param(m, c, id=f"{m}-{c['name']}")
+                                        for m in (VLM, "massv-tiny", "qwen2-tiny") for c in cases(m)])
+def test_dump_equals_transformers_in_f32(model, case, tmp_path):
+    golden = read_tensors(GOLDEN / model / "golden" / case["file"])
+    ours = dump(model, case, tmp_path / "out.safetensors")
+    compare(ours, golden, EXACT | set(TOLERANCE))
+
+
+@pytest.mark.parametrize("model,case", [pytest.param(m, c, id=f"{m}-{c['name']}") for m in VARIANTS for c in cases(VLM)])
+def test_dump_of_bf16_weights_equals_transformers(model, case, tmp_path):
+    golden = read_tensors(GOLDEN / VLM / "golden" / case["file"])
+    ours = dump(model, case, tmp_path / "out.safetensors")
+    compare(ours, golden, {"input_ids", "position_ids", "grid_thw", "pixel_values"})
+    expected = golden["logits_bf16_weights"]  # of the last positions
+    assert numpy.abs(ours["logits"][-len(expected):] - expected).max() <= TOLERANCE["logits"]
+
+
+@pytest.mark.parametrize("ranks", (2, 4))  # 4: more ranks than key/value heads, which are then replicated
+@pytest.mark.parametrize("model,name", [(VLM, "two-images"), (VLM, "two-turns"), (VLM, "text-only"), ("massv-tiny", "picture"),
+                                        ("qwen2-tiny", "unicode")])
+def test_dump_on_ranks_equals_one_rank(model, name, ranks, tmp_path):
+    case = next(c for c in cases(model) if c["name"] == name)
+    golden = read_tensors(GOLDEN / model / "golden" / case["file"])
+    one = dump(model, case, tmp_path / "one.safetensors")
+    many = dump(model, case, tmp_path / "many.safetensors", ranks)
+    compare(many, golden, EXACT | set(TOLERANCE))
+    assert numpy.abs(one["logits"] - many["logits"]).max() <= TOLERANCE["logits"]
+
+
+def test_a_conversation_is_rendered_as_the_chat_template_does(tmp_path):
+    case = next(c for c in cases(VLM) if len(c["turns"]) == 1 and len(c["images"]) == 1)
+    turn = case["turns"][0]
+    done = massv("dump", "--model", GOLDEN / VLM, "--prompt", turn["text"], "--image", GOLDEN / "images" / turn["images"][0], "--out",
+                 tmp_path / "out.safetensors")
+    assert done.returncode == 0, done.stderr
+    golden = read_tensors(GOLDEN / VLM / "golden" / case["file"])
+    assert numpy.array_equal(read_tensors(tmp_path / "out.safetensors")["input_ids"], golden["input_ids"])
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["--model", "nowhere", "--prompt", "x"], "nowhere"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--image", "nowhere.png"], "nowhere.png"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--image", GOLDEN / VLM / "config.json"], "config.json"),
+    (["--model", GOLDEN / "qwen2-tiny", "--prompt", "x", "--image", GOLDEN / "images" / "deep.png"], "deep.png"),
+    (["--model", GOLDEN / VLM, "--prompt", "<|image_pad|>", "--raw-prompt"], "picture"),
+    (["--model", GOLDEN / VLM, "--prompt", "x" * 70000, "--raw-prompt"], "at most"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--ranks", "3"], "3"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--image", GOLDEN / VLM / "config.json", "--ranks", "2"], "config.json"),
+])
+def test_bad_input_is_one_line(arguments, words, tmp_path):
+    done = massv("dump", *arguments, "--out", tmp_path / "out.safetensors")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("massv dump: ") and words in done.stderr, done.stderr
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_unwritable_file_is_one_line(tmp_path):
+    done = massv("dump", "--model", GOLDEN / VLM, "--prompt", "x", "--out", tmp_path / "none" / "out.safetensors")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "out.safetensors" in done.stderr, done.stderr

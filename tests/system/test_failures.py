@@ -1,0 +1,116 @@
+"""What happens when a process dies: an answer only pauses, nothing is left behind, every wait ends."""
+import os
+import signal
+import time
+
+import pytest
+
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, Client, Process, descendants, service, wait_gone
+
+TINY = GOLDEN / "qwen25vl-tiny"
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+LONG = dict(prompt="Tell me everything.", max_tokens=1500, ignore_eos=True)
+
+
+def workers(pid):
+    """The ranks below pid; mpirun's own command line names the program, too."""
+    return [p for p, line in descendants(pid).items() if "massv-worker" in line and "mpirun" not in line]
+
+
+@pytest.mark.parametrize("k", (0, 5))
+def test_a_killed_rank_only_pauses_the_answer(k):
+    with service(TINY, "--drafter", GOLDEN / "massv-tiny", "--ranks", "2") as client:
+        whole = client.ask(k=k, **LONG)[0]
+        ids, killed = [], False
+        for event in client.stream(k=k, **LONG):
+            ids += event.token.token_ids
+            if len(ids) > 20 and not killed:
+                os.kill(workers(client.up.process.pid)[-1], signal.SIGKILL)
+                killed = True
+        assert killed and ids == whole
+        assert client.ask(prompt="And now?", max_tokens=4, ignore_eos=True, k=k)[2].usage.completion_tokens == 4
+        assert "starting it again" in client.up.stderr()
+
+
+def test_two_groups_share_and_survive_the_loss_of_one():
+    with service(TINY, "--groups", "2") as client:
+        whole = client.ask(**LONG)[0]
+        streams = [client.stream(**LONG) for _ in range(2)]
+        first = [next(s) for s in streams]
+        assert all(first)
+        os.kill(workers(client.up.process.pid)[0], signal.SIGKILL)
+        for stream in streams:
+            assert [i for event in stream for i in event.token.token_ids] == whole
+
+
+def test_up_killed_leaves_nothing():
+    up = Process(BIN / "massv", "up", "--target", TINY, "--ranks", "2", "--listen", "127.0.0.1:0")
+    up.line("serving ")
+    family = descendants(up.process.pid)
+    assert len(family) >= 4, family  # coordinator, mpirun, two ranks
+    up.stop(signal.SIGKILL)
+    assert not wait_gone(family, 20)
+
+
+def test_up_interrupted_while_starting_leaves_nothing():
+    up = Process(BIN / "massv", "up", "--target", MODELS / "scenes-large", "--ranks", "2", "--listen", "127.0.0.1:0")
+    while not (family := descendants(up.process.pid)) and up.process.poll() is None:
+        time.sleep(0.01)
+    assert up.stop(signal.SIGINT) == 1
+    assert not wait_gone(family, 10)
+    assert up.stderr().count("\n") == 1 and "interrupted" in up.stderr(), up.stderr()
+
+
+@pytest.fixture
+def coordinator():
+    process = Process(BIN / "massv-coordinator", "--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0")
+    process.public = process.line("listening on ")
+    process.workers = process.line("workers on ")
+    yield process
+    process.stop(signal.SIGKILL)
+
+
+def test_ranks_end_when_the_coordinator_is_gone(coordinator):
+    group = Process(*MPIRUN, "-np", "2", BIN / "massv-worker", "--target", TINY, "--coordinator", coordinator.workers, "--threads", "1")
+    coordinator.line("serving ")
+    ranks = descendants(group.process.pid)
+    coordinator.stop(signal.SIGKILL)
+    died = time.monotonic()
+    assert not wait_gone(ranks, 8), "5 s, and what mpirun takes to end its job"
+    print(f"ended after {time.monotonic() - died:.1f} s")
+    group.process.wait(10)
+
+
+def test_a_worker_of_another_model_is_refused(coordinator):
+    good = Process(BIN / "massv-worker", "--target", TINY, "--coordinator", coordinator.workers, "--threads", "1")
+    coordinator.line("serving ")
+    for model in (GOLDEN / "qwen2-tiny", GOLDEN / "qwen25vl-tiny-bf16"):
+        stranger = Process(BIN / "massv-worker", "--target", model, "--coordinator", coordinator.workers, "--threads", "1")
+        assert stranger.process.wait(30) == 1
+        assert "model" in stranger.stderr().splitlines()[-1], stranger.stderr()
+    client = Client(coordinator.public)
+    assert len(client.ask(prompt="x", max_tokens=4, ignore_eos=True)[0]) == 4
+    client.close()
+    assert coordinator.stop() == 0
+    good.stop()
+
+
+def test_a_worker_without_a_coordinator_ends():
+    lonely = Process(BIN / "massv-worker", "--target", TINY, "--coordinator", "127.0.0.1:9", "--threads", "1")
+    assert lonely.process.wait(60) == 1
+    assert "127.0.0.1:9" in lonely.stderr()
+
+
+def test_running_requests_finish_when_the_service_drains():
+    with service(TINY) as client:
+        whole = client.ask(prompt="x", max_tokens=400, ignore_eos=True)[0]
+        stream = client.stream(prompt="x", max_tokens=400, ignore_eos=True)
+        ids = list(next(stream).token.token_ids)
+        client.up.process.send_signal(signal.SIGTERM)
+        assert ids + [i for event in stream for i in event.token.token_ids] == whole
+
+
+def test_mpirun_missing_is_said():
+    up = Process(BIN / "massv", "up", "--target", TINY, "--listen", "127.0.0.1:0", env=dict(ENVIRONMENT, PATH="/nowhere"))
+    assert up.process.wait(60) == 1
+    assert "mpirun" in up.stderr() and up.stderr().count("\n") == 1, up.stderr()

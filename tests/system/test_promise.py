@@ -1,0 +1,59 @@
+"""The promise: greedy token ids with speculation equal those without, for every draft length, rank count and kind of drafter, for
+text and pictures, alone and beside other requests."""
+import concurrent.futures
+import json
+
+import pytest
+
+from harness import GOLDEN, MODELS, PICTURES, service
+
+TINY = GOLDEN / "qwen25vl-tiny"
+LARGE = MODELS / "scenes-large"
+IMAGES = GOLDEN / "images"
+DRAFTERS = {  # kind: target, drafter, draft lengths
+    "text": (LARGE, MODELS / "scenes-drafter", range(9)),
+    "massv": (LARGE, MODELS / "scenes-massv", range(9)),
+    "tiny-text": (TINY, GOLDEN / "qwen2-tiny", (0, 1, 4, 8)),
+    "tiny-massv": (TINY, GOLDEN / "massv-tiny", (0, 3, 8)),
+    "vision": (TINY, GOLDEN / "qwen25vl-tiny-bf16", range(9)),
+}
+RANKS = {"text": (1, 2), "massv": (1, 2, 4), "tiny-text": (1, 4), "tiny-massv": (2,), "vision": (1, 2, 4)}
+
+
+def prompts(target):
+    """What is asked: keyword arguments of Client.ask, without the draft length."""
+    if target == TINY:
+        return [dict(prompt="What is this?", pictures=[IMAGES / "deep.png"], max_tokens=40, ignore_eos=True),
+                dict(prompt="Two pictures, one question.", pictures=[IMAGES / "speck.png", IMAGES / "wide.png"], max_tokens=24,
+                     ignore_eos=True, penalty=None),  # the model's own repetition penalty
+                dict(prompt="Only words.", max_tokens=32, ignore_eos=True)]
+    scenes = [json.loads(line) for line in (PICTURES / "scenes.jsonl").read_text().splitlines()]
+    long = sorted(scenes, key=lambda s: -len(s["reference"]))[:2]
+    return [dict(prompt=s["prompt"], pictures=[PICTURES / s["image"]], max_tokens=64) for s in long] + [
+        dict(prompt="Name the days of the week.", max_tokens=48, ignore_eos=True)]
+
+
+@pytest.mark.parametrize("kind,ranks", [(k, r) for k in DRAFTERS for r in RANKS[k]])
+def test_speculation_does_not_change_one_token(kind, ranks):
+    target, drafter, lengths = DRAFTERS[kind]
+    with service(target, "--drafter", drafter, "--ranks", ranks) as client:
+        model = client.control.GetModelInfo(client.pb.GetModelInfoRequest())
+        assert model.drafter_kind == kind.rpartition("-")[2]
+        asked = prompts(target)
+        plain = [client.ask(k=0, **p) for p in asked]
+        assert all(len(ids) == finished.usage.completion_tokens > 4 for ids, _, finished in plain)
+        assert all(finished.speculation.drafted == 0 for _, _, finished in plain)
+
+        def check(i, k):
+            ids, text, finished = client.ask(k=k, **asked[i])
+            assert ids == plain[i][0] and text == plain[i][1], (i, k)
+            assert finished.reason == plain[i][2].reason
+            assert finished.speculation.draft_tokens_per_step == k and not finished.speculation.inactive
+            assert (finished.speculation.drafted > 0) == (k > 0)
+            return finished.speculation.accepted
+
+        work = [(i, k) for k in lengths for i in range(len(asked))]
+        alone = sum(check(i, k) for i, k in work[len(asked):])
+        assert alone > 0, "no draft was ever accepted: nothing was tested"
+        with concurrent.futures.ThreadPoolExecutor(8) as eight:  # each runs beside 7 others, of other lengths
+            list(eight.map(lambda w: check(*w), work[::-1]))
