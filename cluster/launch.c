@@ -130,6 +130,8 @@ static void add_always(struct list *argv)
     list_add(argv, "--bind-to");
     list_add(argv, "none");
     list_add_mca(argv, "mpi_yield_when_idle", "1");
+    /* Open MPI prints a stack for these signals; SIGABRT (6) is left out: who aborts has said why, in one line. */
+    list_add_mca(argv, "opal_signal", "7,8,11");
     /* Seconds: a host that is cut off ends the job after about 2 + 2 x 1, not never. */
     list_add_mca(argv, "oob_tcp_keepalive_time", "2");
     list_add_mca(argv, "oob_tcp_keepalive_intvl", "1");

@@ -1,13 +1,14 @@
 /* mpi_comm.c - the collectives over MPI: what they compute, in which order they add, what an idle rank costs
  *
  * Run by mpirun. The name of a role as argument makes it a program for tests/system/test_cluster.py instead: "stuck" (rank 0 takes
- * no part in a sum), "idle" (all others wait for ever). */
+ * no part in a sum), "idle" (all others wait for ever); a second argument is the timeout in seconds. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "tests/check.h"
 
@@ -196,7 +197,7 @@ static void play(struct comm *comm, const char *role)
 {
     float x = 1;
     comm->calls->barrier(comm);
-    printf("rank %d is up\n", comm->rank);
+    printf("rank %d is up: pid %ld\n", comm->rank, (long)getpid());
     fflush(stdout);
     if (comm->rank == 0)
         clock_sleep(600);

@@ -1,4 +1,7 @@
-/* test_launch.c - what mpirun is told, what is refused, and a real mpirun where there is one */
+/* test_launch.c - what mpirun is told, what is refused, and a real mpirun
+ *
+ * With arguments (ranks, hosts or "", interface, remote shell, program...) it starts that group and ends with its status, for the
+ * tests in tests/system. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +41,7 @@ static void local_group_uses_shared_memory(void **state)
     assert_has(text, " --bind-to none ");
     assert_has(text, " --mca mpi_yield_when_idle 1 ");
     assert_has(text, " --mca oob_tcp_keepalive_time 2 ");
+    assert_has(text, " --mca opal_signal 7,8,11 ");
     assert_has(text, " -np 4 /opt/massv-worker --target a b ");
     assert_null(strstr(text, "--host"));
     join(text, sizeof text, launch.environment);
@@ -136,8 +140,33 @@ static void mpirun_takes_these_arguments(void **state)
     launch_free(&launch);
 }
 
-int main(void)
+static int launch_and_wait(char **args)
 {
+    const struct launch_options options = {.ranks = (int)strtol(args[0], NULL, 10),
+                                           .hosts = args[1][0] ? args[1] : NULL,
+                                           .interface = args[2],
+                                           .remote_shell = args[3],
+                                           .program = (const char *const *)args + 4};
+    struct launch launch;
+    struct process *process;
+    struct error err;
+    int status = 1;
+    if (launch_argv(&launch, &options, &err) ||
+        process_spawn(&process, &(struct process_options){.argv = launch.argv, .environment = launch.environment}, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    if (!process_wait(process, 120, &status))
+        status = process_stop(process, 5);
+    process_close(process);
+    launch_free(&launch);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 5)
+        return launch_and_wait(argv + 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(local_group_uses_shared_memory),
         cmocka_unit_test(group_on_hosts_names_interface_and_remote_shell),
