@@ -1,0 +1,220 @@
+/* model.c - a language model's shard: opening, sequences, and the checks before a step */
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/language.h"
+
+enum { DEFAULT_MAX_ROWS = 512, MOST_ROWS = 1 << 16 };
+
+/* ---- life ---- */
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int activations_open(struct model *m, struct error *err)
+{
+    const struct shard *s = &m->shard;
+    int c = m->config.c;
+    const struct {
+        float **p;
+        int width;
+    } buffers[] = {{&m->x, m->config.d},
+                   {&m->y, m->config.d},
+                   {&m->wide, max_int((s->h + 2 * s->g) * c, 2 * s->ff)},
+                   {&m->narrow, max_int(s->h * c, s->ff)}};
+    for (int i = 0; i < 4; i++) {
+        size_t bytes = (size_t)m->max_rows * (size_t)buffers[i].width * sizeof(float);
+        *buffers[i].p = m->k->alloc(m->dev, bytes);
+        if (!*buffers[i].p)
+            return fail(err, "%s: no memory on the device for the activations of %d rows (%zu bytes)", m->config.name, m->max_rows,
+                        bytes);
+    }
+    return 0;
+}
+
+static int cache_open(struct model *m, int positions, struct error *err)
+{
+    if (positions < 1 || positions > INT32_MAX - MODEL_PAGE_POSITIONS)
+        return fail(err, "%s: a cache of %d positions; it must have at least 1", m->config.name, positions);
+    int pages = (positions + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
+    kv_pages_init(&m->pages, pages, MODEL_PAGE_POSITIONS);
+    m->kv = m->k->kv_create(m->dev, m->config.layers, pages, MODEL_PAGE_POSITIONS, m->shard.g, m->config.c, err);
+    return m->kv ? 0 : fail_in(err, "%s: cache of %d positions", m->config.name, positions);
+}
+
+static int source_check(const struct model_options *o, const struct safetensors *st, struct error *err)
+{
+    if (o->fill && strcmp(o->fill, "random"))
+        return fail(err, "weights are filled with \"%s\"; only \"random\" is known", o->fill);
+    if (!o->fill && !st)
+        return fail(err, "a model needs a checkpoint, or random weights");
+    if (o->fill && o->fill_dtype > DTYPE_BF16)
+        return fail(err, "random weights of %s; F32, F16 and BF16 are supported", dtype_name(o->fill_dtype));
+    if (o->max_rows < 0 || o->max_rows > MOST_ROWS)
+        return fail(err, "steps of %d rows; at most %d are supported", o->max_rows, MOST_ROWS);
+    return 0;
+}
+
+static int parts_open(struct model *m, struct safetensors *st, const struct model_options *o, struct error *err)
+{
+    const struct weights_source source = {o->fill ? NULL : st, o->fill_dtype};
+    if (shard_plan(&m->shard, &m->config, o->comm->rank, o->comm->size, err) ||
+        weights_load(&m->weights, &source, &m->config, &m->shard, m->k, m->dev, err))
+        return -1;
+    return cache_open(m, o->kv_positions, err) || step_open(&m->step, &m->config, m->max_rows, m->k, m->dev, err) ||
+                   activations_open(m, err)
+               ? -1
+               : 0;
+}
+
+int model_open(struct model **model, struct safetensors *st, const struct model_config *config, const struct model_options *options,
+               struct error *err)
+{
+    *model = NULL;
+    if (source_check(options, st, err))
+        return fail_in(err, "%s", config->name);
+    struct model *m = mem_new(1, sizeof *m);
+    m->config = *config;
+    m->k = options->kernels;
+    m->dev = options->device;
+    m->comm = options->comm;
+    m->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
+    m->attention_scale = 1.0f / sqrtf((float)config->c);
+    if (parts_open(m, st, options, err)) {
+        model_close(m);
+        return -1;
+    }
+    *model = m;
+    return 0;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    float *buffers[] = {m->x, m->y, m->wide, m->narrow};
+    for (int i = 0; i < 4; i++)
+        m->k->free(m->dev, buffers[i]);
+    scores_close(m);
+    step_close(&m->step);
+    if (m->kv)
+        m->k->kv_destroy(m->dev, m->kv);
+    kv_pages_free(&m->pages);
+    weights_free(&m->weights);
+    free(m);
+}
+
+/* ---- sequences ---- */
+
+struct sequence *sequence_new(struct model *model)
+{
+    (void)model;
+    return mem_new(1, sizeof(struct sequence));
+}
+
+void sequence_release(struct model *model, struct sequence *sequence)
+{
+    if (!sequence)
+        return;
+    kv_pages_truncate(&model->pages, sequence, 0);
+    free(sequence->pages);
+    free(sequence);
+}
+
+int sequence_length(const struct sequence *sequence)
+{
+    return sequence->length;
+}
+
+void sequence_truncate(struct model *model, struct sequence *sequence, int length)
+{
+    kv_pages_truncate(&model->pages, sequence, length);
+}
+
+int model_pages_free(const struct model *model)
+{
+    return model->pages.n_free;
+}
+
+int model_pages(const struct model *model)
+{
+    return model->pages.n;
+}
+
+/* ---- one step ---- */
+
+static int pictures_check(const struct span *span, int i, struct error *err)
+{
+    int end = 0;
+    for (int j = 0; j < span->n_pictures; j++) {
+        const struct span_picture *p = &span->pictures[j];
+        if (p->first < end || p->count < 1 || p->count > span->n - p->first)
+            return fail(err, "span %d: picture %d: rows %d + %d must follow the picture before within %d rows", i, j, p->first,
+                        p->count, span->n);
+        end = p->first + p->count;
+    }
+    return 0;
+}
+
+static int span_check(const struct model *m, const struct span *span, int i, struct error *err)
+{
+    if (span->n < 1 || span->n_scored < 0 || span->n_scored > span->n)
+        return fail(err, "span %d: %d rows with %d scored; it must have at least 1 row and score at most all", i, span->n,
+                    span->n_scored);
+    if (span->n_history < 0 || !(span->repetition_penalty > 0))
+        return fail(err, "span %d: repetition penalty %g of %d ids; it must be above 0 (1 = none)", i,
+                    (double)span->repetition_penalty, span->n_history);
+    for (int r = 0; r < span->n; r++) {
+        const int32_t *position = span->positions[r];
+        if (span->ids[r] < 0 || span->ids[r] >= m->config.vocabulary)
+            return fail(err, "span %d: id %" PRId32 " must be from 0 to %d", i, span->ids[r], m->config.vocabulary - 1);
+        if (position[0] < 0 || position[1] < 0 || position[2] < 0)
+            return fail(err, "span %d: row %d has a negative position", i, r);
+    }
+    return pictures_check(span, i, err);
+}
+
+/* Nothing is changed by a step that is refused, but for the number that finds a sequence named twice. */
+static int spans_check(struct model *m, const struct span *spans, int n_spans, struct error *err)
+{
+    int64_t rows = 0;
+    int pages = 0;
+    m->steps++;
+    for (int i = 0; i < n_spans; i++) {
+        if (span_check(m, &spans[i], i, err))
+            return -1;
+        rows += spans[i].n;
+        if (rows > m->max_rows)
+            return fail(err, "a step of more than %d rows; cut the prompt into chunks", m->max_rows);
+        if (spans[i].sequence->step == m->steps)
+            return fail(err, "span %d: its sequence is already in this step", i);
+        spans[i].sequence->step = m->steps;
+        pages += kv_pages_needed(&m->pages, spans[i].sequence, spans[i].n);
+    }
+    if (!rows)
+        return fail(err, "a step without rows");
+    if (pages > m->pages.n_free)
+        return fail(err, "the cache is full: the step needs %d pages of %d positions, %d of %d are free", pages,
+                    MODEL_PAGE_POSITIONS, m->pages.n_free, m->pages.n);
+    return 0;
+}
+
+int model_extend(struct model *model, const struct span *spans, int n_spans, struct error *err)
+{
+    if (spans_check(model, spans, n_spans, err) || step_reserve(&model->step, spans, n_spans, &model->pages, err) ||
+        scores_reserve(model, spans, n_spans, err))
+        return fail_in(err, "%s", model->config.name);
+    for (int i = 0; i < n_spans; i++)
+        kv_pages_extend(&model->pages, spans[i].sequence, spans[i].n);
+    step_make(&model->step, spans, n_spans, &model->pages);
+    forward(model, spans, n_spans);
+    scores_penalize(model, spans, n_spans);
+    return 0;
+}

@@ -1,0 +1,192 @@
+/* step.c - the layout of one ragged batch */
+#include "model/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { INT_COLUMNS = 7 };
+
+/* Cuts one block of memory into the columns of max_rows rows. */
+static void columns_lay(struct step_columns *columns, void *block, int max_rows, int c)
+{
+    int32_t **ints[INT_COLUMNS] = {&columns->ids,  &columns->slot,   &columns->sequence, &columns->first,
+                                   &columns->last, &columns->scored, &columns->picture};
+    size_t n = (size_t)max_rows;
+    for (size_t i = 0; i < INT_COLUMNS; i++)
+        *ints[i] = (int32_t *)block + i * n;
+    columns->cosine = (float *)block + INT_COLUMNS * n;
+    columns->sine = columns->cosine + n * (size_t)(c / 2);
+}
+
+int step_open(struct step *step, const struct model_config *config, int max_rows, const struct kernels *k, struct device *dev,
+              struct error *err)
+{
+    size_t bytes = (size_t)max_rows * (INT_COLUMNS * sizeof(int32_t) + (size_t)config->c * sizeof(float));
+    *step = (struct step){.k = k, .dev = dev, .config = config, .max_rows = max_rows};
+    step->host_block = mem_new(bytes, 1);
+    step->order = mem_new((size_t)max_rows, sizeof *step->order);
+    step->frequency = mem_new((size_t)config->c / 2, sizeof *step->frequency);
+    for (int j = 0; j < config->c / 2; j++)
+        step->frequency[j] = 1.0f / powf(config->rope_theta, (float)(2 * j) / (float)config->c);
+    step->device_block = k->alloc(dev, bytes);
+    if (!step->device_block)
+        return fail(err, "no memory on the device for steps of %d rows", max_rows);
+    columns_lay(&step->host, step->host_block, max_rows, config->c);
+    columns_lay(&step->device, step->device_block, max_rows, config->c);
+    return 0;
+}
+
+void step_close(struct step *step)
+{
+    if (!step->k)
+        return;
+    step->k->free(step->dev, step->device_block);
+    step_buffer_free(&step->device_pages, step->k, step->dev);
+    step_buffer_free(&step->host_pages, NULL, NULL);
+    free(step->host_block);
+    free(step->order);
+    free(step->frequency);
+}
+
+/* ---- memory that grows ---- */
+
+int step_buffer_reserve(struct step_buffer *buffer, size_t bytes, const struct kernels *k, struct device *dev, struct error *err)
+{
+    if (bytes <= buffer->bytes)
+        return 0;
+    step_buffer_free(buffer, k, dev);
+    buffer->p = k ? k->alloc(dev, bytes) : malloc(bytes);
+    if (!buffer->p)
+        return fail(err, "no memory %sfor %zu bytes of a step", k ? "on the device " : "", bytes);
+    buffer->bytes = bytes;
+    return 0;
+}
+
+void step_buffer_free(struct step_buffer *buffer, const struct kernels *k, struct device *dev)
+{
+    if (k)
+        k->free(dev, buffer->p);
+    else
+        free(buffer->p);
+    *buffer = (struct step_buffer){0};
+}
+
+int step_reserve(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages, struct error *err)
+{
+    int most = 1;
+    for (int i = 0; i < n_spans; i++) {
+        int n = spans[i].sequence->n_pages + kv_pages_needed(pages, spans[i].sequence, spans[i].n);
+        most = n > most ? n : most;
+    }
+    size_t bytes = (size_t)n_spans * (size_t)most * sizeof(int32_t);
+    step->pages_per_sequence = most;
+    step->n_sequences = n_spans;
+    if (bytes > step->device_pages.bytes)
+        bytes *= 2; /* so that growing sequences do not bring a new buffer at each page */
+    return step_buffer_reserve(&step->host_pages, bytes, NULL, NULL, err) ||
+                   step_buffer_reserve(&step->device_pages, bytes, step->k, step->dev, err)
+               ? -1
+               : 0;
+}
+
+/* ---- rows ---- */
+
+/* The angles of one row: frequency j turns by the position on its axis. M-RoPE's axes are contiguous blocks of frequencies. */
+static void angles_make(const struct step *step, int row, const int32_t position[3])
+{
+    const int *section = step->config->mrope_section;
+    int half = step->config->c / 2, time_end = section[0], height_end = section[0] + section[1];
+    bool one_axis = !(section[0] | section[1] | section[2]);
+    float *cosine = step->host.cosine + (size_t)row * (size_t)half, *sine = step->host.sine + (size_t)row * (size_t)half;
+    for (int j = 0; j < half; j++) {
+        int axis = one_axis || j < time_end ? 0 : j < height_end ? 1 : 2;
+        float angle = (float)position[axis] * step->frequency[j];
+        cosine[j] = cosf(angle);
+        sine[j] = sinf(angle);
+    }
+}
+
+static void span_rows(struct step *step, const struct span *span, int sequence, int row, const struct kv_pages *pages)
+{
+    int before = span->sequence->length - span->n;
+    struct step_columns *to = &step->host;
+    for (int i = 0; i < span->n; i++, row++) {
+        to->ids[row] = span->ids[i];
+        to->slot[row] = kv_pages_slot(pages, span->sequence, before + i);
+        to->sequence[row] = sequence;
+        to->first[row] = 0;
+        to->last[row] = before + i + 1;
+        angles_make(step, row, span->positions[i]);
+    }
+}
+
+static void span_pictures(struct step *step, const struct span *span, int row)
+{
+    for (int i = 0; i < span->n_pictures; i++)
+        for (int j = 0; j < span->pictures[i].count; j++)
+            step->host.picture[step->n_pictures++] = row + span->pictures[i].first + j;
+}
+
+static void span_scored(struct step *step, const struct span *span, int row, int in_order)
+{
+    int *count = span->generated ? &step->scored_rows.generated : &step->scored_rows.prompt;
+    for (int i = 0; i < span->n_scored; i++) {
+        int at = rows_count(step->scored_rows);
+        step->host.scored[at] = row + span->n - span->n_scored + i;
+        step->order[in_order + i] = at;
+        ++*count;
+    }
+}
+
+static void pages_table(struct step *step, const struct sequence *sequence, int at)
+{
+    int32_t *row = (int32_t *)step->host_pages.p + (size_t)at * (size_t)step->pages_per_sequence;
+    memset(row, 0, (size_t)step->pages_per_sequence * sizeof *row);
+    memcpy(row, sequence->pages, (size_t)sequence->n_pages * sizeof *row);
+}
+
+static void step_upload(struct step *step)
+{
+    const struct kernels *k = step->k;
+    size_t n = (size_t)rows_count(step->rows), ints = n * sizeof(int32_t);
+    size_t angles = n * (size_t)(step->config->c / 2) * sizeof(float);
+    k->upload(step->dev, step->device.ids, step->host.ids, ints);
+    k->upload(step->dev, step->device.slot, step->host.slot, ints);
+    k->upload(step->dev, step->device.sequence, step->host.sequence, ints);
+    k->upload(step->dev, step->device.first, step->host.first, ints);
+    k->upload(step->dev, step->device.last, step->host.last, ints);
+    k->upload(step->dev, step->device.scored, step->host.scored, (size_t)rows_count(step->scored_rows) * sizeof(int32_t));
+    k->upload(step->dev, step->device.picture, step->host.picture, (size_t)step->n_pictures * sizeof(int32_t));
+    k->upload(step->dev, step->device.cosine, step->host.cosine, angles);
+    k->upload(step->dev, step->device.sine, step->host.sine, angles);
+    k->upload(step->dev, step->device_pages.p, step->host_pages.p,
+              (size_t)step->n_sequences * (size_t)step->pages_per_sequence * sizeof(int32_t));
+}
+
+void step_make(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages)
+{
+    step->rows = step->scored_rows = (struct rows){0, 0};
+    step->n_pictures = 0;
+    for (int generated = 0; generated < 2; generated++) {
+        int in_order = 0;
+        for (int i = 0; i < n_spans; in_order += spans[i++].n_scored) {
+            if (spans[i].generated != generated)
+                continue;
+            int row = rows_count(step->rows);
+            pages_table(step, spans[i].sequence, i);
+            span_rows(step, &spans[i], i, row, pages);
+            span_pictures(step, &spans[i], row);
+            span_scored(step, &spans[i], row, in_order);
+            *(generated ? &step->rows.generated : &step->rows.prompt) += spans[i].n;
+        }
+    }
+    step_upload(step);
+}
+
+struct kv_rows step_kv_rows(const struct step *step)
+{
+    return (struct kv_rows){step->device.slot, step->device.sequence, step->device_pages.p, step->pages_per_sequence};
+}
