@@ -208,16 +208,6 @@ static int prompt_of_turns(const struct preparer *preparer, const struct generat
     return rc;
 }
 
-static int prompt_of_ids(const struct preparer *preparer, const struct generate_request *request, struct prompt *prompt,
-                         const int (*grids)[2], struct error *err)
-{
-    const struct model_config *config = preparer->options.config;
-    for (int i = 0; i < request->n_ids; i++)
-        if (request->ids[i] < 0 || request->ids[i] >= config->vocabulary)
-            return fail(err, "token_ids.ids[%d]: %d, but the vocabulary is %d", i, request->ids[i], config->vocabulary);
-    return prompt_make_ids(prompt, config, request->ids, request->n_ids, grids, request->n_pictures, err);
-}
-
 static int prompt_of(const struct preparer *preparer, const struct generate_request *request, struct prompt *prompt,
                      const int (*grids)[2], struct error *err)
 {
@@ -225,7 +215,7 @@ static int prompt_of(const struct preparer *preparer, const struct generate_requ
     if (request->turns)
         return prompt_of_turns(preparer, request, prompt, grids, err);
     if (request->ids)
-        return prompt_of_ids(preparer, request, prompt, grids, err);
+        return prompt_make_ids(prompt, o->config, request->ids, request->n_ids, grids, request->n_pictures, err);
     return prompt_make(prompt, o->config, o->tokenizer, request->prompt, grids, request->n_pictures, err);
 }
 
@@ -243,13 +233,12 @@ static int prompt_begin(const struct preparer *preparer, const struct generate_r
     free(grids);
     if (rc != 0)
         return -1;
-    if (prompt->n >= 1 && prompt->n < end)
+    if (prompt->n < end)
         return 0;
     int n = prompt->n;
     prompt_free(prompt);
     *prompt = (struct prompt){0};
-    return n < 1 ? fail(err, "prompt: it is empty")
-                 : fail(err, "prompt: %d tokens, but the context of the model is %d, the answer included", n, end);
+    return fail(err, "prompt: %d tokens, but the context of the model is %d, the answer included", n, end);
 }
 
 /* ---- the whole ---- */

@@ -1,0 +1,67 @@
+/* mpi_engine.c - the engine on as many ranks as mpirun starts: the same tokens, and refusals on which all ranks agree */
+#include "tests/worker/engine_checks.h"
+
+#include <stdio.h>
+
+static void drafts_never_change_the_tokens(void **state)
+{
+    struct group g;
+    struct golden *golden = golden_read(GOLDEN_TARGET, "scene");
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    check_drafts(&g, golden, 1, golden->greedy);
+    check_drafts(&g, golden, 1.05f, golden->penalty);
+    group_close(&g);
+    golden_free(golden);
+}
+
+static void requests_in_one_step_do_not_see_each_other(void **state)
+{
+    struct group g;
+    struct golden *const cases[] = {golden_read(GOLDEN_TARGET, "text-only"), golden_read(GOLDEN_TARGET, "two-images"),
+                                    golden_read(GOLDEN_TARGET, "wide")};
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    check_batch(&g, cases);
+    group_close(&g);
+    for (int i = 0; i < 3; i++)
+        golden_free(cases[i]);
+}
+
+/* A rank that alone ran, or alone refused, would leave the others in a collective. */
+static void all_ranks_refuse_a_bad_step_and_go_on(void **state)
+{
+    struct group g;
+    struct step_verdict verdict;
+    struct golden *golden = golden_read(GOLDEN_TARGET, "text-only");
+    struct request r = request_of(1, golden, 5, DRAFTS_MIXED);
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    while (r.n < GOLDEN_TOKENS) {
+        struct step_span span = request_span(&r, 20);
+        span.length++;
+        const struct step step = {.spans = &span, .n_spans = 1};
+        engine_step(g.engine, &step, &verdict);
+        assert_string_not_equal(verdict.error, "");
+        requests_step(&g, &r, 1, 20);
+    }
+    assert_tokens(r.tokens, golden->greedy, GOLDEN_TOKENS);
+    group_close(&g);
+    golden_free(golden);
+}
+
+int main(void)
+{
+    const struct comm_options options = {.timeout = 120}; /* s; far above a step of the tiny model on a busy machine */
+    struct comm *comm;
+    struct error err;
+    if (comm_open_mpi(&comm, &options, &err) != 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(drafts_never_change_the_tokens, comm),
+        cmocka_unit_test_prestate(requests_in_one_step_do_not_see_each_other, comm),
+        cmocka_unit_test_prestate(all_ranks_refuse_a_bad_step_and_go_on, comm),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_close(comm);
+    return failed;
+}

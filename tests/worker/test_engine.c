@@ -1,0 +1,483 @@
+/* test_engine.c - steps against the goldens of Hugging Face transformers, and steps that must be refused */
+#include "tests/worker/engine_checks.h"
+
+#include <math.h>
+
+struct fixture {
+    struct comm *comm;
+    struct group group;
+    struct golden *scene, *text, *pair; /* cases: a picture, none, two */
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = mem_new(1, sizeof *f);
+    assert_int_equal(comm_open_one(&f->comm, NULL), 0);
+    group_open(&f->group, GOLDEN_TARGET, f->comm, GROUP_POSITIONS);
+    f->scene = golden_read(GOLDEN_TARGET, "scene");
+    f->text = golden_read(GOLDEN_TARGET, "text-only");
+    f->pair = golden_read(GOLDEN_TARGET, "two-images");
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    golden_free(f->scene);
+    golden_free(f->text);
+    golden_free(f->pair);
+    group_close(&f->group);
+    comm_close(f->comm);
+    free(f);
+    return 0;
+}
+
+/* ---- answers ---- */
+
+static void plain_steps_give_the_tokens_of_transformers(void **state)
+{
+    struct fixture *f = *state;
+    const struct golden *cases[] = {f->scene, f->text, f->pair};
+    for (int i = 0; i < 3; i++)
+        for (int rows = 5; rows <= GROUP_ROWS; rows += 63) {
+            struct request r = request_of(1, cases[i], 0, DRAFTS_RIGHT);
+            group_pictures(&f->group, cases[i]);
+            requests_run(&f->group, &r, 1, rows);
+            assert_tokens(r.tokens, cases[i]->greedy, GOLDEN_TOKENS);
+            group_release(&f->group, 1);
+        }
+}
+
+static void drafts_never_change_the_tokens(void **state)
+{
+    struct fixture *f = *state;
+    check_drafts(&f->group, f->scene, 1, f->scene->greedy);
+    check_drafts(&f->group, f->text, 1, f->text->greedy);
+}
+
+static void drafts_never_change_the_tokens_under_a_repetition_penalty(void **state)
+{
+    struct fixture *f = *state;
+    check_drafts(&f->group, f->scene, 1.05f, f->scene->penalty);
+    check_drafts(&f->group, f->text, 1.05f, f->text->penalty);
+}
+
+static void requests_in_one_step_do_not_see_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct golden *const cases[] = {f->scene, f->text, f->pair};
+    check_batch(&f->group, cases);
+}
+
+/* Scores of the rows of the last step that belong to the request; *n of them. */
+static float *scores_of(struct group *g, int first_row, int rows)
+{
+    size_t vocabulary = (size_t)g->config.vocabulary;
+    float *all = mem_new((size_t)model_scored_rows(g->model) * vocabulary, sizeof *all);
+    float *mine = mem_new((size_t)rows * vocabulary, sizeof *mine);
+    model_scores(g->model, all);
+    memcpy(mine, all + (size_t)first_row * vocabulary, (size_t)rows * vocabulary * sizeof *mine);
+    free(all);
+    return mine;
+}
+
+/* One step of a verification with `others` more requests in front of it: the bits of its scores. */
+static float *scores_among(struct fixture *f, int others)
+{
+    struct request requests[5];
+    group_pictures(&f->group, f->scene);
+    for (int i = 0; i <= others; i++)
+        requests[i] = request_of((uint64_t)i, i == others ? f->scene : f->text, i == others ? 4 : i, DRAFTS_RIGHT);
+    while (requests[others].n == 0)
+        requests_step(&f->group, &requests[others], 1, 30);
+    for (int i = 0; i < others; i++)
+        requests_step(&f->group, &requests[i], 1, 4 + 20 * i); /* some in their prompt, some in their answer */
+    int scored = 0;
+    struct request *all = requests;
+    for (int i = 0; i < others; i++) {
+        struct step_span span = request_span(&requests[i], 9);
+        scored += span.want_token ? span.drafts + 1 : 0;
+    }
+    assert_true(requests_step(&f->group, all, others + 1, 9));
+    float *scores = scores_of(&f->group, scored, 5);
+    for (int i = 0; i <= others; i++)
+        group_release(&f->group, (uint64_t)i);
+    return scores;
+}
+
+static void scores_in_a_batch_are_bit_for_bit_those_alone(void **state)
+{
+    struct fixture *f = *state;
+    size_t bytes = 5 * (size_t)f->group.config.vocabulary * sizeof(float);
+    float *alone = scores_among(f, 0);
+    for (int others = 1; others <= 4; others++) {
+        float *among = scores_among(f, others);
+        assert_memory_equal(among, alone, bytes);
+        free(among);
+    }
+    free(alone);
+}
+
+/* The whole answer so far as generated rows behind the prompt, as after a lost group. */
+static void a_replayed_request_goes_on_with_the_same_tokens(void **state)
+{
+    struct fixture *f = *state;
+    struct request r = request_of(1, f->scene, 3, DRAFTS_MIXED);
+    group_pictures(&f->group, f->scene);
+    while (r.n < 20)
+        requests_step(&f->group, &r, 1, 50);
+    engine_forget(f->group.engine);
+    assert_int_equal(model_pages_free(f->group.model), model_pages(f->group.model));
+    group_pictures(&f->group, f->scene);
+    struct request again = request_of(1, f->scene, 3, DRAFTS_MIXED);
+    while (again.n == 0)
+        requests_step(&f->group, &again, 1, 50);
+    assert_int_equal(again.tokens[0], r.tokens[0]);
+    struct step_span span = {.sequence = 1,
+                             .n = r.n - 1,
+                             .ids = r.tokens,
+                             .position = f->scene->next_position,
+                             .length = f->scene->n,
+                             .generated = true,
+                             .repetition_penalty = 1};
+    struct step step = {.spans = &span, .n_spans = 1};
+    struct step_verdict verdict;
+    engine_step(f->group.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    assert_int_equal(verdict.answers[0].next, -1);
+    engine_verdict_free(&verdict);
+    requests_run(&f->group, &r, 1, 50);
+    assert_tokens(r.tokens, f->scene->greedy, GOLDEN_TOKENS);
+    group_release(&f->group, 1);
+}
+
+static void scores_that_are_not_numbers_give_no_token(void **state)
+{
+    struct fixture *f = *state;
+    group_pictures(&f->group, f->scene);
+    float *rows = mem_new(128, sizeof *rows);
+    for (int i = 0; i < 128; i++)
+        rows[i] = NAN;
+    struct step_piece piece = {.hash = {f->scene->pictures[0].hash[0], f->scene->pictures[0].hash[1]},
+                               .rows = f->scene->pictures[0].count,
+                               .width = 128,
+                               .n = 1,
+                               .features = rows};
+    assert_int_equal(engine_piece(f->group.engine, &piece, NULL), 0);
+    struct request r = request_of(1, f->scene, 0, DRAFTS_RIGHT);
+    requests_step(&f->group, &r, 1, 200);
+    assert_int_equal(r.n, 1);
+    assert_int_equal(r.tokens[0], -1);
+    engine_forget(f->group.engine);
+}
+
+/* ---- refusals ---- */
+
+/* The group holds request 1 (scene, its prompt computed, one token known). */
+struct bad {
+    struct request r;
+    struct step_span spans[2];
+    struct step step;
+    int32_t ids[GROUP_ROWS + 64];
+    int32_t positions[64][3];
+    struct step_picture picture;
+};
+
+static void bad_begin(struct bad *bad, struct fixture *f)
+{
+    *bad = (struct bad){.r = request_of(1, f->scene, 2, DRAFTS_RIGHT)};
+    group_pictures(&f->group, f->scene);
+    while (bad->r.n == 0)
+        requests_step(&f->group, &bad->r, 1, 200);
+    for (int i = 0; i < 2; i++)
+        bad->spans[i] = request_answer_span(&bad->r);
+    bad->spans[1].sequence = 2;
+    bad->spans[1].length = 0;
+    bad->step = (struct step){.id = 77, .spans = bad->spans, .n_spans = 1};
+}
+
+static void with_length(struct bad *b)
+{
+    b->spans[0].length++;
+}
+static void with_negative_length(struct bad *b)
+{
+    b->spans[0].length = -1;
+}
+static void with_unknown_sequence(struct bad *b)
+{
+    b->spans[0].sequence = 404;
+}
+static void with_released_sequence(struct bad *b)
+{
+    static uint64_t one = 1;
+    b->step.release = &one;
+    b->step.n_release = 1;
+}
+static void with_no_rows(struct bad *b)
+{
+    b->spans[0].n = 0;
+    b->spans[0].drafts = 0;
+}
+static void with_many_rows(struct bad *b)
+{
+    b->spans[0].ids = b->ids;
+    b->spans[0].n = GROUP_ROWS + 1;
+}
+static void with_many_rows_together(struct bad *b)
+{
+    b->spans[1].ids = b->ids;
+    b->spans[1].n = GROUP_ROWS - 2;
+    b->step.n_spans = 2;
+}
+static void with_large_id(struct bad *b)
+{
+    b->r.ids[1] = 672;
+}
+static void with_negative_id(struct bad *b)
+{
+    b->r.ids[2] = -1;
+}
+static void with_large_position(struct bad *b)
+{
+    b->spans[0].position = 4094;
+}
+static void with_negative_position(struct bad *b)
+{
+    b->spans[0].position = -1;
+}
+static void with_large_positions(struct bad *b)
+{
+    b->positions[2][1] = 4096;
+    b->spans[0].positions = b->positions;
+}
+static void with_negative_positions(struct bad *b)
+{
+    b->positions[0][2] = -5;
+    b->spans[0].positions = b->positions;
+}
+static void with_drafts_alone(struct bad *b)
+{
+    b->spans[0].drafts = 3;
+}
+static void with_drafts_unverified(struct bad *b)
+{
+    b->spans[0].want_token = false;
+}
+static void with_drafts_in_prompt(struct bad *b)
+{
+    b->spans[0].generated = false;
+}
+static void with_penalty_zero(struct bad *b)
+{
+    b->spans[0].repetition_penalty = 0;
+}
+static void with_penalty_nan(struct bad *b)
+{
+    b->spans[0].repetition_penalty = NAN;
+}
+static void with_sequence_twice(struct bad *b)
+{
+    b->spans[1] = b->spans[0];
+    b->step.n_spans = 2;
+}
+static void with_picture_unknown(struct bad *b)
+{
+    b->picture = (struct step_picture){{5, 6}, 0, 0, 1};
+    b->spans[0].pictures = &b->picture;
+    b->spans[0].n_pictures = 1;
+}
+static void with_picture_rows_beyond(struct bad *b)
+{
+    const struct golden_picture *p = &b->r.golden->pictures[0];
+    b->picture = (struct step_picture){{p->hash[0], p->hash[1]}, 0, p->count - 1, 2};
+    b->spans[0].pictures = &b->picture;
+    b->spans[0].n_pictures = 1;
+}
+static void with_picture_beyond_span(struct bad *b)
+{
+    const struct golden_picture *p = &b->r.golden->pictures[0];
+    b->picture = (struct step_picture){{p->hash[0], p->hash[1]}, 2, 0, 2};
+    b->spans[0].pictures = &b->picture;
+    b->spans[0].n_pictures = 1;
+}
+
+static const struct bad_step {
+    void (*make)(struct bad *bad);
+    const char *says;
+} bad_steps[] = {
+    {with_length, "the group has 77 positions, the step counts on 78"},
+    {with_negative_length, "the model's context is 4096"},
+    {with_unknown_sequence, "sequence 404: the group has 0 positions"},
+    {with_released_sequence, "the group has 0 positions, the step counts on 77"},
+    {with_no_rows, "0 rows: 1 to 256 can run in a step"},
+    {with_many_rows, "257 rows: 1 to 256"},
+    {with_many_rows_together, "257 rows, but a step holds 256"},
+    {with_large_id, "row 1: id 672, but the vocabulary is 672"},
+    {with_negative_id, "row 2: id -1"},
+    {with_large_position, "positions 4094 and up of 3 rows: the model's context is 4096"},
+    {with_negative_position, "positions -1"},
+    {with_large_positions, "row 2: position 4096, but the model's context is 4096"},
+    {with_negative_positions, "row 0: position -5"},
+    {with_drafts_alone, "3 drafts in 3 rows"},
+    {with_drafts_unverified, "2 drafts in a span that is not verified"},
+    {with_drafts_in_prompt, "2 drafts in a span that is a prompt's"},
+    {with_penalty_zero, "repetition penalty 0"},
+    {with_penalty_nan, "repetition penalty nan"},
+    {with_sequence_twice, "span 1, sequence 1: the sequence is named twice"},
+    {with_picture_unknown, "picture 00000000000000050000000000000006: rows 0 to 1 are named, 0 are here"},
+    {with_picture_rows_beyond, "are named, 30 are here"},
+    {with_picture_beyond_span, "2 rows at row 2 of 3"},
+};
+
+static void a_bad_step_is_refused_and_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof bad_steps / sizeof *bad_steps; i++) {
+        struct bad bad;
+        struct step_verdict verdict;
+        bad_begin(&bad, f);
+        int pages = model_pages_free(f->group.model);
+        bad_steps[i].make(&bad);
+        engine_step(f->group.engine, &bad.step, &verdict);
+        if (!strstr(verdict.error, bad_steps[i].says))
+            fail_msg("bad step %zu: says \"%s\", should say \"%s\"", i, verdict.error, bad_steps[i].says);
+        assert_int_equal(verdict.step, 77);
+        assert_int_equal(verdict.n_answers, 0);
+        assert_int_equal(model_pages_free(f->group.model), pages);
+        requests_run(&f->group, &bad.r, 1, 200);
+        assert_tokens(bad.r.tokens, f->scene->greedy, GOLDEN_TOKENS);
+        engine_forget(f->group.engine);
+    }
+}
+
+static void a_step_that_does_not_fit_the_cache_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct group small;
+    struct step_verdict verdict;
+    group_open(&small, GOLDEN_TARGET, f->comm, 2 * MODEL_PAGE_POSITIONS);
+    int32_t ids[2 * MODEL_PAGE_POSITIONS + 1] = {0};
+    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .repetition_penalty = 1},
+                                 {.sequence = 2, .n = 1, .ids = ids, .repetition_penalty = 1}};
+    struct step step = {.spans = spans, .n_spans = 2};
+    engine_step(small.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "the key/value cache of 2 pages is 1 pages too small");
+    assert_int_equal(model_pages_free(small.model), 2);
+    step.n_spans = 1;
+    engine_step(small.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    engine_verdict_free(&verdict);
+    assert_int_equal(model_pages_free(small.model), 0);
+    /* Room that the same step makes counts: sequence 1 is released, or cut to one page. */
+    step = (struct step){.spans = spans + 1, .n_spans = 1, .release = &spans[0].sequence, .n_release = 1};
+    engine_step(small.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    engine_verdict_free(&verdict);
+    assert_int_equal(model_pages_free(small.model), 1);
+    group_close(&small);
+}
+
+static void rolling_back_makes_room_in_the_same_step(void **state)
+{
+    struct fixture *f = *state;
+    struct group small;
+    struct step_verdict verdict;
+    group_open(&small, GOLDEN_TARGET, f->comm, 2 * MODEL_PAGE_POSITIONS);
+    int32_t ids[2 * MODEL_PAGE_POSITIONS] = {0};
+    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .repetition_penalty = 1},
+                                 {.sequence = 2, .n = 1, .ids = ids, .repetition_penalty = 1}};
+    struct step step = {.spans = spans, .n_spans = 1};
+    engine_step(small.engine, &step, &verdict);
+    engine_verdict_free(&verdict);
+    spans[0].n = 1;
+    spans[0].length = 3;
+    step.n_spans = 2;
+    engine_step(small.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    engine_verdict_free(&verdict);
+    assert_int_equal(model_pages_free(small.model), 0);
+    group_close(&small);
+}
+
+static void releasing_what_is_not_here_is_no_fault(void **state)
+{
+    struct fixture *f = *state;
+    group_release(&f->group, 12345);
+}
+
+/* ---- pictures ---- */
+
+static void pieces_out_of_order_or_of_another_size_are_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    float rows[4 * 128] = {0};
+    const struct step_piece good = {.hash = {1, 2}, .rows = 4, .width = 128, .first = 0, .n = 2, .features = rows};
+    struct {
+        struct step_piece piece;
+        const char *says;
+    } bad[] = {
+        {good, "rows of 64 numbers, but this model's have 128"},
+        {good, "rows from 3 on came before those from 2 on"},
+        {good, "3 rows from 2 on are no part of its 4"},
+        {good, "5 rows now, 4 before"},
+        {good, "0 rows from 0 on are no part of its 4"},
+        {good, "are no part of its -4"},
+        {good, "bytes for pictures are taken"},
+    };
+    bad[0].piece.width = 64;
+    bad[1].piece.first = 3;
+    bad[1].piece.n = 1;
+    bad[2].piece.first = 2;
+    bad[2].piece.n = 3;
+    bad[3].piece.rows = 5;
+    bad[4].piece.n = 0;
+    bad[5].piece.rows = -4;
+    bad[6].piece.hash[0] = 9;
+    bad[6].piece.rows = 3000; /* the group keeps 1 MiB */
+    assert_int_equal(engine_piece(f->group.engine, &good, &err), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(engine_piece(f->group.engine, &bad[i].piece, &err), -1);
+        if (!strstr(err.text, bad[i].says))
+            fail_msg("piece %zu: says \"%s\", should say \"%s\"", i, err.text, bad[i].says);
+    }
+    engine_forget(f->group.engine);
+}
+
+static void a_forgotten_picture_makes_room(void **state)
+{
+    struct fixture *f = *state;
+    struct error err;
+    float rows[128] = {0};
+    struct step_piece piece = {.hash = {1, 2}, .rows = 2000, .width = 128, .n = 1, .features = rows};
+    assert_int_equal(engine_piece(f->group.engine, &piece, &err), 0);
+    piece.hash[0] = 3;
+    assert_int_equal(engine_piece(f->group.engine, &piece, &err), -1);
+    struct step_piece forget = {.hash = {1, 2}, .forget = true};
+    assert_int_equal(engine_piece(f->group.engine, &forget, &err), 0);
+    assert_int_equal(engine_piece(f->group.engine, &forget, &err), 0);
+    assert_int_equal(engine_piece(f->group.engine, &piece, &err), 0);
+    engine_forget(f->group.engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_steps_give_the_tokens_of_transformers),
+        cmocka_unit_test(drafts_never_change_the_tokens),
+        cmocka_unit_test(drafts_never_change_the_tokens_under_a_repetition_penalty),
+        cmocka_unit_test(requests_in_one_step_do_not_see_each_other),
+        cmocka_unit_test(scores_in_a_batch_are_bit_for_bit_those_alone),
+        cmocka_unit_test(a_replayed_request_goes_on_with_the_same_tokens),
+        cmocka_unit_test(scores_that_are_not_numbers_give_no_token),
+        cmocka_unit_test(a_bad_step_is_refused_and_changes_nothing),
+        cmocka_unit_test(a_step_that_does_not_fit_the_cache_is_refused),
+        cmocka_unit_test(rolling_back_makes_room_in_the_same_step),
+        cmocka_unit_test(releasing_what_is_not_here_is_no_fault),
+        cmocka_unit_test(pieces_out_of_order_or_of_another_size_are_not_kept),
+        cmocka_unit_test(a_forgotten_picture_makes_room),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
