@@ -33,20 +33,10 @@ int shard_plan(struct shard *shard, const struct model_config *config, int rank,
     return 0;
 }
 
-static int64_t layer_elements(const struct shard *s, const struct model_config *c)
+int64_t shard_layer_elements(const struct shard *shard, const struct model_config *config)
 {
-    int64_t d = c->d, q = (int64_t)s->h * c->c, kv = (int64_t)s->g * c->c;
-    return (q + 2 * kv) * d + d * q + 3 * d * s->ff;
-}
-
-int64_t shard_step_bytes(const struct shard *shard, const struct model_config *config, enum dtype dtype)
-{
-    return (config->layers * layer_elements(shard, config) + (int64_t)shard->rows * config->d) * (int64_t)dtype_size(dtype);
-}
-
-int64_t shard_step_flop(const struct shard *shard, const struct model_config *config)
-{
-    return 2 * (config->layers * layer_elements(shard, config) + (int64_t)shard->rows * config->d);
+    int64_t d = config->d, q = (int64_t)shard->h * config->c, kv = (int64_t)shard->g * config->c;
+    return (q + 2 * kv) * d + d * q + 3 * d * shard->ff;
 }
 
 int model_ranks_possible(const struct model_config *config, int ranks, struct error *err)
@@ -69,8 +59,9 @@ int64_t model_shard_bytes(const struct model_config *config, int ranks, enum dty
         struct shard shard;
         if (shard_plan(&shard, config, rank, ranks, NULL))
             return -1;
-        int64_t table = config->tied ? 0 : (int64_t)shard.rows * config->d * (int64_t)dtype_size(dtype);
-        int64_t bytes = shard_step_bytes(&shard, config, dtype) + table + vector_bytes(&shard, config);
+        int64_t tables = (config->tied ? 1 : 2) * (int64_t)shard.rows * config->d;
+        int64_t elements = config->layers * shard_layer_elements(&shard, config) + tables;
+        int64_t bytes = elements * (int64_t)dtype_size(dtype) + vector_bytes(&shard, config);
         most = bytes > most ? bytes : most;
     }
     return most;

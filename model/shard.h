@@ -7,7 +7,6 @@
 
 #include <stdint.h>
 
-#include "base/dtype.h"
 #include "base/error.h"
 #include "model/config.h"
 
@@ -23,10 +22,7 @@ struct shard {
 /* The part of `rank` of `ranks`; -1 saying why that many ranks cannot hold this model. */
 int shard_plan(struct shard *shard, const struct model_config *config, int rank, int ranks, struct error *err);
 
-/* Bytes of the weights that every step reads: all layers and the head; not the embedding table, of which it reads a few rows. */
-int64_t shard_step_bytes(const struct shard *shard, const struct model_config *config, enum dtype dtype);
-
-/* Multiplications and additions of one row: two per matrix element that it meets (attention over the cache not counted). */
-int64_t shard_step_flop(const struct shard *shard, const struct model_config *config);
+/* Matrix elements of one layer: what a step reads, and half of the multiplications and additions of one row. */
+int64_t shard_layer_elements(const struct shard *shard, const struct model_config *config);
 
 #endif
