@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"generate", "ask once, and stream the answer", command_generate},
     {"dump", "run one forward pass and write what it computed", command_dump},
     {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect},
+    {"bench", "measure, each figure beside its probe", command_bench},
     {0},
 };
 

@@ -1,0 +1,13 @@
+/* bench.c - massv bench: the table of measurements */
+#include "cli/cli.h"
+
+static const struct command benches[] = {
+    {"kernels", "each operation beside what memory and arithmetic of this machine allow", command_bench_kernels},
+    {0},
+};
+
+int command_bench(struct comm *comm, int argc, char **argv)
+{
+    return command_choose(benches, "massv bench - measure, each figure beside the probe it is to be compared with", comm, argc,
+                          argv);
+}

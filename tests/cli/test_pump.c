@@ -1,0 +1,73 @@
+/* test_pump.c - of all that a dying child wrote, the line that tells why is found */
+#include "tests/check.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/pump.h"
+
+/* What is kept of text that a child wrote before it ended. */
+static void last_words(const char *text, char *line, size_t size)
+{
+    struct pump *pump = NULL;
+    struct error err;
+    assert_int_equal(pump_open(&pump, &err), 0);
+    int fd = pump_input(pump, 3, &err);
+    assert_true(fd >= 0);
+    for (size_t done = 0, n = strlen(text); done < n;) {
+        ssize_t wrote = write(fd, text + done, n - done);
+        assert_true(wrote > 0);
+        done += (size_t)wrote;
+    }
+    close(fd);
+    pump_last_words(pump, 3, line, size);
+    pump_close(pump);
+}
+
+static void test_own_line(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("loading\nmassv-worker: the disk is full\n------\nmpirun noticed that process rank 1 exited\n------\n", line,
+               sizeof line);
+    assert_string_equal(line, "massv-worker: the disk is full");
+}
+
+static void test_mpirun_line(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("loading\n--------\nmpirun noticed that process rank 1 exited on signal 9\nbye\n\n", line, sizeof line);
+    assert_string_equal(line, "mpirun noticed that process rank 1 exited on signal 9");
+}
+
+static void test_silence(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("", line, sizeof line);
+    assert_string_equal(line, "it said nothing");
+}
+
+static void test_only_the_end_is_kept(void **state)
+{
+    (void)state;
+    char line[200];
+    static char text[300001];
+    for (int i = 0; i < 20000; i++)
+        snprintf(text + 15 * i, 16, "massv li %05d\n", i);
+    last_words(text, line, sizeof line);
+    assert_string_equal(line, "massv li 19999");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"a line of ours comes before those of mpirun that follow it", test_own_line, 0, 0, 0},
+        {"mpirun's own words are taken where nobody else said why", test_mpirun_line, 0, 0, 0},
+        {"silence is said to be silence", test_silence, 0, 0, 0},
+        {"more text than is kept ends in its last line", test_only_the_end_is_kept, 0, 0, 0},
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
