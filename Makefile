@@ -86,7 +86,7 @@ $(BUILD)/kernels/cpu/%_avx2.o: ISA := -O3 -mavx2 -mfma -mf16c
 $(BUILD)/kernels/cpu/%_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 $(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
 $(BUILD)/kernels/cpu/%.o: ISA += -O3
-$(BUILD)/cluster/comm_mpi.o: ISA := $(MPI_CFLAGS)
+$(BUILD)/cluster/comm_mpi.o: ISA := -O3 $(MPI_CFLAGS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -63,9 +63,9 @@ static void sums_have_the_same_bits_for_every_length(void **state)
     }
     for (size_t count = 0; count <= 20000; count += count < 300 ? 1 : 97)
         sum_is_in_rank_order(comm, own, expected, count);
-    /* around the switch of the algorithm and the cut into blocks (cluster/comm_mpi.c: SHORT_SUM, SUM_BLOCK) */
+    /* around the switch of the algorithm and the cut into blocks (cluster/comm_mpi.c: is_short, SUM_BLOCK) */
     for (size_t i = 0; i < 9; i++) {
-        sum_is_in_rank_order(comm, own, expected, 4092 + i);
+        sum_is_in_rank_order(comm, own, expected, 2996 + i);
         sum_is_in_rank_order(comm, own, expected, (1 << 18) - 4 + i);
     }
     sum_is_in_rank_order(comm, own, expected, longest);
