@@ -15,7 +15,12 @@
 #define HEALTH_PATH "/massv.v1.Control/Health"
 #define ABORT_PATH "/massv.v1.Control/Abort"
 
-enum { DRAFT_TOKENS_MAX = 16, DRAFT_TOKENS_DEFAULT = 5, MAX_TOKENS_DEFAULT = 256 };
+enum {
+    DRAFT_TOKENS_MAX = 16,
+    DRAFT_TOKENS_DEFAULT = 5,
+    MAX_TOKENS_DEFAULT = 256,
+    GENERATE_NAME_MAX = 127 /* bytes of request_id and of model */
+};
 
 struct generate_part {
     char *text; /* NULL = a picture */
@@ -117,7 +122,7 @@ int model_info_unpack(struct model_info *info, const void *data, size_t size, st
 void health_info_pack(const struct health_info *info, struct rpc_bytes *bytes);
 int health_info_unpack(struct health_info *info, const void *data, size_t size, struct error *err);
 void abort_request_pack(const char *request_id, struct rpc_bytes *bytes);
-int abort_request_unpack(char request_id[128], const void *data, size_t size, struct error *err);
+int abort_request_unpack(char request_id[GENERATE_NAME_MAX + 1], const void *data, size_t size, struct error *err);
 void abort_response_pack(bool aborted, struct rpc_bytes *bytes);
 int abort_response_unpack(bool *aborted, const void *data, size_t size, struct error *err);
 

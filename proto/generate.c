@@ -1,0 +1,367 @@
+/* generate.c - GenerateRequest: from and to bytes. Both ways pass the same checks, so a client learns at home what a server would
+ * refuse. */
+#include "proto/generate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "proto/massv.pb-c.h"
+#include "proto/message.h"
+
+enum { MAX_TOKENS_LIMIT = 1 << 20, STOP_IDS_LIMIT = 1024 };
+
+/* ---- checks ---- */
+
+static int name_check(const char *field, const char *text, struct error *err)
+{
+    char out[GENERATE_NAME_MAX + 1];
+    return message_copy(out, sizeof out, field, text, err);
+}
+
+static int turn_check(const Massv__V1__Turn *turn, size_t *pictures, struct error *err)
+{
+    if (strcmp(turn->role, "system") && strcmp(turn->role, "user") && strcmp(turn->role, "assistant"))
+        return fail(err, "role: \"%.40s\" is not system, user or assistant", turn->role);
+    if (!turn->n_parts)
+        return fail(err, "parts: empty");
+    for (size_t i = 0; i < turn->n_parts; i++) {
+        const Massv__V1__Part *part = turn->parts[i];
+        if (part->content_case == MASSV__V1__PART__CONTENT__NOT_SET)
+            return fail(err, "parts[%zu]: neither text nor picture", i);
+        if (part->content_case == MASSV__V1__PART__CONTENT_PICTURE && !part->picture)
+            return fail(err, "parts[%zu].picture: false has no meaning; give text instead", i);
+        *pictures += part->content_case == MASSV__V1__PART__CONTENT_PICTURE;
+    }
+    return 0;
+}
+
+static int conversation_check(const Massv__V1__Conversation *conversation, size_t n_media, struct error *err)
+{
+    size_t pictures = 0;
+    if (!conversation->n_turns)
+        return fail(err, "conversation.turns: empty");
+    for (size_t i = 0; i < conversation->n_turns; i++)
+        if (turn_check(conversation->turns[i], &pictures, err))
+            return message_within(err, "conversation.turns[%zu]", i);
+    if (pictures != n_media)
+        return fail(err, "media: %zu items for %zu pictures of the conversation", n_media, pictures);
+    return 0;
+}
+
+static int input_check(const Massv__V1__GenerateRequest *m, struct error *err)
+{
+    switch (m->input_case) {
+    case MASSV__V1__GENERATE_REQUEST__INPUT_PROMPT:
+        return *m->prompt ? 0 : fail(err, "prompt: empty");
+    case MASSV__V1__GENERATE_REQUEST__INPUT_TOKEN_IDS:
+        if (!m->token_ids->n_ids)
+            return fail(err, "token_ids.ids: empty");
+        return message_not_negative("token_ids.ids", m->token_ids->ids, m->token_ids->n_ids, err);
+    case MASSV__V1__GENERATE_REQUEST__INPUT_CONVERSATION:
+        return conversation_check(m->conversation, m->n_media, err);
+    default:
+        return fail(err, "input: one of prompt, token_ids and conversation must be there");
+    }
+}
+
+static int media_check(const Massv__V1__GenerateRequest *m, struct error *err)
+{
+    for (size_t i = 0; i < m->n_media; i++)
+        if (!m->media[i]->raw_bytes.len)
+            return fail(err, "media[%zu].raw_bytes: empty", i);
+    return 0;
+}
+
+static int sampling_check(const Massv__V1__Sampling *sampling, struct error *err)
+{
+    if (sampling->temperature_presence_case && message_amount("sampling.temperature", sampling->temperature, err))
+        return -1;
+    if (!sampling->repetition_penalty_presence_case)
+        return 0;
+    if (sampling->repetition_penalty == 0)
+        return fail(err, "sampling.repetition_penalty: 0 is not above 0");
+    return message_amount("sampling.repetition_penalty", sampling->repetition_penalty, err);
+}
+
+static int stopping_check(const Massv__V1__Stopping *stopping, struct error *err)
+{
+    if (stopping->max_tokens_presence_case && message_range("stopping.max_tokens", stopping->max_tokens, 1, MAX_TOKENS_LIMIT, err))
+        return -1;
+    if (stopping->n_stop_token_ids > STOP_IDS_LIMIT)
+        return fail(err, "stopping.stop_token_ids: %zu ids are above %d", stopping->n_stop_token_ids, STOP_IDS_LIMIT);
+    return message_not_negative("stopping.stop_token_ids", stopping->stop_token_ids, stopping->n_stop_token_ids, err);
+}
+
+static int request_check(const Massv__V1__GenerateRequest *m, struct error *err)
+{
+    const Massv__V1__Speculation *speculation = m->speculation;
+    if (name_check("request_id", m->request_id, err) || name_check("model", m->model, err) || input_check(m, err) ||
+        media_check(m, err) || (m->sampling && sampling_check(m->sampling, err)) ||
+        (m->stopping && stopping_check(m->stopping, err)))
+        return -1;
+    if (speculation && speculation->draft_tokens_presence_case)
+        return message_range("speculation.draft_tokens", speculation->draft_tokens, 0, DRAFT_TOKENS_MAX, err);
+    return 0;
+}
+
+/* ---- from bytes: what protobuf-c allocated (with malloc) is taken over, not copied ---- */
+
+static char *text_steal(char **text)
+{
+    char *stolen = *text == protobuf_c_empty_string ? mem_string("") : *text;
+    *text = (char *)protobuf_c_empty_string;
+    return stolen;
+}
+
+static int32_t *ids_steal(int32_t **ids, size_t *count, int *n)
+{
+    int32_t *stolen = *ids;
+    *n = (int)*count;
+    *ids = NULL;
+    *count = 0;
+    return stolen;
+}
+
+static void turns_steal(struct generate_request *request, Massv__V1__Conversation *conversation)
+{
+    request->n_turns = (int)conversation->n_turns;
+    request->turns = mem_new(conversation->n_turns, sizeof *request->turns);
+    for (size_t i = 0; i < conversation->n_turns; i++) {
+        Massv__V1__Turn *from = conversation->turns[i];
+        struct generate_turn *to = &request->turns[i];
+        to->role = text_steal(&from->role);
+        to->n_parts = (int)from->n_parts;
+        to->parts = mem_new(from->n_parts, sizeof *to->parts);
+        for (size_t k = 0; k < from->n_parts; k++)
+            if (from->parts[k]->content_case == MASSV__V1__PART__CONTENT_TEXT)
+                to->parts[k].text = text_steal(&from->parts[k]->text);
+    }
+}
+
+static void pictures_steal(struct generate_request *request, Massv__V1__GenerateRequest *m)
+{
+    request->n_pictures = (int)m->n_media;
+    request->pictures = mem_new(m->n_media, sizeof *request->pictures);
+    for (size_t i = 0; i < m->n_media; i++) {
+        ProtobufCBinaryData *bytes = &m->media[i]->raw_bytes;
+        request->pictures[i] = (struct generate_picture){bytes->data, bytes->len};
+        *bytes = (ProtobufCBinaryData){0, NULL};
+    }
+}
+
+static void parameters_take(struct generate_request *request, const Massv__V1__GenerateRequest *m)
+{
+    request->temperature = -1;
+    request->draft_tokens = -1;
+    if (m->sampling && m->sampling->temperature_presence_case)
+        request->temperature = m->sampling->temperature;
+    if (m->sampling && m->sampling->repetition_penalty_presence_case)
+        request->repetition_penalty = m->sampling->repetition_penalty;
+    if (m->stopping && m->stopping->max_tokens_presence_case)
+        request->max_tokens = (int)m->stopping->max_tokens;
+    if (m->speculation && m->speculation->draft_tokens_presence_case)
+        request->draft_tokens = (int)m->speculation->draft_tokens;
+    request->ignore_eos = m->stopping && m->stopping->ignore_eos;
+    request->drafts = m->response && m->response->drafts;
+}
+
+int generate_request_unpack(struct generate_request *request, const void *data, size_t size, struct error *err)
+{
+    *request = (struct generate_request){0};
+    Massv__V1__GenerateRequest *m = message_unpack(&massv__v1__generate_request__descriptor, data, size, err);
+    if (!m)
+        return -1;
+    int result = request_check(m, err);
+    if (!result) {
+        request->request_id = text_steal(&m->request_id);
+        request->model = text_steal(&m->model);
+        if (m->input_case == MASSV__V1__GENERATE_REQUEST__INPUT_PROMPT)
+            request->prompt = text_steal(&m->prompt);
+        else if (m->input_case == MASSV__V1__GENERATE_REQUEST__INPUT_TOKEN_IDS)
+            request->ids = ids_steal(&m->token_ids->ids, &m->token_ids->n_ids, &request->n_ids);
+        else
+            turns_steal(request, m->conversation);
+        if (m->stopping)
+            request->stop_ids = ids_steal(&m->stopping->stop_token_ids, &m->stopping->n_stop_token_ids, &request->n_stop_ids);
+        pictures_steal(request, m);
+        parameters_take(request, m);
+    }
+    massv__v1__generate_request__free_unpacked(m, NULL);
+    return result;
+}
+
+void generate_request_free(struct generate_request *request)
+{
+    for (int i = 0; i < request->n_turns; i++) {
+        for (int k = 0; k < request->turns[i].n_parts; k++)
+            free(request->turns[i].parts[k].text);
+        free(request->turns[i].parts);
+        free(request->turns[i].role);
+    }
+    for (int i = 0; i < request->n_pictures; i++)
+        free(request->pictures[i].bytes);
+    free(request->turns);
+    free(request->pictures);
+    free(request->request_id);
+    free(request->model);
+    free(request->prompt);
+    free(request->ids);
+    free(request->stop_ids);
+    *request = (struct generate_request){0};
+}
+
+/* ---- to bytes ---- */
+
+struct packer { /* the parts of a message that is being put together */
+    Massv__V1__GenerateRequest message;
+    Massv__V1__TokenIds ids;
+    Massv__V1__Conversation conversation;
+    Massv__V1__Sampling sampling;
+    Massv__V1__Stopping stopping;
+    Massv__V1__ResponseOptions response;
+    Massv__V1__Speculation speculation;
+};
+
+static Massv__V1__Turn *turn_make(const struct generate_turn *turn)
+{
+    size_t n = (size_t)turn->n_parts;
+    Massv__V1__Turn *out = mem_new(1, sizeof *out);
+    massv__v1__turn__init(out);
+    out->role = message_text(turn->role);
+    out->n_parts = n;
+    out->parts = mem_new(n, sizeof *out->parts);
+    Massv__V1__Part *parts = mem_new(n, sizeof *parts); /* released through parts[0] */
+    for (size_t i = 0; i < n; i++) {
+        massv__v1__part__init(&parts[i]);
+        bool text = turn->parts[i].text != NULL;
+        parts[i].content_case = text ? MASSV__V1__PART__CONTENT_TEXT : MASSV__V1__PART__CONTENT_PICTURE;
+        if (text)
+            parts[i].text = turn->parts[i].text;
+        else
+            parts[i].picture = 1;
+        out->parts[i] = &parts[i];
+    }
+    if (!n)
+        free(parts);
+    return out;
+}
+
+static void conversation_make(struct packer *p, const struct generate_request *request)
+{
+    size_t n = (size_t)request->n_turns;
+    p->conversation.n_turns = n;
+    p->conversation.turns = mem_new(n, sizeof *p->conversation.turns);
+    for (size_t i = 0; i < n; i++)
+        p->conversation.turns[i] = turn_make(&request->turns[i]);
+    p->message.input_case = MASSV__V1__GENERATE_REQUEST__INPUT_CONVERSATION;
+    p->message.conversation = &p->conversation;
+}
+
+static int input_make(struct packer *p, const struct generate_request *request, struct error *err)
+{
+    if ((request->prompt != NULL) + (request->ids != NULL) + (request->turns != NULL) != 1)
+        return fail(err, "input: exactly one of prompt, token_ids and conversation must be there");
+    if (request->prompt) {
+        p->message.input_case = MASSV__V1__GENERATE_REQUEST__INPUT_PROMPT;
+        p->message.prompt = request->prompt;
+    } else if (request->ids) {
+        p->message.input_case = MASSV__V1__GENERATE_REQUEST__INPUT_TOKEN_IDS;
+        p->message.token_ids = &p->ids;
+        p->ids.ids = request->ids;
+        p->ids.n_ids = (size_t)request->n_ids;
+    } else {
+        conversation_make(p, request);
+    }
+    return 0;
+}
+
+static void media_make(struct packer *p, const struct generate_request *request)
+{
+    size_t n = (size_t)request->n_pictures;
+    p->message.n_media = n;
+    p->message.media = mem_new(n, sizeof *p->message.media);
+    for (size_t i = 0; i < n; i++) {
+        Massv__V1__MediaItem *item = mem_new(1, sizeof *item);
+        massv__v1__media_item__init(item);
+        item->raw_bytes = (ProtobufCBinaryData){request->pictures[i].size, request->pictures[i].bytes};
+        p->message.media[i] = item;
+    }
+}
+
+static void parameters_make(struct packer *p, const struct generate_request *request)
+{
+    if (!(request->temperature < 0)) { /* not a number must not pass for absent */
+        p->sampling.temperature_presence_case = MASSV__V1__SAMPLING__TEMPERATURE_PRESENCE_TEMPERATURE;
+        p->sampling.temperature = request->temperature;
+    }
+    if (request->repetition_penalty != 0) {
+        p->sampling.repetition_penalty_presence_case = MASSV__V1__SAMPLING__REPETITION_PENALTY_PRESENCE_REPETITION_PENALTY;
+        p->sampling.repetition_penalty = request->repetition_penalty;
+    }
+    if (request->max_tokens) {
+        p->stopping.max_tokens_presence_case = MASSV__V1__STOPPING__MAX_TOKENS_PRESENCE_MAX_TOKENS;
+        p->stopping.max_tokens = (uint32_t)request->max_tokens;
+    }
+    if (request->draft_tokens >= 0) {
+        p->speculation.draft_tokens_presence_case = MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_DRAFT_TOKENS;
+        p->speculation.draft_tokens = (uint32_t)request->draft_tokens;
+    }
+    p->stopping.stop_token_ids = request->stop_ids;
+    p->stopping.n_stop_token_ids = (size_t)request->n_stop_ids;
+    p->stopping.ignore_eos = request->ignore_eos;
+    p->response.drafts = request->drafts;
+}
+
+static void packer_init(struct packer *p)
+{
+    massv__v1__generate_request__init(&p->message);
+    massv__v1__token_ids__init(&p->ids);
+    massv__v1__conversation__init(&p->conversation);
+    massv__v1__sampling__init(&p->sampling);
+    massv__v1__stopping__init(&p->stopping);
+    massv__v1__response_options__init(&p->response);
+    massv__v1__speculation__init(&p->speculation);
+    p->message.sampling = &p->sampling;
+    p->message.stopping = &p->stopping;
+    p->message.response = &p->response;
+    p->message.speculation = &p->speculation;
+}
+
+static void packer_free(struct packer *p)
+{
+    for (size_t i = 0; i < p->conversation.n_turns; i++) {
+        Massv__V1__Turn *turn = p->conversation.turns[i];
+        if (turn->n_parts)
+            free(turn->parts[0]);
+        free(turn->parts);
+        free(turn);
+    }
+    for (size_t i = 0; i < p->message.n_media; i++)
+        free(p->message.media[i]);
+    free(p->conversation.turns);
+    free(p->message.media);
+}
+
+int generate_request_pack(const struct generate_request *request, struct rpc_bytes *bytes, struct error *err)
+{
+    struct packer p;
+    *bytes = (struct rpc_bytes){NULL, 0};
+    packer_init(&p);
+    p.message.request_id = message_text(request->request_id);
+    p.message.model = message_text(request->model);
+    parameters_make(&p, request);
+    media_make(&p, request);
+    int result = input_make(&p, request, err) || request_check(&p.message, err) ? -1 : 0;
+    if (!result) {
+        message_pack(&p.message.base, bytes);
+        result = message_check(&massv__v1__generate_request__descriptor, bytes->data, bytes->size, err);
+    }
+    if (result) {
+        free(bytes->data);
+        *bytes = (struct rpc_bytes){NULL, 0};
+    }
+    packer_free(&p);
+    return result;
+}
