@@ -1,0 +1,271 @@
+/* admission.c - requests from arrival to a place on a group, and their end */
+#include "coordinator/scheduler_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+int admission_count(const struct scheduler *s, bool running)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_requests; i++) {
+        const struct request *r = s->requests[i];
+        if (!r->internal && r->state != REQUEST_ENDED && (r->state == REQUEST_RUNNING) == running)
+            n++;
+    }
+    return n;
+}
+
+static struct request *request_find(const struct scheduler *s, uint64_t number)
+{
+    for (int i = 0; i < s->n_requests; i++)
+        if (s->requests[i]->number == number && s->requests[i]->state != REQUEST_ENDED)
+            return s->requests[i];
+    return NULL;
+}
+
+static void finished_remember(struct scheduler *s, const char *id)
+{
+    snprintf(s->finished[s->n_finished++ % FINISHED_REMEMBERED], sizeof *s->finished, "%s", id);
+    s->n_finished %= FINISHED_REMEMBERED;
+}
+
+static void warm_up_ended(struct scheduler *s, const struct request *request, enum rpc_status status, const char *message)
+{
+    if (s->warm_up != WARM_UP_RUNNING)
+        return;
+    if (status == RPC_OK && request->n_tokens > 0) {
+        s->warm_up = WARM_UP_PASSED;
+        s->warm_up_failure[0] = 0;
+        s->options.hooks.serving(s->options.hooks.context);
+        return;
+    }
+    s->warm_up = WARM_UP_DUE;
+    snprintf(s->warm_up_failure, sizeof s->warm_up_failure, "the warm-up generation failed: %s", message);
+    log_line(LOG_WARNING, "%s", s->warm_up_failure);
+}
+
+void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
+{
+    const struct draft_source *drafts = &s->options.drafts;
+    if (request->job)
+        atomic_store(&request->job->abandoned, true);
+    request->job = NULL;
+    if (request->group)
+        group_leave(request->group, request);
+    if (request->draft)
+        drafts->end(drafts->context, request->draft);
+    request->draft = NULL;
+    request_apply(request, REQUEST_END);
+    stream_fail(request, status, message);
+    if (request->internal)
+        warm_up_ended(s, request, status, message);
+    else
+        finished_remember(s, request->id);
+}
+
+void admission_sweep(struct scheduler *s)
+{
+    int kept = 0;
+    for (int i = 0; i < s->n_requests; i++) {
+        if (s->requests[i]->state == REQUEST_ENDED)
+            request_free(s->requests[i]);
+        else
+            s->requests[kept++] = s->requests[i];
+    }
+    s->n_requests = kept;
+}
+
+/* Why a request cannot be taken: RPC_OK and no text when it can. */
+static enum rpc_status arrival_check(const struct scheduler *s, const struct request *request, struct error *err)
+{
+    if (s->draining) {
+        fail(err, "the service is stopping");
+        return RPC_UNAVAILABLE;
+    }
+    for (int i = 0; i < s->n_requests && !request->internal; i++) {
+        const struct request *other = s->requests[i];
+        if (other->state != REQUEST_ENDED && !other->internal && strcmp(other->id, request->id) == 0) {
+            fail(err, "request_id: a request \"%s\" is running; leave the field empty or choose another", request->id);
+            return RPC_ALREADY_EXISTS;
+        }
+    }
+    int waiting = admission_count(s, false);
+    if (waiting >= s->options.max_waiting && !request->internal) {
+        fail(err, "%d requests are waiting (--max-waiting %d) and %d are running (--max-requests %d): try again later", waiting,
+             s->options.max_waiting, admission_count(s, true), s->options.max_requests);
+        return RPC_RESOURCE_EXHAUSTED;
+    }
+    return RPC_OK;
+}
+
+void admission_arrived(struct scheduler *s, struct request *request, struct preparation *job)
+{
+    struct error err;
+    enum rpc_status status = arrival_check(s, request, &err);
+    if (status != RPC_OK) {
+        stream_fail(request, status, err.text);
+        request_free(request);
+        preparation_free(job);
+        return;
+    }
+    s->requests = mem_grow(s->requests, (size_t)s->n_requests + 1, sizeof(struct request *));
+    s->requests[s->n_requests++] = request;
+    request->job = job;
+    s->options.hooks.prepare(s->options.hooks.context, job);
+}
+
+/* Settles max_tokens against the context. */
+static int answer_size(const struct scheduler *s, struct request *request, struct error *err)
+{
+    int prompt = request->prepared.prompt.n, context = s->options.max_positions, room = context - prompt;
+    if (room < 1)
+        return fail(err, "the prompt of %d tokens (%d of pictures) leaves no room for an answer in the context of %d positions",
+                    prompt, request->prepared.image_tokens, context);
+    if (request->max_tokens > room)
+        return fail(err, "stopping.max_tokens: %d tokens after a prompt of %d do not fit the context of %d positions: at most %d",
+                    request->max_tokens, prompt, context, room);
+    if (request->max_tokens == 0)
+        request->max_tokens = room < MAX_TOKENS_DEFAULT ? room : MAX_TOKENS_DEFAULT;
+    return 0;
+}
+
+static void prepared_take(struct scheduler *s, struct request *request, struct preparation *job, double now)
+{
+    struct error err;
+    request->prepared = job->prepared;
+    job->prepared = (struct prepared){0};
+    if (answer_size(s, request, &err) != 0) {
+        request_end(s, request, RPC_INVALID_ARGUMENT, err.text);
+        return;
+    }
+    request->tokens = mem_new((size_t)request->max_tokens, sizeof *request->tokens);
+    request->queued = now;
+    request_apply(request, REQUEST_PREPARED);
+    stream_prompt(request);
+}
+
+void admission_prepared(struct scheduler *s, struct preparation *job, double now)
+{
+    struct request *request = request_find(s, job->number);
+    if (request) {
+        request->job = NULL;
+        if (job->failed)
+            request_end(s, request, RPC_INVALID_ARGUMENT, job->error.text);
+        else
+            prepared_take(s, request, job, now);
+    }
+    preparation_free(job);
+}
+
+void admission_closed(struct scheduler *s, uint64_t number, double now)
+{
+    struct request *request = request_find(s, number);
+    if (!request)
+        return;
+    if (now >= request->deadline)
+        request_end(s, request, RPC_DEADLINE_EXCEEDED, "the deadline has passed");
+    else
+        request_end(s, request, RPC_CANCELLED, "the client has cancelled");
+}
+
+/* The attached group with most room among those that can take the positions; *largest: what the largest could ever hold. */
+static struct group *group_choose(const struct scheduler *s, int positions, int64_t *largest)
+{
+    struct group *best = NULL;
+    *largest = 0;
+    for (int i = 0; i < s->n_groups; i++) {
+        struct group *group = s->groups[i];
+        if (!group->attached)
+            continue;
+        int64_t all = (int64_t)group->hello.pages * group->hello.page_positions;
+        *largest = all > *largest ? all : *largest;
+        if (group_pages(group, positions) <= group->pages_free && (!best || group->pages_free > best->pages_free))
+            best = group;
+    }
+    return best;
+}
+
+static void draft_begin(struct scheduler *s, struct request *request)
+{
+    const struct draft_source *drafts = &s->options.drafts;
+    if (!request->draft_tokens || request->draft || request->inactive[0])
+        return;
+    struct prepared *prepared = &request->prepared;
+    request->draft_features = mem_new((size_t)prepared->n_pictures, sizeof(float *));
+    for (int i = 0; i < prepared->n_pictures; i++)
+        request->draft_features[i] = prepared->pictures[i].drafter;
+    struct error err = {{0}};
+    request->draft = drafts->begin(drafts->context, &prepared->prompt, request->draft_features, request_positions(request), &err);
+    if (!request->draft)
+        snprintf(request->inactive, sizeof request->inactive, "%.*s", (int)sizeof request->inactive - 1, err.text);
+}
+
+static void request_place(struct scheduler *s, struct request *request, struct group *group, double now)
+{
+    group_enter(group, request, ++s->last_sequence);
+    request_apply(request, REQUEST_PLACED);
+    if (!request->placed)
+        request->placed = now;
+    draft_begin(s, request);
+}
+
+void admission_place(struct scheduler *s, double now)
+{
+    int running = admission_count(s, true);
+    for (int i = 0; i < s->n_requests && stepping_attached(s) > 0; i++) {
+        struct request *request = s->requests[i];
+        if (request->state != REQUEST_QUEUED)
+            continue;
+        if (running >= s->options.max_requests && !request->internal)
+            break;
+        int64_t largest;
+        int positions = request_positions(request);
+        struct group *group = group_choose(s, positions, &largest);
+        if (group) {
+            request_place(s, request, group, now);
+            running += !request->internal;
+        } else if (positions > largest) {
+            char text[256];
+            snprintf(text, sizeof text,
+                     "prompt of %d and answer of up to %d tokens need %d positions; the largest worker group holds %lld "
+                     "(--kv-positions)",
+                     request->prepared.prompt.n, request->max_tokens, positions, (long long)largest);
+            request_end(s, request, RPC_RESOURCE_EXHAUSTED, text);
+        } else {
+            break; /* first come, first served: a smaller request behind must not overtake */
+        }
+    }
+}
+
+/* Whether a request waited for any group at all for too long. */
+static bool waits_in_vain(const struct scheduler *s, const struct request *request, double now)
+{
+    if (request->state != REQUEST_QUEUED || !s->no_group_since)
+        return false;
+    double since = request->queued > s->no_group_since ? request->queued : s->no_group_since;
+    return now - since > s->options.group_wait_seconds;
+}
+
+void admission_timeouts(struct scheduler *s, double now)
+{
+    for (int i = 0; i < s->n_requests; i++) {
+        struct request *request = s->requests[i];
+        if (request->state == REQUEST_ENDED)
+            continue;
+        char text[128];
+        if (now >= request->deadline) {
+            request_end(s, request, RPC_DEADLINE_EXCEEDED, "the deadline has passed");
+        } else if (waits_in_vain(s, request, now)) {
+            snprintf(text, sizeof text, "no worker group attached for %g s (--group-wait-seconds)", s->options.group_wait_seconds);
+            request_end(s, request, RPC_UNAVAILABLE, text);
+        } else if (stream_is_behind(request)) {
+            snprintf(text, sizeof text, "the client reads too slowly: more than %d bytes wait for it", STREAM_BACKLOG);
+            request_end(s, request, RPC_RESOURCE_EXHAUSTED, text);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+/* draft_source.c - the drafter as the scheduler's source of drafts */
+#include "coordinator/draft_source.h"
+
+static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, float *const *features, int max_positions,
+                                           struct error *err)
+{
+    return drafter_begin(context, prompt, features, max_positions, err);
+}
+
+static void source_end(void *context, struct draft_sequence *sequence)
+{
+    drafter_end(context, sequence);
+}
+
+static void source_propose(void *context, struct proposal *proposals, int count)
+{
+    drafter_propose(context, proposals, count);
+}
+
+struct draft_source draft_source_of(struct drafter *drafter)
+{
+    return (struct draft_source){.context = drafter,
+                                 .kind = drafter_kind_name(drafter ? drafter_kind(drafter) : DRAFTER_NONE),
+                                 .begin = source_begin,
+                                 .end = source_end,
+                                 .propose = source_propose};
+}

@@ -1,0 +1,92 @@
+/* group.h - one worker group as the scheduler sees it: what it said in its hello, the room it has left, the pictures it holds, the
+ * step it works on. The wire behind it is a link (attach.c), or what a test puts there. Only the scheduler's thread comes here. */
+#ifndef COORDINATOR_GROUP_H
+#define COORDINATOR_GROUP_H
+
+#include "coordinator/request.h"
+#include "proto/step.h"
+
+struct link_calls { /* none of them blocks */
+    void (*send)(void *call, const struct step_message *message);
+    void (*finish)(void *call, enum rpc_status status, const char *message);
+    void (*drop)(void *call);
+};
+struct link {
+    const struct link_calls *calls;
+    void *call;
+    uint64_t number; /* of the coordinator; never used twice */
+    char peer[96];
+};
+
+/* What a group must be to serve here. */
+struct identity {
+    char model[128];
+    uint64_t fingerprint[2];
+    int feature_width; /* d of the target: of picture features */
+    int vocabulary;
+};
+
+enum span_kind {
+    SPAN_PROMPT, /* a chunk of the prompt; its last one gives the first token */
+    SPAN_REPLAY, /* tokens of the answer that a lost group had computed, as generated rows */
+    SPAN_VERIFY  /* the last token and its drafts */
+};
+
+struct flight { /* the step that the group works on; no step when id = 0 */
+    uint64_t id;
+    double since;
+    struct flight_span {
+        struct request *request; /* NULL: it ended meanwhile */
+        enum span_kind kind;
+        int rows, drafts; /* the drafts are the request's */
+        bool want_token;
+    } * spans;
+    int n_spans;
+    uint64_t *release; /* sequences that it lets go */
+    int n_release;
+};
+
+struct group_picture {
+    uint64_t hash[2];
+    int uses; /* by running requests */
+    bool sent;
+};
+
+struct group {
+    struct link link;
+    bool attached; /* its hello was accepted */
+    struct step_hello hello;
+    double opened, heard; /* when it dialled in, was last heard */
+    int pages_free;       /* not reserved */
+    int first;            /* of the running requests: whose turn it is when rows are short */
+    struct flight flight;
+    uint64_t *release; /* for the next step */
+    int n_release;
+    struct group_picture *pictures;
+    int n_pictures;
+};
+
+struct group *group_new(const struct link *link, double now);
+void group_free(struct group *group); /* drops the link */
+
+/* 0 if the group may serve; else the reason, with both sides named. */
+int group_check(const struct identity *identity, const struct step_hello *hello, struct error *err);
+
+/* What is wrong with a group that is silent or too slow: NULL while nothing is. */
+enum { GROUP_HELLO_SECONDS = 10, GROUP_SILENCE_SECONDS = 3, GROUP_BEAT_MS = 500 };
+const char *group_fault(const struct group *group, double step_seconds, double now);
+
+int group_pages(const struct group *group, int positions);
+
+/* Takes a request in: pages, a new sequence, its pictures. And lets it go; both sides forget it with the next step. */
+void group_enter(struct group *group, struct request *request, uint64_t sequence);
+void group_leave(struct group *group, struct request *request);
+
+/* Makes sure that the group has the features of picture i of the request. */
+void group_picture_send(struct group *group, const struct request *request, int i, int width, size_t message_limit);
+/* Tells the group to drop pictures that no running request uses. */
+void group_pictures_forget(struct group *group);
+
+void group_finish(struct group *group, enum rpc_status status, const char *message);
+
+#endif

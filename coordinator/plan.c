@@ -1,0 +1,209 @@
+/* plan.c - builds steps */
+#include "coordinator/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+static bool request_verifies(const struct request *r)
+{
+    return r->n_tokens > 0 && r->computed == request_known(r);
+}
+
+static enum span_kind request_kind(const struct request *r)
+{
+    return r->computed < r->prepared.prompt.n ? SPAN_PROMPT : request_verifies(r) ? SPAN_VERIFY : SPAN_REPLAY;
+}
+
+/* Drafts worth asking for: the target's own token follows them, and nothing may follow max_tokens. */
+static int drafts_wanted(const struct request *r)
+{
+    int left = r->max_tokens - r->n_tokens - 1;
+    if (!r->draft || left < 0)
+        return 0;
+    return r->draft_tokens < left ? r->draft_tokens : left;
+}
+
+static void span_choose(struct plan *plan, struct request *r, enum span_kind kind, int rows)
+{
+    plan->spans[plan->step.n_spans++] = (struct flight_span){.request = r, .kind = kind, .rows = rows};
+}
+
+/* Verifications, from the request whose turn it is on; returns the rows that are left. */
+static int verifications_choose(struct plan *plan, struct group *group, struct request *const *running, int n)
+{
+    int room = group->hello.max_rows, start = group->first < n ? group->first : 0;
+    group->first = 0;
+    for (int i = 0; i < n; i++) {
+        int at = (start + i) % n;
+        if (!request_verifies(running[at]))
+            continue;
+        int rows = 1 + drafts_wanted(running[at]);
+        if (rows > room) {
+            group->first = at;
+            break;
+        }
+        span_choose(plan, running[at], SPAN_VERIFY, rows);
+        room -= rows;
+    }
+    return room;
+}
+
+static void draft_failed(struct request *r, const struct draft_source *drafts)
+{
+    drafts->end(drafts->context, r->draft);
+    r->draft = NULL;
+    snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
+}
+
+/* Asks the drafter for all chosen verifications at once; returns the rows of drafts that it did not make. */
+static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
+{
+    struct proposal *proposals = mem_new((size_t)plan->step.n_spans, sizeof *proposals);
+    int count = 0, unused = 0;
+    for (int i = 0; i < plan->step.n_spans; i++) {
+        struct request *r = plan->spans[i].request;
+        r->n_drafts = 0;
+        if (plan->spans[i].rows > 1)
+            proposals[count++] = (struct proposal){.sequence = r->draft,
+                                                   .tokens = r->tokens,
+                                                   .n_tokens = r->n_tokens,
+                                                   .k = plan->spans[i].rows - 1,
+                                                   .drafts = r->drafts};
+    }
+    if (count)
+        drafts->propose(drafts->context, proposals, count);
+    for (int i = 0, at = 0; i < plan->step.n_spans; i++) {
+        struct flight_span *span = &plan->spans[i];
+        if (span->rows == 1)
+            continue;
+        const struct proposal *proposal = &proposals[at++];
+        if (proposal->failed)
+            draft_failed(span->request, drafts);
+        span->drafts = span->request->n_drafts = proposal->failed ? 0 : proposal->n;
+        unused += span->rows - 1 - span->drafts;
+        span->rows = 1 + span->drafts;
+    }
+    free(proposals);
+    return unused;
+}
+
+/* Chunks of prompts and replays in the room that the verifications left, oldest request first. */
+static void chunks_choose(struct plan *plan, struct request *const *running, int n, int room)
+{
+    for (int i = 0; i < n && room > 0; i++) {
+        struct request *r = running[i];
+        enum span_kind kind = request_kind(r);
+        if (kind == SPAN_VERIFY)
+            continue;
+        int end = kind == SPAN_PROMPT ? r->prepared.prompt.n : request_known(r);
+        int rows = end - r->computed < room ? end - r->computed : room;
+        span_choose(plan, r, kind, rows);
+        room -= rows;
+    }
+}
+
+static bool positions_count_up(const int32_t (*positions)[3], int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int axis = 0; axis < 3; axis++)
+            if (positions[i][axis] != positions[0][0] + i)
+                return false;
+    return true;
+}
+
+/* The pictures of which rows [first, first + n) of the prompt hold tokens. */
+static void pictures_fill(struct step_span *span, const struct request *r, int first, int n)
+{
+    const struct prompt *prompt = &r->prepared.prompt;
+    span->pictures = mem_new((size_t)prompt->n_pictures, sizeof *span->pictures);
+    for (int i = 0; i < prompt->n_pictures; i++) {
+        const struct prompt_picture *p = &prompt->pictures[i];
+        int from = p->first > first ? p->first : first;
+        int to = p->first + p->count < first + n ? p->first + p->count : first + n;
+        if (from >= to)
+            continue;
+        struct step_picture *rows = &span->pictures[span->n_pictures++];
+        *rows = (struct step_picture){.first = from - first, .picture_row = from - p->first, .count = to - from};
+        memcpy(rows->hash, r->prepared.pictures[i].hash, sizeof rows->hash);
+    }
+}
+
+static void prompt_fill(struct step_span *span, const struct request *r)
+{
+    const struct prompt *prompt = &r->prepared.prompt;
+    memcpy(span->ids, prompt->ids + r->computed, (size_t)span->n * sizeof *span->ids);
+    span->position = prompt->positions[r->computed][0];
+    if (!positions_count_up((const int32_t(*)[3])prompt->positions + r->computed, span->n))
+        span->positions = prompt->positions + r->computed;
+    pictures_fill(span, r, r->computed, span->n);
+}
+
+/* Tokens of the answer from the first that is not computed on, then drafts. */
+static void answer_fill(struct step_span *span, const struct request *r)
+{
+    int from = r->computed - r->prepared.prompt.n, tokens = span->n - span->drafts;
+    memcpy(span->ids, r->tokens + from, (size_t)tokens * sizeof *span->ids);
+    memcpy(span->ids + tokens, r->drafts, (size_t)span->drafts * sizeof *span->ids);
+    span->position = r->prepared.prompt.next_position + from;
+    span->generated = true;
+}
+
+static void span_fill(struct step_span *span, struct flight_span *chosen)
+{
+    const struct request *r = chosen->request;
+    *span = (struct step_span){.sequence = r->sequence,
+                               .n = chosen->rows,
+                               .ids = mem_new((size_t)chosen->rows, sizeof *span->ids),
+                               .length = r->computed,
+                               .drafts = chosen->drafts,
+                               .repetition_penalty = r->repetition_penalty};
+    if (chosen->kind == SPAN_PROMPT)
+        prompt_fill(span, r);
+    else
+        answer_fill(span, r);
+    bool last_chunk = chosen->kind == SPAN_PROMPT && r->computed + chosen->rows == r->prepared.prompt.n;
+    chosen->want_token = chosen->kind == SPAN_VERIFY || (last_chunk && r->n_tokens == 0);
+    span->want_token = chosen->want_token;
+}
+
+/* running: those of requests that the group may compute. */
+static int running_collect(struct request **running, const struct group *group, struct request *const *requests, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        if (requests[i]->state == REQUEST_RUNNING && requests[i]->group == group && !requests[i]->in_flight)
+            running[count++] = requests[i];
+    return count;
+}
+
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, const struct draft_source *drafts)
+{
+    struct request **running = mem_new((size_t)n, sizeof(struct request *));
+    int count = running_collect(running, group, requests, n);
+    *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
+    int room = verifications_choose(plan, group, running, count);
+    room += drafts_propose(plan, drafts);
+    chunks_choose(plan, running, count, room);
+    free(running);
+
+    struct step *step = &plan->step;
+    step->spans = mem_new((size_t)step->n_spans, sizeof *step->spans);
+    for (int i = 0; i < step->n_spans; i++)
+        span_fill(&step->spans[i], &plan->spans[i]);
+    step->release = group->release;
+    step->n_release = group->n_release;
+    group->release = NULL;
+    group->n_release = 0;
+}
+
+void plan_free(struct plan *plan)
+{
+    for (int i = 0; i < plan->step.n_spans; i++) {
+        free(plan->step.spans[i].ids);
+        free(plan->step.spans[i].pictures);
+    }
+    free(plan->step.spans);
+}

@@ -1,0 +1,21 @@
+/* plan.h - the next step of a group: which rows of which requests it computes. Generated rows come first, so that running answers
+ * do not stall; prompts fill what is left of the group's max_rows. A request has at most one span in a step. */
+#ifndef COORDINATOR_PLAN_H
+#define COORDINATOR_PLAN_H
+
+#include "coordinator/draft_source.h"
+#include "coordinator/group.h"
+
+struct plan {
+    struct step step;
+    struct flight_span *spans; /* (step.n_spans) */
+};
+
+/* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the
+ * drafter is asked for those that verify. Takes over the group's releases. step.n_spans = step.n_release = 0: nothing to do. */
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, const struct draft_source *drafts);
+
+/* What the spans and ids took; not the releases nor `spans` (group_depart has them). */
+void plan_free(struct plan *plan);
+
+#endif

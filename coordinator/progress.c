@@ -1,0 +1,70 @@
+/* progress.c - bookkeeping of verdicts */
+#include "coordinator/progress.h"
+
+#include <string.h>
+
+int progress_check(const struct flight *flight, const struct step_verdict *verdict, int vocabulary, struct error *err)
+{
+    if (!flight->id || verdict->step != flight->id)
+        return fail(err, "verdict on step %llu while step %llu is in flight", (unsigned long long)verdict->step,
+                    (unsigned long long)flight->id);
+    if (verdict->error[0])
+        return 0;
+    if (verdict->n_answers != flight->n_spans)
+        return fail(err, "verdict on step %llu has %d answers for %d spans", (unsigned long long)flight->id, verdict->n_answers,
+                    flight->n_spans);
+    for (int i = 0; i < flight->n_spans; i++) {
+        const struct step_answer *answer = &verdict->answers[i];
+        if (answer->accepted < 0 || answer->accepted > flight->spans[i].drafts)
+            return fail(err, "verdict on step %llu accepts %d of %d drafts", (unsigned long long)flight->id, answer->accepted,
+                        flight->spans[i].drafts);
+        if (answer->next < -1 || answer->next >= vocabulary)
+            return fail(err, "verdict on step %llu: token %d is not in the vocabulary of %d", (unsigned long long)flight->id,
+                        answer->next, vocabulary);
+    }
+    return 0;
+}
+
+static const char *reason_of(const struct request *r, int32_t token)
+{
+    return request_stops_at(r, token) ? "stop" : r->n_tokens == r->max_tokens ? "length" : NULL;
+}
+
+/* Appends ids to the answer up to the first that ends it. */
+static void tokens_append(struct progress *progress, struct request *r, const int32_t *ids, int n)
+{
+    for (int i = 0; i < n && !progress->reason; i++) {
+        progress->ids[progress->n++] = ids[i];
+        r->tokens[r->n_tokens++] = ids[i];
+        progress->reason = reason_of(r, ids[i]);
+    }
+}
+
+static void verification_take(struct progress *progress, struct request *r, const struct step_answer *answer)
+{
+    tokens_append(progress, r, r->drafts, answer->accepted);
+    progress->accepted = progress->n;
+    r->computed += 1 + answer->accepted;
+    acceptance_step(&r->acceptance, r->n_drafts, progress->accepted);
+    if (progress->reason)
+        return;
+    tokens_append(progress, r, &answer->next, 1);
+    progress->n_rejected = r->n_drafts - answer->accepted;
+    memcpy(progress->rejected, r->drafts + answer->accepted, (size_t)progress->n_rejected * sizeof *progress->rejected);
+}
+
+int progress_take(struct progress *progress, const struct flight_span *span, const struct step_answer *answer, struct error *err)
+{
+    struct request *r = span->request;
+    *progress = (struct progress){0};
+    if (span->want_token && answer->next < 0)
+        return fail(err, "the target's scores after token %d of the answer are not numbers", r->n_tokens);
+    if (span->kind == SPAN_VERIFY) {
+        verification_take(progress, r, answer);
+        return 0;
+    }
+    r->computed += span->rows;
+    if (span->want_token)
+        tokens_append(progress, r, &answer->next, 1);
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* progress.h - what a group's answer to one span adds to a request: tokens, counts, and whether the answer ends with them */
+#ifndef COORDINATOR_PROGRESS_H
+#define COORDINATOR_PROGRESS_H
+
+#include "coordinator/group.h"
+
+struct progress {
+    int32_t ids[DRAFT_TOKENS_MAX + 1]; /* new tokens, cut behind the first that ends the answer */
+    int n;
+    int accepted; /* the first of ids that were drafts */
+    int32_t rejected[DRAFT_TOKENS_MAX];
+    int n_rejected;
+    const char *reason; /* stop or length; NULL = the answer goes on */
+};
+
+/* Whether a verdict can be the answer to the group's step: counts and ids in range. */
+int progress_check(const struct flight *flight, const struct step_verdict *verdict, int vocabulary, struct error *err);
+
+/* Takes the answer to a span into its request: cache length, tokens, acceptance. -1: the target's scores are not numbers. */
+int progress_take(struct progress *progress, const struct flight_span *span, const struct step_answer *answer, struct error *err);
+
+#endif

@@ -1,0 +1,89 @@
+/* request.h - one request's whole state, from arrival to its last token. Only the scheduler's thread touches it. */
+#ifndef COORDINATOR_REQUEST_H
+#define COORDINATOR_REQUEST_H
+
+#include "coordinator/client.h"
+#include "coordinator/drafter.h"
+#include "coordinator/prepare.h"
+#include "proto/generate.h"
+#include "proto/step.h"
+#include "speculate/acceptance.h"
+
+enum request_state {
+    REQUEST_PREPARING, /* the preparing thread makes ids and picture features */
+    REQUEST_QUEUED,    /* waits for a group with room, in order of arrival */
+    REQUEST_RUNNING,   /* holds pages of a group; its rows are in that group's steps */
+    REQUEST_ENDED,     /* answered; forgotten at the end of the turn */
+    REQUEST_STATES
+};
+enum request_event {
+    REQUEST_PREPARED,
+    REQUEST_PLACED,
+    REQUEST_GROUP_LOST,
+    REQUEST_END, /* finished, refused, cancelled, too late */
+    REQUEST_EVENTS
+};
+const char *request_state_name(enum request_state state);
+
+struct group;
+struct preparation;
+
+struct request {
+    uint64_t number; /* of the service; never used twice */
+    char id[128];    /* the client's name for it, or made from the number */
+    enum request_state state;
+    struct client client; /* no calls for the warm-up */
+    bool internal;        /* the warm-up: in no count and in no limit */
+
+    /* What was asked, checked. */
+    int max_tokens;   /* 0 until prepared where the client left it open */
+    int draft_tokens; /* K */
+    float repetition_penalty;
+    int32_t *stop_ids; /* malloc'ed */
+    int n_stop_ids;
+    bool show_drafts;
+
+    struct preparation *job;  /* while PREPARING */
+    struct prepared prepared; /* kept to the end: a lost group is replayed from it */
+
+    /* The answer so far. */
+    int32_t *tokens; /* (max_tokens) */
+    int n_tokens;
+    struct text_stream text;
+
+    /* On a group. */
+    struct group *group;
+    uint64_t sequence; /* its name there; another one for each placement */
+    int pages;         /* reserved */
+    int computed;      /* positions in the group's cache that are right */
+    bool in_flight;    /* has a span in the group's step */
+    int losses;        /* groups that died under it */
+
+    /* Speculation. */
+    struct draft_sequence *draft;
+    float **draft_features;           /* (pictures) for drafter_begin */
+    int32_t drafts[DRAFT_TOKENS_MAX]; /* of the step in flight */
+    int n_drafts;
+    struct acceptance acceptance;
+    char inactive[256]; /* why there are no drafts although they were asked for */
+
+    /* Seconds of clock_seconds; 0 = not yet. */
+    double arrived, deadline, queued, placed, first_token, last_token;
+};
+
+/* The only way to change state. An event that the state does not know is our bug. */
+void request_apply(struct request *request, enum request_event event);
+
+/* The end of this many positions of the group's cache is the most that the request ever needs: drafts never reach past
+ * max_tokens, and the last token is not computed. */
+int request_positions(const struct request *request);
+
+/* Positions that are computed once the next step verifies: prompt and all tokens but the last. */
+int request_known(const struct request *request);
+
+bool request_stops_at(const struct request *request, int32_t token);
+
+/* Frees everything that it owns, but its draft sequence and its place on a group, which the scheduler takes back before. */
+void request_free(struct request *request);
+
+#endif

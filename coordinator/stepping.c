@@ -1,0 +1,233 @@
+/* stepping.c - worker groups: who may attach, steps to them, verdicts from them, and what happens when one is lost */
+#include "coordinator/scheduler_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "coordinator/plan.h"
+
+int stepping_attached(const struct scheduler *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_groups; i++)
+        n += s->groups[i]->attached;
+    return n;
+}
+
+static struct group *group_find(const struct scheduler *s, uint64_t number)
+{
+    for (int i = 0; i < s->n_groups; i++)
+        if (s->groups[i]->link.number == number)
+            return s->groups[i];
+    return NULL;
+}
+
+void stepping_dialled(struct scheduler *s, const struct link *link, double now)
+{
+    s->groups = mem_grow(s->groups, (size_t)s->n_groups + 1, sizeof(struct group *));
+    s->groups[s->n_groups++] = group_new(link, now);
+}
+
+/* Its requests wait in their old order for another group, or for this one to come back. */
+static void requests_requeue(struct scheduler *s, struct group *group, double now)
+{
+    for (int i = 0; i < s->n_requests; i++) {
+        struct request *request = s->requests[i];
+        if (request->group != group)
+            continue;
+        group_leave(group, request);
+        request_apply(request, REQUEST_GROUP_LOST);
+        request->queued = now;
+        if (++request->losses >= LOSSES_MAX)
+            request_end(s, request, RPC_UNAVAILABLE, "worker groups were lost three times while they worked on this request");
+    }
+}
+
+static void group_remove(struct scheduler *s, struct group *group, enum rpc_status status, const char *why, double now)
+{
+    bool attached = group->attached;
+    log_line(LOG_WARNING, "worker group %s (%s): %s", group->hello.host[0] ? group->hello.host : "?", group->link.peer, why);
+    requests_requeue(s, group, now);
+    group_finish(group, status, why);
+    for (int i = 0; i < s->n_groups; i++)
+        if (s->groups[i] == group)
+            s->groups[i] = s->groups[--s->n_groups];
+    group_free(group);
+    if (attached && !stepping_attached(s))
+        s->no_group_since = now;
+}
+
+void stepping_lost(struct scheduler *s, uint64_t number, double now)
+{
+    struct group *group = group_find(s, number);
+    if (group)
+        group_remove(s, group, RPC_CANCELLED, "its stream has ended", now);
+}
+
+static void hello_take(struct scheduler *s, struct group *group, const struct step_hello *hello, double now)
+{
+    struct error err;
+    group->hello = *hello;
+    if (group_check(&s->options.identity, hello, &err) != 0) {
+        group_remove(s, group, RPC_FAILED_PRECONDITION, err.text, now);
+        return;
+    }
+    group->attached = true;
+    group->pages_free = hello->pages;
+    s->no_group_since = 0;
+    log_line(LOG_INFO, "worker group on %s attached: %d ranks, %d positions, %s", hello->host, hello->ranks,
+             hello->pages * hello->page_positions, hello->device);
+    struct step_message welcome = {.kind = STEP_WELCOME, .heartbeat_ms = GROUP_BEAT_MS};
+    group->link.calls->send(group->link.call, &welcome);
+}
+
+/* A span's answer to its request and on to the client. */
+static void answer_deliver(struct scheduler *s, const struct flight_span *span, const struct step_answer *answer, double now)
+{
+    struct request *request = span->request;
+    struct progress progress;
+    struct error err;
+    request->in_flight = false;
+    if (progress_take(&progress, span, answer, &err) != 0) {
+        request_end(s, request, RPC_INTERNAL, err.text);
+        return;
+    }
+    if (!progress.n)
+        return;
+    if (!request->first_token)
+        request->first_token = now;
+    request->last_token = now;
+    struct delta delta = {.ids = progress.ids,
+                          .n = progress.n,
+                          .accepted = progress.accepted,
+                          .rejected = progress.rejected,
+                          .n_rejected = progress.n_rejected,
+                          .last = progress.reason != NULL};
+    stream_delta(request, s->options.tokenizer, &delta);
+    if (!progress.reason)
+        return;
+    stream_finish(request, progress.reason, s->options.drafts.kind, now);
+    request_end(s, request, RPC_OK, "");
+}
+
+static void flight_land(struct flight *flight)
+{
+    free(flight->spans);
+    free(flight->release);
+    *flight = (struct flight){0};
+}
+
+/* The step changed nothing on the group: what it computed ends, what it let go is let go with the next one. */
+static void flight_refused(struct scheduler *s, struct group *group, const char *why)
+{
+    struct flight *flight = &group->flight;
+    char text[384];
+    snprintf(text, sizeof text, "the worker group refused the step: %s", why);
+    log_line(LOG_ERROR, "step %llu: %s", (unsigned long long)flight->id, text);
+    for (int i = 0; i < flight->n_release; i++) {
+        group->release = mem_grow(group->release, (size_t)group->n_release + 1, sizeof *group->release);
+        group->release[group->n_release++] = flight->release[i];
+    }
+    for (int i = 0; i < flight->n_spans; i++)
+        if (flight->spans[i].request)
+            request_end(s, flight->spans[i].request, RPC_INTERNAL, text);
+}
+
+static void verdict_take(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
+{
+    struct error err;
+    if (progress_check(&group->flight, verdict, s->options.identity.vocabulary, &err) != 0) {
+        group_remove(s, group, RPC_INVALID_ARGUMENT, err.text, now);
+        return;
+    }
+    if (verdict->error[0])
+        flight_refused(s, group, verdict->error);
+    else
+        for (int i = 0; i < group->flight.n_spans; i++)
+            if (group->flight.spans[i].request)
+                answer_deliver(s, &group->flight.spans[i], &verdict->answers[i], now);
+    flight_land(&group->flight);
+}
+
+void stepping_heard(struct scheduler *s, uint64_t number, struct step_message *message, double now)
+{
+    struct group *group = group_find(s, number);
+    if (!group)
+        return;
+    group->heard = now;
+    if ((message->kind == STEP_HELLO) == group->attached)
+        group_remove(s, group, RPC_INVALID_ARGUMENT, "the first message, and no other, must be a hello", now);
+    else if (message->kind == STEP_HELLO)
+        hello_take(s, group, &message->hello, now);
+    else if (message->kind == STEP_VERDICT)
+        verdict_take(s, group, &message->verdict, now);
+}
+
+void stepping_timeouts(struct scheduler *s, double now)
+{
+    for (int i = s->n_groups - 1; i >= 0; i--) {
+        const char *fault = group_fault(s->groups[i], s->options.step_seconds, now);
+        if (fault)
+            group_remove(s, s->groups[i], RPC_ABORTED, fault, now);
+    }
+}
+
+/* Features travel ahead of the step whose rows need them. */
+static void pictures_send(struct scheduler *s, struct group *group, const struct plan *plan)
+{
+    for (int i = 0; i < plan->step.n_spans; i++) {
+        const struct request *request = plan->spans[i].request;
+        const struct step_span *span = &plan->step.spans[i];
+        for (int j = 0; j < span->n_pictures; j++)
+            for (int k = 0; k < request->prepared.n_pictures; k++)
+                if (memcmp(request->prepared.pictures[k].hash, span->pictures[j].hash, sizeof span->pictures[j].hash) == 0)
+                    group_picture_send(group, request, k, s->options.identity.feature_width, s->options.message_limit);
+    }
+}
+
+static void step_send(struct scheduler *s, struct group *group, double now)
+{
+    struct plan plan;
+    plan_make(&plan, group, s->requests, s->n_requests, &s->options.drafts);
+    if (plan.step.n_spans == 0 && plan.step.n_release == 0) {
+        free(plan.spans);
+        plan_free(&plan);
+        return;
+    }
+    plan.step.id = ++s->last_step;
+    pictures_send(s, group, &plan);
+    struct step_message message = {.kind = STEP_STEP, .step = plan.step};
+    group->link.calls->send(group->link.call, &message);
+    group->flight = (struct flight){.id = plan.step.id,
+                                    .since = now,
+                                    .spans = plan.spans,
+                                    .n_spans = plan.step.n_spans,
+                                    .release = plan.step.release,
+                                    .n_release = plan.step.n_release};
+    for (int i = 0; i < plan.step.n_spans; i++)
+        plan.spans[i].request->in_flight = true;
+    plan_free(&plan);
+}
+
+void stepping_send(struct scheduler *s, double now)
+{
+    for (int i = 0; i < s->n_groups; i++) {
+        struct group *group = s->groups[i];
+        if (group->attached && !group->flight.id) {
+            group_pictures_forget(group);
+            step_send(s, group, now);
+        }
+    }
+}
+
+void stepping_close(struct scheduler *s)
+{
+    for (int i = 0; i < s->n_groups; i++) {
+        group_finish(s->groups[i], RPC_OK, "the coordinator has stopped");
+        group_free(s->groups[i]);
+    }
+    s->n_groups = 0;
+}
