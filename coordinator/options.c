@@ -1,0 +1,141 @@
+/* options.c - massv-coordinator's command line, through argp */
+#include "coordinator/options.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/generate.h"
+
+enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_LISTEN, KEY_WORKER_LISTEN, KEY_ACTIVATIONS, KEY_NUMBERS };
+
+/* Options that are one whole number: key KEY_NUMBERS + index. */
+static const struct number {
+    const char *name;
+    size_t offset;
+    int least, most, fallback;
+} numbers[] = {
+#define NUMBER(name, field, least, most, fallback)                                                                                 \
+    {                                                                                                                              \
+        name, offsetof(struct coordinator_options, field), least, most, fallback                                                   \
+    }
+    NUMBER("draft-tokens", draft_tokens, 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT),
+    NUMBER("threads", threads, 0, 1024, 0),
+    NUMBER("max-requests", max_requests, 1, 4096, 32),
+    NUMBER("max-waiting", max_waiting, 1, 65536, 128),
+    NUMBER("message-limit", message_limit, 1, 1024, 64),
+    NUMBER("max-positions", max_positions, 0, INT_MAX, 0),
+    NUMBER("draft-positions", draft_positions, 64, INT_MAX, 32768),
+    NUMBER("drain-seconds", drain_seconds, 0, 3600, 10),
+    NUMBER("group-wait-seconds", group_wait_seconds, 1, 86400, 60),
+    NUMBER("step-seconds", step_seconds, 1, 86400, 120),
+#undef NUMBER
+};
+enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
+
+static const struct argp_option table[] = {
+    {"target", KEY_TARGET, "DIR", 0, "checkpoint of the large model: this program runs its vision tower, the workers run the rest",
+     0},
+    {"drafter", KEY_DRAFTER, "DIR", 0, "checkpoint of the small model that proposes tokens", 0},
+    {"listen", KEY_LISTEN, "ADDR", 0, "public API, e.g. 127.0.0.1:50051, [::]:0, unix:/run/massv; may be repeated", 0},
+    {"worker-listen", KEY_WORKER_LISTEN, "ADDR", 0, "where worker groups dial in", 0},
+    {"activations", KEY_ACTIVATIONS, "auto|f32", 0, "f32: never round activations to bf16", 0},
+    {"draft-tokens", KEY_NUMBERS + 0, "K", 0, "drafts per step where a request does not say: 0..16, default 5", 0},
+    {"threads", KEY_NUMBERS + 1, "T", 0, "compute threads; default one per core", 0},
+    {"max-requests", KEY_NUMBERS + 2, "N", 0, "requests on worker groups at once; default 32", 0},
+    {"max-waiting", KEY_NUMBERS + 3, "N", 0, "requests that may wait for a place; default 128", 0},
+    {"message-limit", KEY_NUMBERS + 4, "MIB", 0, "largest message, either way; default 64", 0},
+    {"max-positions", KEY_NUMBERS + 5, "N", 0, "longest prompt and answer together; default what the model can", 0},
+    {"draft-positions", KEY_NUMBERS + 6, "N", 0, "positions of the drafter's cache over all requests; default 32768", 0},
+    {"drain-seconds", KEY_NUMBERS + 7, "S", 0, "time that running requests get after SIGTERM; default 10", 0},
+    {"group-wait-seconds", KEY_NUMBERS + 8, "S", 0, "time that requests wait for any worker group; default 60", 0},
+    {"step-seconds", KEY_NUMBERS + 9, "S", 0, "a worker group that takes longer for one step is lost; default 120", 0},
+    {0},
+};
+
+static void number_parse(struct coordinator_options *options, const struct number *number, const char *text,
+                         struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < number->least || value > number->most)
+        argp_error(state, "--%s %s: a whole number from %d to %d", number->name, text, number->least, number->most);
+    memcpy((char *)options + number->offset, &(int){(int)value}, sizeof(int));
+}
+
+static void listen_add(struct coordinator_options *options, const char *address, struct argp_state *state)
+{
+    if (options->n_listen == LISTEN_MAX)
+        argp_error(state, "--listen: at most %d addresses", LISTEN_MAX);
+    else
+        options->listen[options->n_listen++] = address;
+}
+
+static void activations_parse(struct coordinator_options *options, const char *text, struct argp_state *state)
+{
+    options->activations_f32 = strcmp(text, "f32") == 0;
+    if (!options->activations_f32 && strcmp(text, "auto") != 0)
+        argp_error(state, "--activations %s: auto or f32", text);
+}
+
+static void complete(const struct coordinator_options *options, struct argp_state *state)
+{
+    if (!options->target)
+        argp_error(state, "--target DIR is missing");
+    if (!options->n_listen)
+        argp_error(state, "--listen ADDR is missing, e.g. --listen 127.0.0.1:50051");
+    if (!options->worker_listen)
+        argp_error(state, "--worker-listen ADDR is missing, e.g. --worker-listen 127.0.0.1:50052");
+}
+
+static error_t option_parse(int key, char *value, struct argp_state *state)
+{
+    struct coordinator_options *options = state->input;
+    switch (key) {
+    case KEY_TARGET:
+        options->target = value;
+        return 0;
+    case KEY_DRAFTER:
+        options->drafter = value;
+        return 0;
+    case KEY_LISTEN:
+        listen_add(options, value, state);
+        return 0;
+    case KEY_WORKER_LISTEN:
+        options->worker_listen = value;
+        return 0;
+    case KEY_ACTIVATIONS:
+        activations_parse(options, value, state);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "what is \"%s\"? There are options only", value);
+        return 0;
+    case ARGP_KEY_END:
+        complete(options, state);
+        return 0;
+    }
+    if (key < KEY_NUMBERS || key >= KEY_NUMBERS + N_NUMBERS)
+        return ARGP_ERR_UNKNOWN;
+    number_parse(options, &numbers[key - KEY_NUMBERS], value, state);
+    return 0;
+}
+
+void coordinator_options_parse(struct coordinator_options *options, int argc, char **argv)
+{
+    const struct argp argp = {
+        .options = table,
+        .parser = option_parse,
+        .doc = "massv-coordinator - serves one vision-language model over gRPC: requests, pictures, drafts and scheduling; worker "
+               "groups (massv-worker) dial in and compute the model.\v"
+               "Example: massv-coordinator --target models/scenes-large --drafter models/scenes-massv --listen 127.0.0.1:50051 "
+               "--worker-listen 127.0.0.1:50052",
+    };
+    *options = (struct coordinator_options){0};
+    for (int i = 0; i < N_NUMBERS; i++)
+        memcpy((char *)options + numbers[i].offset, &numbers[i].fallback, sizeof(int));
+    argp_err_exit_status = 2;
+    argp_parse(&argp, argc, argv, 0, NULL, options);
+}

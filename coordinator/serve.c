@@ -1,0 +1,288 @@
+/* serve.c - the coordinator's parts, in the order in which they need each other */
+#include "coordinator/serve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "coordinator/attach.h"
+#include "coordinator/scheduler.h"
+#include "coordinator/service.h"
+#include "model/fingerprint.h"
+
+/* A file may claim any size in a few bytes; 64 megapixels are 192 MB when decoded. */
+static const int64_t MAX_PICTURE_PIXELS = 64 << 20;
+static const double CLOSE_SECONDS = 1; /* for last messages, when all calls have been answered */
+
+struct server {
+    const struct coordinator_options *options;
+    /* the target and its companions */
+    struct model_config config;
+    struct tokenizer *tokenizer;
+    uint64_t fingerprint[2], tower[2];
+    const struct kernels *kernels;
+    struct device *device, *vision_device; /* of the scheduler's thread, of the preparing thread */
+    struct drafter *drafter;
+    struct preparer *preparer;
+    /* threads and what they share */
+    struct mailbox *mailbox;
+    struct scheduler *scheduler;
+    struct preparations *preparations;
+    pthread_t scheduler_thread;
+    struct service service;
+    struct attach attach;
+    struct rpc_server *public_server, *worker_server;
+    char address[256]; /* public */
+    sem_t drained;
+};
+
+/* ---- the models ---- */
+
+static int devices_open(struct server *s, struct error *err)
+{
+    const struct device_options options = {.threads = s->options->threads, .activations_f32 = s->options->activations_f32};
+    s->kernels = kernels_cpu();
+    s->device = s->kernels->open(&options, err);
+    s->vision_device = s->device ? s->kernels->open(&options, err) : NULL;
+    return s->vision_device ? 0 : -1;
+}
+
+static int drafter_load(struct server *s, struct error *err)
+{
+    const struct drafter_options options = {
+        .kernels = s->kernels,
+        .device = s->device,
+        .vision_device = s->vision_device,
+        .kv_positions = s->options->draft_positions,
+        .target = &s->config,
+        .target_tokenizer = s->tokenizer,
+        .target_tower = s->config.has_vision ? s->tower : NULL,
+    };
+    if (!s->options->drafter)
+        return 0;
+    return drafter_open(&s->drafter, s->options->drafter, &options, err) == 0 ? 0 : fail_in(err, "--drafter");
+}
+
+/* What needs the target's tensors; st is closed afterwards. */
+static int target_load(struct server *s, struct safetensors *st, struct error *err)
+{
+    if (model_fingerprint(st, &s->config, s->fingerprint, err) != 0)
+        return -1;
+    if (s->config.has_vision && tower_hash(st, &s->config, s->tower, err) != 0)
+        return -1;
+    if (drafter_load(s, err) != 0)
+        return -1;
+    const struct preparer_options options = {
+        .kernels = s->kernels,
+        .device = s->vision_device,
+        .config = &s->config,
+        .tokenizer = s->tokenizer,
+        .drafter = s->drafter,
+        .max_picture_pixels = MAX_PICTURE_PIXELS,
+    };
+    return preparer_open(&s->preparer, st, &options, err);
+}
+
+static int models_open(struct server *s, struct error *err)
+{
+    struct safetensors *st = NULL;
+    const char *dir = s->options->target;
+    if (config_read(&s->config, dir, err) != 0 || tokenizer_open(&s->tokenizer, dir, err) != 0 ||
+        safetensors_open(&st, dir, err) != 0)
+        return fail_in(err, "--target");
+    int rc = devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
+    safetensors_close(st);
+    return rc;
+}
+
+/* ---- what the scheduler asks for ---- */
+
+static void hook_prepare(void *context, struct preparation *job)
+{
+    struct server *s = context;
+    preparations_add(s->preparations, job);
+}
+
+static struct request *hook_warm_up(void *context, struct preparation **job)
+{
+    struct server *s = context;
+    return service_warm_up(&s->service, job);
+}
+
+static void line_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void line_print(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void hook_serving(void *context)
+{
+    struct server *s = context;
+    line_print("serving %s on %s", s->config.name, s->address);
+}
+
+static void hook_drained(void *context)
+{
+    struct server *s = context;
+    sem_post(&s->drained);
+}
+
+/* ---- threads and servers ---- */
+
+static int context_size(const struct server *s)
+{
+    int own = s->config.max_positions, asked = s->options->max_positions;
+    return asked && asked < own ? asked : own;
+}
+
+static void *scheduler_thread(void *arg)
+{
+    struct server *s = arg;
+    scheduler_run(s->scheduler, s->mailbox);
+    return NULL;
+}
+
+static struct scheduler *scheduler_make(struct server *s)
+{
+    const struct coordinator_options *o = s->options;
+    struct scheduler_options options = {
+        .identity = {.fingerprint = {s->fingerprint[0], s->fingerprint[1]},
+                     .feature_width = s->config.d,
+                     .vocabulary = s->config.vocabulary},
+        .max_positions = context_size(s),
+        .max_requests = o->max_requests,
+        .max_waiting = o->max_waiting,
+        .group_wait_seconds = o->group_wait_seconds,
+        .step_seconds = o->step_seconds,
+        .message_limit = (size_t)o->message_limit << 20,
+        .tokenizer = s->tokenizer,
+        .drafts = draft_source_of(s->drafter),
+        .hooks = {s, hook_prepare, hook_warm_up, hook_serving, hook_drained},
+    };
+    memcpy(options.identity.model, s->config.name, sizeof options.identity.model);
+    return scheduler_new(&options);
+}
+
+static void threads_start(struct server *s)
+{
+    s->mailbox = mailbox_new();
+    s->scheduler = scheduler_make(s);
+    s->preparations = preparations_start(s->preparer, s->mailbox);
+    s->service = (struct service){.mailbox = s->mailbox,
+                                  .config = &s->config,
+                                  .drafter = s->drafter,
+                                  .draft_tokens = s->options->draft_tokens,
+                                  .max_positions = context_size(s),
+                                  .device = s->kernels->describe(s->device)};
+    s->attach = (struct attach){.mailbox = s->mailbox};
+    DEVICE_CHECK(pthread_create(&s->scheduler_thread, NULL, scheduler_thread, s) == 0, "cannot start the scheduler's thread");
+}
+
+/* "host:0" with the port that was chosen. */
+static void address_print(char *text, size_t size, const char *address, int port)
+{
+    const char *colon = strrchr(address, ':');
+    if (strncmp(address, "unix:", 5) == 0 || !colon)
+        snprintf(text, size, "%s", address);
+    else
+        snprintf(text, size, "%.*s:%d", (int)(colon - address), address, port);
+}
+
+static int servers_open(struct server *s, struct error *err)
+{
+    const struct coordinator_options *o = s->options;
+    const struct rpc_options limits = {.message_limit = (size_t)o->message_limit << 20};
+    char address[256];
+    if (rpc_server_open(&s->public_server, o->listen, o->n_listen, service_methods, &s->service, &limits, err) != 0)
+        return fail_in(err, "--listen");
+    if (rpc_server_open(&s->worker_server, &o->worker_listen, 1, attach_methods, &s->attach, &limits, err) != 0)
+        return fail_in(err, "--worker-listen");
+    for (int i = o->n_listen - 1; i >= 0; i--)
+        address_print(s->address, sizeof s->address, o->listen[i], rpc_server_port(s->public_server, i));
+    for (int i = 0; i < o->n_listen; i++) {
+        address_print(address, sizeof address, o->listen[i], rpc_server_port(s->public_server, i));
+        line_print("listening on %s", address);
+    }
+    address_print(address, sizeof address, o->worker_listen, rpc_server_port(s->worker_server, 0));
+    line_print("workers on %s", address);
+    return 0;
+}
+
+static void signal_wait(void)
+{
+    sigset_t signals;
+    int signal;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigwait(&signals, &signal);
+    log_line(LOG_INFO, "%s: draining", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+/* Lets running requests finish within --drain-seconds; new ones are refused while Health still answers. */
+static void drain(struct server *s)
+{
+    struct timespec until;
+    mailbox_post(s->mailbox, &(struct event){.kind = EVENT_DRAIN});
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += s->options->drain_seconds;
+    while (sem_timedwait(&s->drained, &until) != 0 && errno == EINTR)
+        ;
+}
+
+/* Everything is answered before the servers close; what still arrives meanwhile is refused by the stopped scheduler. */
+static void threads_stop(struct server *s)
+{
+    mailbox_post(s->mailbox, &(struct event){.kind = EVENT_STOP});
+    pthread_join(s->scheduler_thread, NULL);
+    preparations_stop(s->preparations);
+    rpc_server_close(s->public_server, CLOSE_SECONDS);
+    rpc_server_close(s->worker_server, CLOSE_SECONDS);
+    for (struct event *event = mailbox_take(s->mailbox, 0), *next; event; event = next) {
+        next = event->next;
+        scheduler_handle(s->scheduler, event);
+    }
+    scheduler_free(s->scheduler);
+    mailbox_free(s->mailbox);
+}
+
+static void models_close(struct server *s)
+{
+    preparer_close(s->preparer);
+    drafter_close(s->drafter);
+    if (s->kernels) {
+        s->kernels->close(s->vision_device);
+        s->kernels->close(s->device);
+    }
+    tokenizer_close(s->tokenizer);
+}
+
+int serve(const struct coordinator_options *options, struct error *err)
+{
+    struct server s = {.options = options};
+    sem_init(&s.drained, 0, 0);
+    int rc = models_open(&s, err);
+    if (rc == 0) {
+        threads_start(&s);
+        rc = servers_open(&s, err);
+        if (rc == 0) {
+            signal_wait();
+            drain(&s);
+        }
+        threads_stop(&s);
+    }
+    models_close(&s);
+    sem_destroy(&s.drained);
+    return rc;
+}

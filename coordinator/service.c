@@ -1,0 +1,277 @@
+/* service.c - the methods of massv.v1 */
+#include "coordinator/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/version.h"
+#include "coordinator/scheduler.h"
+#include "coordinator/warm_up.h"
+#include "model/family.h"
+
+/* ---- Generate ---- */
+
+struct caller { /* what a Generate call knows of itself */
+    struct mailbox *mailbox;
+    uint64_t number;
+};
+
+static void client_send(void *call, const struct generate_response *response)
+{
+    struct rpc_bytes bytes;
+    generate_response_pack(response, &bytes);
+    rpc_call_send(call, bytes.data, bytes.size); /* -1: it has ended, and EVENT_CLOSED is under way */
+    free(bytes.data);
+}
+
+static size_t client_backlog(void *call)
+{
+    return rpc_call_backlog(call);
+}
+
+static void client_finish(void *call, enum rpc_status status, const char *message)
+{
+    rpc_call_finish(call, status, message);
+}
+
+static void client_drop(void *call)
+{
+    rpc_call_drop(call);
+}
+
+static const struct client_calls client_calls = {client_send, client_backlog, client_finish, client_drop};
+
+static enum rpc_status asked_check(const struct service *service, const struct generate_request *asked, struct error *err)
+{
+    if (asked->model[0] && strcmp(asked->model, service->config->name) != 0) {
+        fail(err, "model: \"%s\" is not here; this service serves \"%s\"", asked->model, service->config->name);
+        return RPC_NOT_FOUND;
+    }
+    if (asked->temperature > 0) {
+        fail(err, "sampling.temperature: %g is not supported; 0 (greedy) is", (double)asked->temperature);
+        return RPC_UNIMPLEMENTED;
+    }
+    return RPC_OK;
+}
+
+/* The tokens that end an answer: the model's, unless they are to be ignored, and the request's. */
+static void stops_set(struct request *request, const struct generate_request *asked, const struct generation_config *defaults)
+{
+    int own = asked->ignore_eos ? 0 : defaults->n_stop_ids;
+    request->n_stop_ids = own + asked->n_stop_ids;
+    request->stop_ids = mem_new((size_t)request->n_stop_ids, sizeof *request->stop_ids);
+    memcpy(request->stop_ids, defaults->stop_ids, (size_t)own * sizeof *request->stop_ids);
+    for (int i = 0; i < asked->n_stop_ids; i++)
+        request->stop_ids[own + i] = asked->stop_ids[i];
+}
+
+static void drafts_set(struct request *request, const struct service *service, const struct generate_request *asked)
+{
+    request->draft_tokens = asked->draft_tokens < 0 ? service->draft_tokens : asked->draft_tokens;
+    if (service->drafter)
+        return;
+    if (asked->draft_tokens > 0)
+        snprintf(request->inactive, sizeof request->inactive, "the service runs without a drafter");
+    request->draft_tokens = 0;
+}
+
+static struct request *request_make(struct service *service, const struct generate_request *asked)
+{
+    const struct generation_config *defaults = &service->config->generation;
+    struct request *request = mem_new(1, sizeof *request);
+    request->number = atomic_fetch_add(&service->last_number, 1) + 1;
+    if (asked->request_id[0])
+        snprintf(request->id, sizeof request->id, "%s", asked->request_id);
+    else
+        snprintf(request->id, sizeof request->id, "massv-%llu", (unsigned long long)request->number);
+    request->max_tokens = asked->max_tokens;
+    request->repetition_penalty = asked->repetition_penalty > 0 ? asked->repetition_penalty : defaults->repetition_penalty;
+    request->show_drafts = asked->drafts;
+    request->arrived = clock_seconds();
+    stops_set(request, asked, defaults);
+    drafts_set(request, service, asked);
+    return request;
+}
+
+static void generate_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    struct service *service = context;
+    struct preparation *job = preparation_new();
+    struct error err;
+    enum rpc_status status = RPC_INVALID_ARGUMENT;
+    if (generate_request_unpack(&job->asked, data, size, &err) == 0)
+        status = asked_check(service, &job->asked, &err);
+    if (status != RPC_OK) {
+        preparation_free(job);
+        rpc_call_finish(call, status, err.text);
+        return;
+    }
+    struct request *request = request_make(service, &job->asked);
+    job->number = request->number;
+    request->deadline = request->arrived + rpc_call_time_left(call);
+    request->client = (struct client){&client_calls, call};
+    rpc_call_hold(call);
+    struct caller *caller = mem_new(1, sizeof *caller);
+    *caller = (struct caller){service->mailbox, request->number};
+    rpc_call_set(call, caller);
+    mailbox_post(service->mailbox, &(struct event){.kind = EVENT_ARRIVED, .request = request, .job = job});
+}
+
+static void generate_closed(struct rpc_call *call, bool cancelled)
+{
+    (void)cancelled;
+    struct caller *caller = rpc_call_get(call);
+    if (caller)
+        mailbox_post(caller->mailbox, &(struct event){.kind = EVENT_CLOSED, .number = caller->number});
+    free(caller);
+}
+
+struct request *service_warm_up(struct service *service, struct preparation **job)
+{
+    *job = preparation_new();
+    warm_up_ask(&(*job)->asked, service->config->has_vision);
+    struct request *request = request_make(service, &(*job)->asked);
+    (*job)->number = request->number;
+    request->deadline = request->arrived + WARM_UP_SECONDS;
+    return request;
+}
+
+/* ---- Control: questions that the scheduler's thread answers ---- */
+
+struct question {
+    struct rpc_call *call;
+    const struct service *service;
+    char request_id[128]; /* of Abort */
+};
+
+static void question_answer(struct question *question, struct rpc_bytes bytes)
+{
+    rpc_call_send(question->call, bytes.data, bytes.size);
+    rpc_call_finish(question->call, RPC_OK, "");
+    free(bytes.data);
+}
+
+static void question_end(struct question *question)
+{
+    rpc_call_drop(question->call);
+    free(question);
+}
+
+static void server_info_answer(struct scheduler *scheduler, void *arg)
+{
+    struct question *question = arg;
+    const struct service *service = question->service;
+    struct server_info info = {.draft_tokens = service->drafter ? service->draft_tokens : 0};
+    struct rpc_bytes bytes;
+    snprintf(info.version, sizeof info.version, "%s", MASSV_VERSION);
+    snprintf(info.device, sizeof info.device, "%s", service->device);
+    scheduler_server_info(scheduler, &info);
+    server_info_pack(&info, &bytes);
+    question_answer(question, bytes);
+    question_end(question);
+}
+
+static void health_answer(struct scheduler *scheduler, void *arg)
+{
+    struct question *question = arg;
+    struct health_info info;
+    struct rpc_bytes bytes;
+    scheduler_health(scheduler, &info);
+    health_info_pack(&info, &bytes);
+    question_answer(question, bytes);
+    question_end(question);
+}
+
+static void abort_answer(struct scheduler *scheduler, void *arg)
+{
+    struct question *question = arg;
+    struct rpc_bytes bytes;
+    char text[192];
+    int aborted = scheduler_abort(scheduler, question->request_id);
+    if (aborted < 0) {
+        snprintf(text, sizeof text, "request_id: no request \"%s\" runs or ended lately", question->request_id);
+        rpc_call_finish(question->call, RPC_NOT_FOUND, text);
+    } else {
+        abort_response_pack(aborted == 1, &bytes);
+        question_answer(question, bytes);
+    }
+    question_end(question);
+}
+
+static struct question *question_new(struct rpc_call *call, const struct service *service)
+{
+    struct question *question = mem_new(1, sizeof *question);
+    question->call = call;
+    question->service = service;
+    rpc_call_hold(call);
+    return question;
+}
+
+static void question_post(struct question *question, void (*answer)(struct scheduler *, void *))
+{
+    mailbox_post(question->service->mailbox, &(struct event){.kind = EVENT_ASKED, .ask = answer, .arg = question});
+}
+
+static void server_info_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    (void)data;
+    (void)size;
+    question_post(question_new(call, context), server_info_answer);
+}
+
+static void health_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    (void)data;
+    (void)size;
+    question_post(question_new(call, context), health_answer);
+}
+
+static void abort_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    struct error err;
+    struct question *question = question_new(call, context);
+    if (abort_request_unpack(question->request_id, data, size, &err) == 0) {
+        question_post(question, abort_answer);
+        return;
+    }
+    rpc_call_finish(call, RPC_INVALID_ARGUMENT, err.text);
+    question_end(question);
+}
+
+/* Constant: needs no scheduler. */
+static void model_info_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    (void)data;
+    (void)size;
+    const struct service *service = context;
+    const struct model_config *config = service->config;
+    const struct drafter *drafter = service->drafter;
+    struct model_info info = {.max_positions = service->max_positions, .vocabulary = config->vocabulary};
+    struct rpc_bytes bytes;
+    snprintf(info.model, sizeof info.model, "%s", config->name);
+    snprintf(info.family, sizeof info.family, "%s", config->family->model_type);
+    snprintf(info.drafter, sizeof info.drafter, "%s", drafter ? drafter_name(drafter) : "");
+    snprintf(info.drafter_kind, sizeof info.drafter_kind, "%s", drafter_kind_name(drafter ? drafter_kind(drafter) : DRAFTER_NONE));
+    model_info_pack(&info, &bytes);
+    rpc_call_send(call, bytes.data, bytes.size);
+    rpc_call_finish(call, RPC_OK, "");
+    free(bytes.data);
+}
+
+static void unary_closed(struct rpc_call *call, bool cancelled)
+{
+    (void)call;
+    (void)cancelled;
+}
+
+const struct rpc_method service_methods[] = {
+    {GENERATE_PATH, RPC_SERVER_STREAM, generate_start, NULL, NULL, generate_closed},
+    {SERVER_INFO_PATH, RPC_UNARY, server_info_start, NULL, NULL, unary_closed},
+    {MODEL_INFO_PATH, RPC_UNARY, model_info_start, NULL, NULL, unary_closed},
+    {HEALTH_PATH, RPC_UNARY, health_start, NULL, NULL, unary_closed},
+    {ABORT_PATH, RPC_UNARY, abort_start, NULL, NULL, unary_closed},
+    {0},
+};

@@ -1,0 +1,27 @@
+/* service.h - the public API: the methods of massv.v1 as events for the scheduler. What a message alone can show is refused here,
+ * on the rpc thread; what depends on the service's state is refused by the scheduler. */
+#ifndef COORDINATOR_SERVICE_H
+#define COORDINATOR_SERVICE_H
+
+#include <stdatomic.h>
+
+#include "coordinator/drafter.h"
+#include "coordinator/mailbox.h"
+#include "proto/rpc.h"
+
+struct service { /* the context of service_methods */
+    struct mailbox *mailbox;
+    const struct model_config *config;
+    const struct drafter *drafter; /* NULL without one */
+    int draft_tokens;              /* default */
+    int max_positions;
+    const char *device;
+    atomic_ullong last_number; /* of requests */
+};
+
+extern const struct rpc_method service_methods[];
+
+/* The warm-up: a few tokens about a picture (where the model sees any), the whole way but for the client. */
+struct request *service_warm_up(struct service *service, struct preparation **job);
+
+#endif
