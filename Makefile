@@ -94,7 +94,7 @@ $(BUILD)/%.o: %.c
 
 $(BUILD)/libmassv.a: $(LIBRARY:%.c=$(BUILD)/%.o) $(PB_C:.c=.o)
 	@rm -f $@
-	ar rcs $@ $^
+	ar rcsP $@ $^ # P: two folders may have a file of one name
 
 LINK = @mkdir -p $(@D); $(CC) $(ALL_LDFLAGS) -o $@
 $(BUILD)/bin/massv: $(BUILD)/cli/main.o $(BUILD)/libmassv.a
