@@ -92,9 +92,10 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
 
+# P: members are told apart by their whole paths; two folders may have a file of one name.
 $(BUILD)/libmassv.a: $(LIBRARY:%.c=$(BUILD)/%.o) $(PB_C:.c=.o)
 	@rm -f $@
-	ar rcsP $@ $^ # P: two folders may have a file of one name
+	ar rcsP $@ $^
 
 LINK = @mkdir -p $(@D); $(CC) $(ALL_LDFLAGS) -o $@
 $(BUILD)/bin/massv: $(BUILD)/cli/main.o $(BUILD)/libmassv.a

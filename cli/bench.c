@@ -3,6 +3,7 @@
 
 static const struct command benches[] = {
     {"kernels", "each operation beside what memory and arithmetic of this machine allow", command_bench_kernels},
+    {"step", "one step of a published model shape, random weights", command_bench_step},
     {0},
 };
 
