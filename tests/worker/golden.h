@@ -281,7 +281,7 @@ static inline void request_take(struct request *r, const struct step_span *span,
 static inline bool requests_step(struct group *g, struct request *requests, int count, int rows)
 {
     struct step_span spans[8];
-    struct request *owners[8];
+    struct request *owners[8] = {NULL};
     struct step_verdict verdict;
     struct step step = {.id = 1, .spans = spans};
     for (int i = 0; i < count; i++)

@@ -70,6 +70,24 @@ static void requests_in_one_step_do_not_see_each_other(void **state)
     check_batch(&f->group, cases);
 }
 
+/* A coordinator that counts on a draft that was not accepted is wrong, and must hear it. */
+static void rejected_drafts_are_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct step_verdict verdict;
+    struct request r = request_of(1, f->text, 16, DRAFTS_WRONG);
+    while (r.n < 2)
+        requests_step(&f->group, &r, 1, 200);
+    struct step_span span = request_answer_span(&r);
+    const struct step step = {.spans = &span, .n_spans = 1};
+    span.length++;
+    engine_step(f->group.engine, &step, &verdict);
+    assert_non_null(strstr(verdict.error, "the step counts on"));
+    int held = (r.length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
+    assert_int_equal(model_pages_free(f->group.model), model_pages(f->group.model) - held);
+    group_release(&f->group, 1);
+}
+
 /* Scores of the rows of the last step that belong to the request; *n of them. */
 static float *scores_of(struct group *g, int first_row, int rows)
 {
@@ -468,6 +486,7 @@ int main(void)
         cmocka_unit_test(plain_steps_give_the_tokens_of_transformers),
         cmocka_unit_test(drafts_never_change_the_tokens),
         cmocka_unit_test(drafts_never_change_the_tokens_under_a_repetition_penalty),
+        cmocka_unit_test(rejected_drafts_are_gone),
         cmocka_unit_test(requests_in_one_step_do_not_see_each_other),
         cmocka_unit_test(scores_in_a_batch_are_bit_for_bit_those_alone),
         cmocka_unit_test(a_replayed_request_goes_on_with_the_same_tokens),
