@@ -70,19 +70,28 @@ static struct attend_block block_at(const struct attend_task *t, int row, int ke
     return block;
 }
 
+/* The unit's rows [row, end), which see the same keys [p, last) of one block. */
+static void unit_rows(const struct attend_task *t, const struct unit *u, int row, int end, int p, int last)
+{
+    int heads = u->head_end - u->head, queries = (end - row) * heads, tiles = (queries + TILE_ROWS - 1) / TILE_ROWS;
+    struct attend_block block = block_at(t, row, u->head / (t->a.h / t->a.g), p, last);
+    struct attend_state *states = u->states + (row - u->row) * heads;
+    for (int tile = 0; tile < tiles; tile++) {
+        int first = tile_first(queries, tiles, tile), m = tile_first(queries, tiles, tile + 1) - first;
+        t->dev->simd->attend_block(states + first, m, t->a.c, t->a.scale, &block);
+    }
+}
+
 /* All queries of the unit over the keys [from, to) of one block, each over those that it may see. */
 static void unit_block(const struct attend_task *t, const struct unit *u, int from, int to)
 {
-    int key_head = u->head / (t->a.h / t->a.g), heads = u->head_end - u->head;
-    for (int row = u->row; row < u->end; row++) {
-        int p = larger(from, t->a.first[row]), end = smaller(to, t->a.last[row]);
-        if (p >= end)
-            continue;
-        struct attend_block block = block_at(t, row, key_head, p, end);
-        const float *q = t->q + (size_t)row * (size_t)t->stride + (size_t)(u->head * t->a.c);
-        struct attend_state *state = u->states + (row - u->row) * heads;
-        for (int i = 0; i < heads; i++)
-            t->dev->simd->attend_block(&state[i], q + i * t->a.c, t->a.c, t->a.scale, &block);
+    for (int row = u->row, end; row < u->end; row = end) {
+        int p = larger(from, t->a.first[row]), last = smaller(to, t->a.last[row]);
+        for (end = row + 1; end < u->end; end++)
+            if (larger(from, t->a.first[end]) != p || smaller(to, t->a.last[end]) != last)
+                break;
+        if (p < last)
+            unit_rows(t, u, row, end, p, last);
     }
 }
 
@@ -91,13 +100,16 @@ static size_t state_floats(const struct attend_task *t)
     return sizeof(struct attend_state) / sizeof(float) + t->value_stride;
 }
 
-static struct attend_state *states_clear(const struct attend_task *t, float *scratch, int count)
+/* States of all queries of the unit, before their first block. */
+static void unit_begin(const struct attend_task *t, struct unit *u, float *scratch)
 {
-    struct attend_state *states = (struct attend_state *)(void *)(scratch + (size_t)count * t->value_stride);
+    int heads = u->head_end - u->head, count = (u->end - u->row) * heads;
+    u->states = (struct attend_state *)(void *)(scratch + (size_t)count * t->value_stride);
     memset(scratch, 0, (size_t)count * t->value_stride * sizeof *scratch);
-    for (int i = 0; i < count; i++)
-        states[i] = (struct attend_state){.max = -INFINITY, .sum = scratch + (size_t)i * t->value_stride};
-    return states;
+    for (int i = 0; i < count; i++) {
+        const float *q = t->q + (size_t)(u->row + i / heads) * (size_t)t->stride + (size_t)((u->head + i % heads) * t->a.c);
+        u->states[i] = (struct attend_state){.max = -INFINITY, .q = q, .sum = scratch + (size_t)i * t->value_stride};
+    }
 }
 
 static void unit_run(void *arg, int item, int worker)
@@ -110,7 +122,7 @@ static void unit_run(void *arg, int item, int worker)
         first = smaller(first, t->a.first[row]);
         last = larger(last, t->a.last[row]);
     }
-    u.states = states_clear(t, device_worker(t->dev, worker), (u.end - u.row) * t->heads_per_unit);
+    unit_begin(t, &u, device_worker(t->dev, worker));
     for (int p = first, end; p < last; p = end) {
         end = block_end(t, p, first);
         unit_block(t, &u, p, end);

@@ -47,9 +47,10 @@ struct attend_block {
     int count; /* 1..BLOCK_POSITIONS; keys may be read up to a multiple of 16, their scores are not used */
 };
 
-/* One query on its way over its blocks. sum (value_stride) is padded. */
+/* One query on its way over its blocks. q (c); sum (value_stride) is padded. */
 struct attend_state {
     float max, total;
+    const float *q;
     float *sum;
 };
 
@@ -65,7 +66,8 @@ struct simd {
     void (*gelu_tanh)(float *x, size_t count);
     void (*add)(float *x, const float *y, size_t count);
     int32_t (*best)(const float *x, int d); /* -1: all NaN */
-    void (*attend_block)(struct attend_state *s, const float *q, int c, float scale, const struct attend_block *block);
+    /* m <= TILE_ROWS queries that see the same keys */
+    void (*attend_block)(struct attend_state *s, int m, int c, float scale, const struct attend_block *block);
     void (*attend_finish)(float *y, const struct attend_state *s, int c);
     float (*probe_read)(const float *x, size_t count);
     double (*probe_fma)(long rounds, float *sink);      /* returns operations done */

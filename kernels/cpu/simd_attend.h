@@ -4,104 +4,105 @@
  * the largest score so far, and what was summed before shrinks when that grows. A query sees its blocks in the order of positions.
  */
 
-enum { SCORE_VECTORS = BLOCK_POSITIONS / LANES };
-
-/* Scores of v vectors of keys; v is a constant where this is inlined. */
-FORCE_INLINE void scores_run(float *scores, const float *q, int c, float scale, const float *keys, size_t stride, const int v)
+/* out[i] (vectors) = out[i] * factor[i] + x[i] (count) @ b (count, vectors), b's rows `stride` apart; factor NULL: out starts at
+ * zero. Each number of out is one chain in the order of b's rows, so neither m nor `vectors` can change its bits; they are
+ * constants where this is inlined, and total[][] are registers. */
+FORCE_INLINE void product_run(float *const *out, const float *const *x, const float *b, size_t stride, int count,
+                              const float *factor, const int m, const int vectors)
 {
-    vec sum[8];
+    vec total[TILE_ROWS][GROUP_VECTORS];
 #pragma GCC unroll 8
-    for (int i = 0; i < v; i++)
-        sum[i] = (vec){0};
-    for (int j = 0; j < c; j++, keys += stride)
+    for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
-        for (int i = 0; i < v; i++)
-            sum[i] = v_fma(v_set(q[j]), v_load(keys + i * LANES), sum[i]);
+        for (int v = 0; v < vectors; v++)
+            total[i][v] = factor ? v_load(out[i] + v * LANES) * factor[i] : (vec){0};
+    for (int k = 0; k < count; k++, b += stride) {
+        vec row[GROUP_VECTORS];
 #pragma GCC unroll 8
-    for (int i = 0; i < v; i++)
-        v_store(scores + i * LANES, sum[i] * scale);
+        for (int v = 0; v < vectors; v++)
+            row[v] = v_load(b + v * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++)
+                total[i][v] = v_fma(v_set(x[i][k]), row[v], total[i][v]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++)
+            v_store(out[i] + v * LANES, total[i][v]);
 }
 
-/* sum = sum * shrink + weights (count) @ values (count, v vectors). */
-FORCE_INLINE void values_run(float *sum, float shrink, const float *weights, int count, const float *values, size_t stride,
-                             const int v)
+typedef void product_function(float *const *out, const float *const *x, const float *b, size_t stride, int count,
+                              const float *factor);
+
+#define PRODUCT(name, m, vectors)                                                                                                  \
+    static void name(float *const *out, const float *const *x, const float *b, size_t stride, int count, const float *factor)      \
+    {                                                                                                                              \
+        product_run(out, x, b, stride, count, factor, m, vectors);                                                                 \
+    }
+#define PRODUCTS(m, wide)                                                                                                          \
+    PRODUCT(product_##m##_wide, m, wide)                                                                                           \
+    PRODUCT(product_##m##_two, m, 2)                                                                                               \
+    PRODUCT(product_##m##_one, m, 1)
+
+/* As many vectors at once as registers allow: few queries need many, to have enough independent chains. */
+enum { WIDE_1 = 8, WIDE_2 = 4, WIDE_3 = 4, WIDE_MORE = PANEL_VECTORS };
+PRODUCTS(1, WIDE_1)
+PRODUCTS(2, WIDE_2)
+PRODUCTS(3, WIDE_3)
+PRODUCTS(4, WIDE_MORE)
+PRODUCTS(5, WIDE_MORE)
+PRODUCTS(6, WIDE_MORE)
+
+#define PRODUCT_ROW(m, wide)                                                                                                       \
+    {                                                                                                                              \
+        wide, product_##m##_wide, product_##m##_two, product_##m##_one                                                             \
+    }
+static const struct {
+    int vectors;
+    product_function *wide, *two, *one;
+} products[TILE_ROWS] = {PRODUCT_ROW(1, WIDE_1),    PRODUCT_ROW(2, WIDE_2),    PRODUCT_ROW(3, WIDE_3),
+                         PRODUCT_ROW(4, WIDE_MORE), PRODUCT_ROW(5, WIDE_MORE), PRODUCT_ROW(6, WIDE_MORE)};
+
+/* The same for `all` vectors. */
+static void product(float *const *out, const float *const *x, const float *b, size_t stride, int count, const float *factor, int m,
+                    int all)
 {
-    vec total[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < v; i++)
-        total[i] = v_load(sum + i * LANES) * shrink;
-    for (int p = 0; p < count; p++, values += stride)
-#pragma GCC unroll 8
-        for (int i = 0; i < v; i++)
-            total[i] = v_fma(v_set(weights[p]), v_load(values + i * LANES), total[i]);
-#pragma GCC unroll 8
-    for (int i = 0; i < v; i++)
-        v_store(sum + i * LANES, total[i]);
+    float *at[TILE_ROWS];
+    for (int done = 0, step; done < all; done += step) {
+        int left = all - done;
+        product_function *run = products[m - 1].one;
+        step = 1;
+        if (left >= products[m - 1].vectors) {
+            step = products[m - 1].vectors;
+            run = products[m - 1].wide;
+        } else if (left >= 2) {
+            step = 2;
+            run = products[m - 1].two;
+        }
+        for (int i = 0; i < m; i++)
+            at[i] = out[i] + done * LANES;
+        run(at, x, b + done * LANES, stride, count, factor);
+    }
 }
 
-#define ATTEND_CASES(call)                                                                                                         \
-    switch (vectors) {                                                                                                             \
-    case 1:                                                                                                                        \
-        call(1);                                                                                                                   \
-        break;                                                                                                                     \
-    case 2:                                                                                                                        \
-        call(2);                                                                                                                   \
-        break;                                                                                                                     \
-    case 3:                                                                                                                        \
-        call(3);                                                                                                                   \
-        break;                                                                                                                     \
-    case 4:                                                                                                                        \
-        call(4);                                                                                                                   \
-        break;                                                                                                                     \
-    case 5:                                                                                                                        \
-        call(5);                                                                                                                   \
-        break;                                                                                                                     \
-    case 6:                                                                                                                        \
-        call(6);                                                                                                                   \
-        break;                                                                                                                     \
-    case 7:                                                                                                                        \
-        call(7);                                                                                                                   \
-        break;                                                                                                                     \
-    default:                                                                                                                       \
-        call(8);                                                                                                                   \
-    }
-
-static void scores_compute(float *scores, const float *q, int c, float scale, const struct attend_block *block)
+/* Scores (all vectors, `count` of them in use) become weights; returns by how much what was summed before shrinks. */
+static float weights_make(struct attend_state *s, float *scores, int count, int all, float scale)
 {
-    int all = (block->count + LANES - 1) / LANES;
-    for (int done = 0, vectors; done < all; done += vectors) {
-        vectors = all - done < 8 ? all - done : 8;
-#define SCORES(v) scores_run(scores + done * LANES, q, c, scale, block->keys + done * LANES, block->key_stride, v)
-        ATTEND_CASES(SCORES)
-    }
-    for (int i = block->count; i < all * LANES; i++)
+    for (int i = 0; i < all * LANES; i += LANES)
+        v_store(scores + i, v_load(scores + i) * scale);
+    for (int i = count; i < all * LANES; i++) /* no key */
         scores[i] = -INFINITY;
-}
-
-static void values_add(struct attend_state *s, float shrink, const float *weights, const struct attend_block *block)
-{
-    int all = (int)block->value_stride / LANES, groups = (all + 7) / 8;
-    for (int group = 0; group < groups; group++) {
-        int done = tile_first(all, groups, group), vectors = tile_first(all, groups, group + 1) - done;
-#define VALUES(v)                                                                                                                  \
-    values_run(s->sum + done * LANES, shrink, weights, block->count, block->values + done * LANES, block->value_stride, v)
-        ATTEND_CASES(VALUES)
-    }
-}
-
-static void attend_block(struct attend_state *s, const float *q, int c, float scale, const struct attend_block *block)
-{
-    float scores[BLOCK_POSITIONS];
-    int all = (block->count + LANES - 1) / LANES;
-    scores_compute(scores, q, c, scale, block);
     vec largest = v_set(s->max), total = {0};
-    for (int i = 0; i < all; i++)
-        largest = v_max(v_load(scores + i * LANES), largest);
+    for (int i = 0; i < all * LANES; i += LANES)
+        largest = v_max(v_load(scores + i), largest);
     float max = v_largest(largest), shrink = 1.0f;
-    for (int i = 0; i < all; i++) {
-        vec weight = v_exp(v_load(scores + i * LANES) - max);
+    for (int i = 0; i < all * LANES; i += LANES) {
+        vec weight = v_exp(v_load(scores + i) - max);
         total += weight;
-        v_store(scores + i * LANES, weight);
+        v_store(scores + i, weight);
     }
     if (max > s->max) {
         float lane[LANES];
@@ -110,7 +111,23 @@ static void attend_block(struct attend_state *s, const float *q, int c, float sc
     }
     s->total = s->total * shrink + v_sum(total);
     s->max = max;
-    values_add(s, shrink, scores, block);
+    return shrink;
+}
+
+static void attend_block(struct attend_state *s, int m, int c, float scale, const struct attend_block *block)
+{
+    float scores[TILE_ROWS][BLOCK_POSITIONS], shrink[TILE_ROWS], *score[TILE_ROWS] = {NULL}, *sum[TILE_ROWS] = {NULL};
+    const float *q[TILE_ROWS] = {NULL}, *weights[TILE_ROWS] = {NULL};
+    int all = (block->count + LANES - 1) / LANES;
+    for (int i = 0; i < m; i++) {
+        weights[i] = score[i] = scores[i];
+        sum[i] = s[i].sum;
+        q[i] = s[i].q;
+    }
+    product(score, q, block->keys, block->key_stride, c, NULL, m, all);
+    for (int i = 0; i < m; i++)
+        shrink[i] = weights_make(&s[i], scores[i], block->count, all, scale);
+    product(sum, weights, block->values, block->value_stride, block->count, shrink, m, (int)block->value_stride / LANES);
 }
 
 static void attend_finish(float *y, const struct attend_state *s, int c)

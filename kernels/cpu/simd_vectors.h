@@ -22,17 +22,31 @@ FORCE_INLINE vec v_set(float x)
     return x - (vec){0};
 }
 
-/* The next numbers of an array that has `left` more; zeros follow its end. */
-FORCE_INLINE vec v_get(const float *p, size_t left)
+/* The last `left` < LANES numbers of an array; zeros follow. Kept out of the loops, whose every other turn is a plain load. */
+static __attribute__((noinline)) vec v_get_last(const float *p, size_t left)
 {
     vec v = {0};
-    memcpy(&v, p, left < (size_t)LANES ? left * sizeof *p : sizeof v);
+    memcpy(&v, p, left * sizeof *p);
     return v;
+}
+
+static __attribute__((noinline)) void v_put_last(float *p, vec v, size_t left)
+{
+    memcpy(p, &v, left * sizeof *p);
+}
+
+/* The next numbers of an array that has `left` more. */
+FORCE_INLINE vec v_get(const float *p, size_t left)
+{
+    return __builtin_expect(left >= (size_t)LANES, 1) ? v_load(p) : v_get_last(p, left);
 }
 
 FORCE_INLINE void v_put(float *p, vec v, size_t left)
 {
-    memcpy(p, &v, left < (size_t)LANES ? left * sizeof *p : sizeof v);
+    if (__builtin_expect(left >= (size_t)LANES, 1))
+        v_store(p, v);
+    else
+        v_put_last(p, v, left);
 }
 
 FORCE_INLINE vec v_select(vec_int mask, vec yes, vec no)
