@@ -26,7 +26,8 @@ int fail_in(struct error *err, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", before);
+    int room = (int)sizeof err->text - n - 3; /* beside ": " and the final zero */
+    if (n >= 0 && room > 0)
+        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %.*s", room, before);
     return -1;
 }

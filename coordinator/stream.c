@@ -36,7 +36,7 @@ static char *token_text(struct text_stream *stream, const struct tokenizer *toke
 {
     size_t size = 0;
     const char *bytes = tokenizer_bytes(tokenizer, id, &size);
-    char *text = mem_new(size + 32, 1); /* 16 beyond size for each of the two pushes (tokenizer.h) */
+    char *text = mem_new(3 * (size + 4) + 1, 1); /* for both pushes (tokenizer.h): what is held is less than a character */
     size_t n = bytes ? text_stream_push(stream, bytes, size, text) : 0;
     if (last)
         n += text_stream_push(stream, NULL, 0, text + n);
