@@ -1,0 +1,530 @@
+/* test_generate.c - the public messages: what is packed comes back, what is wrong is refused with the field's name */
+#include "tests/check.h"
+
+#include <math.h>
+
+#include "proto/generate.h"
+#include "tests/proto/bytes.h"
+
+static int try_request(const void *data, size_t size, struct error *err)
+{
+    struct generate_request request;
+    int result = generate_request_unpack(&request, data, size, err);
+    if (!result)
+        generate_request_free(&request);
+    return result;
+}
+
+static int try_response(const void *data, size_t size, struct error *err)
+{
+    struct generate_response response;
+    int result = generate_response_unpack(&response, data, size, err);
+    if (!result)
+        generate_response_free(&response);
+    return result;
+}
+
+static int try_server_info(const void *data, size_t size, struct error *err)
+{
+    struct server_info info;
+    return server_info_unpack(&info, data, size, err);
+}
+
+static int try_model_info(const void *data, size_t size, struct error *err)
+{
+    struct model_info info;
+    return model_info_unpack(&info, data, size, err);
+}
+
+static int try_health(const void *data, size_t size, struct error *err)
+{
+    struct health_info info;
+    return health_info_unpack(&info, data, size, err);
+}
+
+static int try_abort(const void *data, size_t size, struct error *err)
+{
+    char request_id[128];
+    return abort_request_unpack(request_id, data, size, err);
+}
+
+static int try_aborted(const void *data, size_t size, struct error *err)
+{
+    bool aborted;
+    return abort_response_unpack(&aborted, data, size, err);
+}
+
+/* Two pictures in two turns, every parameter given. The parts are the caller's. */
+static struct generate_request full_request(struct generate_turn turns[2], struct generate_part parts[4],
+                                            struct generate_picture pictures[2])
+{
+    static char texts[][24] = {"What is this?", "", "user", "assistant", "req-1", "qwen"};
+    static uint8_t files[2][5] = {{0xff, 0xd8, 0, 1, 2}, {0x89, 'P', 0, 0, 0}};
+    static int32_t stops[2] = {0, 151645};
+    parts[0].text = NULL;
+    parts[1].text = texts[0];
+    parts[2].text = NULL;
+    parts[3].text = texts[1];
+    turns[0] = (struct generate_turn){texts[2], parts, 3};
+    turns[1] = (struct generate_turn){texts[3], parts + 3, 1};
+    pictures[0] = (struct generate_picture){files[0], 5};
+    pictures[1] = (struct generate_picture){files[1], 3};
+    return (struct generate_request){.request_id = texts[4],
+                                     .model = texts[5],
+                                     .turns = turns,
+                                     .n_turns = 2,
+                                     .pictures = pictures,
+                                     .n_pictures = 2,
+                                     .temperature = 0,
+                                     .repetition_penalty = 1.05f,
+                                     .max_tokens = 1 << 20,
+                                     .stop_ids = stops,
+                                     .n_stop_ids = 2,
+                                     .ignore_eos = true,
+                                     .drafts = true,
+                                     .draft_tokens = 0};
+}
+
+static void expect_same_conversation(const struct generate_request *a, const struct generate_request *b)
+{
+    assert_int_equal(a->n_turns, b->n_turns);
+    for (int i = 0; i < a->n_turns; i++) {
+        assert_string_equal(a->turns[i].role, b->turns[i].role);
+        assert_int_equal(a->turns[i].n_parts, b->turns[i].n_parts);
+        for (int k = 0; k < a->turns[i].n_parts; k++) {
+            const char *x = a->turns[i].parts[k].text, *y = b->turns[i].parts[k].text;
+            assert_true(!x == !y);
+            assert_true(!x || strcmp(x, y) == 0);
+        }
+    }
+    assert_int_equal(a->n_pictures, b->n_pictures);
+    for (int i = 0; i < a->n_pictures; i++) {
+        assert_int_equal(a->pictures[i].size, b->pictures[i].size);
+        assert_memory_equal(a->pictures[i].bytes, b->pictures[i].bytes, a->pictures[i].size);
+    }
+}
+
+static struct rpc_bytes pack_request(const struct generate_request *request)
+{
+    struct rpc_bytes bytes;
+    struct error err;
+    if (generate_request_pack(request, &bytes, &err))
+        fail_msg("%s", err.text);
+    return bytes;
+}
+
+static void a_full_request_comes_back(void **state)
+{
+    (void)state;
+    struct generate_turn turns[2];
+    struct generate_part parts[4];
+    struct generate_picture pictures[2];
+    struct generate_request a = full_request(turns, parts, pictures), b;
+    struct rpc_bytes bytes = pack_request(&a);
+    assert_int_equal(generate_request_unpack(&b, bytes.data, bytes.size, NULL), 0);
+    free(bytes.data); /* nothing points into the bytes */
+    expect_same_conversation(&a, &b);
+    assert_string_equal(b.request_id, "req-1");
+    assert_string_equal(b.model, "qwen");
+    assert_null(b.prompt);
+    assert_null(b.ids);
+    assert_true(b.temperature == 0 && b.repetition_penalty == 1.05f);
+    assert_int_equal(b.max_tokens, 1 << 20);
+    assert_int_equal(b.n_stop_ids, 2);
+    assert_int_equal(b.stop_ids[1], 151645);
+    assert_true(b.ignore_eos && b.drafts);
+    assert_int_equal(b.draft_tokens, 0);
+    generate_request_free(&b);
+}
+
+static void what_is_absent_stays_absent(void **state)
+{
+    (void)state;
+    char prompt[] = "Grüße, 世界 🙂";
+    struct generate_request a = {.prompt = prompt, .temperature = -1, .draft_tokens = -1}, b;
+    struct rpc_bytes bytes = pack_request(&a);
+    assert_int_equal(generate_request_unpack(&b, bytes.data, bytes.size, NULL), 0);
+    free(bytes.data);
+    assert_string_equal(b.prompt, prompt);
+    assert_string_equal(b.request_id, "");
+    assert_string_equal(b.model, "");
+    assert_true(b.temperature < 0 && b.repetition_penalty == 0);
+    assert_int_equal(b.max_tokens, 0);
+    assert_int_equal(b.draft_tokens, -1);
+    assert_int_equal(b.n_turns + b.n_pictures + b.n_stop_ids + b.n_ids, 0);
+    assert_false(b.ignore_eos || b.drafts);
+    generate_request_free(&b);
+    assert_int_equal(generate_request_unpack(&b, "\x1a\x02hi", 4, NULL), 0); /* no sub-message at all */
+    assert_true(b.temperature < 0 && b.draft_tokens == -1);
+    generate_request_free(&b);
+}
+
+static void ids_come_back_packed_or_not(void **state)
+{
+    (void)state;
+    int32_t ids[1000];
+    for (int i = 0; i < 1000; i++)
+        ids[i] = i * 2147483;
+    struct generate_request a = {.ids = ids, .n_ids = 1000, .temperature = 0.7f, .draft_tokens = 16}, b;
+    struct rpc_bytes bytes = pack_request(&a);
+    assert_int_equal(generate_request_unpack(&b, bytes.data, bytes.size, NULL), 0);
+    free(bytes.data);
+    assert_int_equal(b.n_ids, 1000);
+    assert_memory_equal(b.ids, ids, sizeof ids);
+    assert_true(b.temperature == 0.7f);
+    assert_int_equal(b.draft_tokens, 16);
+    generate_request_free(&b);
+    assert_int_equal(generate_request_unpack(&b, "\x22\x06\x08\x01\x08\x02\x08\x03", 8, NULL), 0);
+    assert_int_equal(b.n_ids, 3);
+    assert_int_equal(b.ids[2], 3);
+    generate_request_free(&b);
+}
+
+static void fields_of_a_later_version_are_ignored(void **state)
+{
+    (void)state;
+    static const char bytes[] = "\x1a\x02hi\x98\x06\x07\x9a\x06\x01x\x9d\x06\1\2\3\4\x99\x06\1\2\3\4\5\6\7\x8";
+    assert_int_equal(try_request(bytes, sizeof bytes - 1, NULL), 0);
+}
+
+#define HI "\x1a\x02hi"
+#define SAMPLING(value) HI "\x2a\x05" value
+#define MEDIUM "\x52\x03\x0a\x01x"
+#define TURN_USER "\x0a\x04user"
+
+static void a_wrong_request_is_refused_by_field(void **state)
+{
+    (void)state;
+    static const struct bad_bytes rows[] = {
+        BAD("", "input: one of prompt"),
+        BAD("\x1a\x00", "prompt: empty"),
+        BAD(HI HI, "prompt: given twice"),
+        BAD(HI "\x22\x02\x08\x01", "token_ids: given twice, or beside another field of its oneof"),
+        BAD("\x1a\x02\xc3\x28", "prompt: is not UTF-8"),
+        BAD("\x1a\x03h\0i", "prompt: is not UTF-8 without zero bytes"),
+        BAD("\x1a\x03\xed\xa0\x80", "prompt: is not UTF-8"),
+        BAD("\x1a\x02\xc1\x81", "prompt: is not UTF-8"),
+        BAD("\x1a\x05hi", "prompt: broken or cut short"),
+        BAD("\x18\x01", "prompt: has another type"),
+        BAD("\x1b", "prompt: broken"),
+        BAD("\x00", "message: broken"),
+        BAD("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "message: broken"),
+        BAD("\x1a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "prompt: broken"),
+        BAD("\x22\x00", "token_ids.ids: empty"),
+        BAD("\x22\x0c\x0a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "token_ids.ids[0]: -1 is below 0"),
+        BAD("\x22\x04\x0a\x02\x01\x80", "not a massv.v1.GenerateRequest"),
+        BAD("\x22\x03\x0a\x05\x01", "token_ids.ids[0]: broken"),
+        BAD("\xa2\x01\x00", "conversation.turns: empty"),
+        BAD("\xa2\x01\x08\x0a\x06" TURN_USER, "conversation.turns[0].parts: empty"),
+        BAD("\xa2\x01\x06\x0a\x04\x12\x02\x0a\x00", "conversation.turns[0].role: \"\" is not system"),
+        BAD("\xa2\x01\x08\x0a\x06\x0a\x04tool", "conversation.turns[0].role: \"tool\" is not"),
+        BAD("\xa2\x01\x0a\x0a\x08" TURN_USER "\x12\x00", "conversation.turns[0].parts[0]: neither text nor picture"),
+        BAD("\xa2\x01\x0c\x0a\x0a" TURN_USER "\x12\x02\x10\x00", "conversation.turns[0].parts[0].picture: false"),
+        BAD("\xa2\x01\x0c\x0a\x0a" TURN_USER "\x12\x02\x10\x01", "media: 0 items for 1 pictures"),
+        BAD("\xa2\x01\x0c\x0a\x0a" TURN_USER "\x12\x02\x0a\x00" MEDIUM, "media: 1 items for 0 pictures"),
+        BAD("\xa2\x01\x0d\x0a\x0b" TURN_USER "\x12\x03\x0a\x01\xff", "conversation.turns[0].parts[0].text: is not UTF-8"),
+        BAD("\xa2\x01\x0c\x0a\x0a" TURN_USER "\x12\x02\x0a\x05", "conversation.turns[0].parts[0].text: broken"),
+        BAD(HI "\x52\x00", "media[0].raw_bytes: empty"),
+        BAD(HI MEDIUM "\x52\x04\x12\x02\x61\x00", "media[1].mime_type: is not UTF-8"),
+        BAD(SAMPLING("\x0d\x00\x00\x80\xbf"), "sampling.temperature: -1 is below 0"),
+        BAD(SAMPLING("\x0d\x00\x00\xc0\x7f"), "sampling.temperature: nan is not a finite number"),
+        BAD(SAMPLING("\x0d\x00\x00\x80\x7f"), "sampling.temperature: inf is not"),
+        BAD(SAMPLING("\x2d\x00\x00\x00\x00"), "sampling.repetition_penalty: 0 is not above 0"),
+        BAD(SAMPLING("\x2d\x00\x00\x80\xff"), "sampling.repetition_penalty: -inf is not"),
+        BAD(SAMPLING("\x2d\x00\x00\x00\xc0"), "sampling.repetition_penalty: -2 is below 0"),
+        BAD(HI "\x32\x02\x08\x00", "stopping.max_tokens: 0 is below 1"),
+        BAD(HI "\x32\x04\x08\x81\x80\x40", "stopping.max_tokens: 1048577 is above 1048576"),
+        BAD(HI "\x32\x0c\x1a\x0a\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "stopping.stop_token_ids[0]: -2 is below 0"),
+        BAD(HI "\xaa\x01\x02\x08\x11", "speculation.draft_tokens: 17 is above 16"),
+        BAD(HI "\xaa\x01\x02\x0a\x00", "speculation.draft_tokens: has another type"),
+        BAD(HI "\x0a\x80\x01"
+               "0123456789012345678901234567890123456789012345678901234567890123"
+               "0123456789012345678901234567890123456789012345678901234567890123",
+            "request_id: 128 bytes are above 127"),
+    };
+    bytes_expect_refusals(rows, sizeof rows / sizeof *rows, try_request);
+}
+
+static void a_client_learns_at_home_what_would_be_refused(void **state)
+{
+    (void)state;
+    char prompt[] = "hi", broken[] = "\xff";
+    int32_t ids[1] = {1}, minus[1] = {-1};
+    struct generate_turn turn = {prompt, NULL, 0};
+    const struct {
+        struct generate_request request;
+        const char *words;
+    } rows[] = {
+        {{.draft_tokens = -1}, "input: exactly one"},
+        {{.prompt = prompt, .ids = ids, .n_ids = 1}, "input: exactly one"},
+        {{.prompt = broken}, "prompt: is not UTF-8"},
+        {{.ids = minus, .n_ids = 1}, "token_ids.ids[0]: -1"},
+        {{.turns = &turn, .n_turns = 1}, "conversation.turns[0].role: \"hi\""},
+        {{.prompt = prompt, .temperature = NAN}, "sampling.temperature: nan"},
+        {{.prompt = prompt, .repetition_penalty = -1}, "sampling.repetition_penalty: -1"},
+        {{.prompt = prompt, .max_tokens = 1 << 21}, "stopping.max_tokens: 2097152"},
+        {{.prompt = prompt, .draft_tokens = 17}, "speculation.draft_tokens: 17"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct rpc_bytes bytes;
+        struct error err = {""};
+        assert_int_equal(generate_request_pack(&rows[i].request, &bytes, &err), -1);
+        assert_null(bytes.data);
+        if (!strstr(err.text, rows[i].words))
+            fail_msg("\"%s\" does not say \"%s\"", err.text, rows[i].words);
+    }
+}
+
+static void a_message_of_very_many_records_is_refused(void **state)
+{
+    (void)state;
+    size_t n = 300000;
+    struct error err = {""};
+    char *bytes = mem_new(n, 2);
+    for (size_t i = 0; i < n; i++)
+        memcpy(bytes + 2 * i, "\x52\x00", 2);
+    assert_int_equal(try_request(bytes, 2 * n, &err), -1);
+    assert_non_null(strstr(err.text, "too many fields"));
+    for (size_t i = 0; i < n; i++)
+        memcpy(bytes + 2 * i, "\x78\x00", 2); /* a field that nobody knows */
+    assert_int_equal(try_request(bytes, 2 * n, &err), -1);
+    free(bytes);
+}
+
+static void damaged_messages_never_crash(void **state)
+{
+    (void)state;
+    struct generate_turn turns[2];
+    struct generate_part parts[4];
+    struct generate_picture pictures[2];
+    struct generate_request request = full_request(turns, parts, pictures);
+    struct rpc_bytes bytes = pack_request(&request);
+    bytes_damage(&bytes, try_request);
+    free(bytes.data);
+    int grids[2][2] = {{4, 6}, {1, 1}};
+    const int32_t ids[3] = {1, 2, 3};
+    const bool accepted[3] = {true, true, false};
+    const char *const texts[3] = {"a", "ß", ""};
+    struct generate_response responses[3] = {
+        {.request_id = "r", .event = GENERATE_PROMPT, .grids = (const int(*)[2])grids, .n_grids = 2, .usage = {30, 25, 0}},
+        {.request_id = "r",
+         .event = GENERATE_TOKEN,
+         .ids = ids,
+         .n_ids = 3,
+         .text = "aß",
+         .accepted = accepted,
+         .token_texts = texts},
+        {.request_id = "r", .event = GENERATE_FINISHED, .reason = "stop", .speculation = {5, 1, 2, 3, {1, 1}, "massv", ""}},
+    };
+    for (int i = 0; i < 3; i++) {
+        generate_response_pack(&responses[i], &bytes);
+        bytes_damage(&bytes, try_response);
+        free(bytes.data);
+    }
+    bytes_try *all[] = {try_request, try_response, try_server_info, try_model_info, try_health, try_abort, try_aborted};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        bytes_garbage(all[i]);
+}
+
+static void unpack_response(struct generate_response *out, const struct generate_response *in)
+{
+    struct rpc_bytes bytes;
+    struct error err;
+    generate_response_pack(in, &bytes);
+    if (generate_response_unpack(out, bytes.data, bytes.size, &err))
+        fail_msg("%s", err.text);
+    free(bytes.data);
+    assert_int_equal(out->event, in->event);
+    assert_string_equal(out->request_id, in->request_id);
+}
+
+static void a_prompt_event_comes_back(void **state)
+{
+    (void)state;
+    const int grids[2][2] = {{23, 37}, {1, 65536}};
+    struct generate_response a = {.request_id = "x",
+                                  .event = GENERATE_PROMPT,
+                                  .usage = {900, 851, 0},
+                                  .grids = grids,
+                                  .n_grids = 2},
+                             b;
+    unpack_response(&b, &a);
+    assert_int_equal(b.usage.prompt_tokens, 900);
+    assert_int_equal(b.usage.image_tokens, 851);
+    assert_int_equal(b.n_grids, 2);
+    assert_memory_equal(b.grids, grids, sizeof grids);
+    generate_response_free(&b);
+}
+
+static void a_token_event_comes_back_with_and_without_drafts(void **state)
+{
+    (void)state;
+    const int32_t ids[3] = {11, 0, INT32_MAX};
+    const bool accepted[3] = {true, false, true};
+    const char *const texts[3] = {"a", "", "ß"};
+    struct generate_response a = {.request_id = "", .event = GENERATE_TOKEN, .ids = ids, .n_ids = 3, .text = "aß"}, b;
+    unpack_response(&b, &a);
+    assert_int_equal(b.n_ids, 3);
+    assert_memory_equal(b.ids, ids, sizeof ids);
+    assert_string_equal(b.text, "aß");
+    assert_string_equal(b.rejected_text, "");
+    assert_null(b.accepted);
+    assert_null(b.token_texts);
+    generate_response_free(&b);
+    a.accepted = accepted;
+    a.token_texts = texts;
+    a.rejected_text = " no";
+    unpack_response(&b, &a);
+    assert_memory_equal(b.accepted, accepted, sizeof accepted);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(b.token_texts[i], texts[i]);
+    assert_string_equal(b.rejected_text, " no");
+    generate_response_free(&b);
+}
+
+static void a_finished_event_comes_back(void **state)
+{
+    (void)state;
+    struct generate_response a = {.request_id = "x",
+                                  .event = GENERATE_FINISHED,
+                                  .reason = "length",
+                                  .usage = {10, 4, 256},
+                                  .speculation = {4, 100, 400, 250, {90, 80, 50, 30}, "massv", "the drafter failed"},
+                                  .timing = {0.5, 1.5, 20, 25.25, 1e4, 1.002e4}},
+                             b;
+    unpack_response(&b, &a);
+    assert_string_equal(b.reason, "length");
+    assert_memory_equal(&b.usage, &a.usage, sizeof a.usage);
+    assert_memory_equal(&b.timing, &a.timing, sizeof a.timing);
+    assert_int_equal(b.speculation.draft_tokens_per_step, 4);
+    assert_int_equal(b.speculation.steps, 100);
+    assert_int_equal(b.speculation.drafted, 400);
+    assert_int_equal(b.speculation.accepted, 250);
+    assert_memory_equal(b.speculation.accepted_per_position, a.speculation.accepted_per_position,
+                        sizeof a.speculation.accepted_per_position);
+    assert_string_equal(b.speculation.drafter, "massv");
+    assert_string_equal(b.speculation.inactive, "the drafter failed");
+    generate_response_free(&b);
+}
+
+static void a_wrong_response_is_refused_by_field(void **state)
+{
+    (void)state;
+    static const struct bad_bytes rows[] = {
+        BAD("", "event: none of prompt"),
+        BAD("\x12\x06\x08\xff\xff\xff\xff\x0f", "prompt.prompt_tokens: 4294967295 is above"),
+        BAD("\x12\x04\x08\x01\x10\x02", "prompt.image_tokens: 2 is above 1"),
+        BAD("\x12\x04\x1a\x02\x08\x01", "prompt.grids[0].columns: 0 is below 1"),
+        BAD("\x1a\x05\x0a\x01\x01\x1a\x00"
+            "\x12\x00",
+            "prompt: given twice, or beside"),
+        BAD("\x1a\x07\x0a\x01\x01\x1a\x02\x01\x01", "token.accepted: 2 elements for 1 token_ids"),
+        BAD("\x1a\x02\x2a\x00", "token.token_texts: 1 elements for 0 token_ids"),
+        BAD("\x1a\x0c\x0a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "token.token_ids[0]: -1"),
+        BAD("\x2a\x00", "finished.reason: \"\" is not stop"),
+        BAD("\x2a\x0a\x0a\x04stop\x1a\x02\x08\x11", "finished.speculation.draft_tokens_per_step: 17 is above 16"),
+        BAD("\x2a\x1b\x0a\x04stop\x1a\x13\x2a\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            "finished.speculation.accepted_per_position: 17 elements"),
+        BAD("\x2a\x11\x0a\x04stop\x22\x09\x31\0\0\0\0\0\0\xf8\x7f", "finished.timing.total: nan"),
+        BAD("\x2a\x0a\x0a\x04stop\x12\x02\x10\x01", "finished.usage.image_tokens: 1 is above 0"),
+    };
+    bytes_expect_refusals(rows, sizeof rows / sizeof *rows, try_response);
+}
+
+static void infos_come_back(void **state)
+{
+    (void)state;
+    struct rpc_bytes bytes;
+    struct server_info server = {"0.1.0", 9, 4, 1LL << 40, 3, 7, 5, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"}},
+                       s;
+    server_info_pack(&server, &bytes);
+    assert_int_equal(server_info_unpack(&s, bytes.data, bytes.size, NULL), 0);
+    assert_memory_equal(&s, &server, sizeof s);
+    free(bytes.data);
+    struct model_info model = {"Qwen2.5-VL-32B", "qwen2.5-vl", "massv-3b", "massv", 128000, 152064}, m;
+    model_info_pack(&model, &bytes);
+    assert_int_equal(model_info_unpack(&m, bytes.data, bytes.size, NULL), 0);
+    assert_memory_equal(&m, &model, sizeof m);
+    free(bytes.data);
+    struct health_info healths[] = {{"READY", ""}, {"NOT_READY", "no worker group is attached"}}, h;
+    for (int i = 0; i < 2; i++) {
+        health_info_pack(&healths[i], &bytes);
+        assert_int_equal(health_info_unpack(&h, bytes.data, bytes.size, NULL), 0);
+        assert_memory_equal(&h, &healths[i], sizeof h);
+        free(bytes.data);
+    }
+}
+
+static void aborts_come_back(void **state)
+{
+    (void)state;
+    struct rpc_bytes bytes;
+    char request_id[128];
+    abort_request_pack("req-1", &bytes);
+    assert_int_equal(abort_request_unpack(request_id, bytes.data, bytes.size, NULL), 0);
+    assert_string_equal(request_id, "req-1");
+    free(bytes.data);
+    for (int i = 0; i < 2; i++) {
+        bool aborted = !i;
+        abort_response_pack(i, &bytes);
+        assert_int_equal(abort_response_unpack(&aborted, bytes.data, bytes.size, NULL), 0);
+        assert_int_equal(aborted, i);
+        free(bytes.data);
+    }
+}
+
+static void wrong_infos_are_refused_by_field(void **state)
+{
+    (void)state;
+    static const struct bad_bytes server[] = {
+        BAD("\x0a\x20"
+            "01234567890123456789012345678901",
+            "version: 32 bytes are above 31"),
+        BAD("\x10\xff\xff\xff\xff\x0f", "groups: 4294967295 is above"),
+        BAD("\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "kv_positions: 18446744073709551615"),
+        BAD("\x38\x11", "draft_tokens: 17 is above 16"),
+        BAD("\x42\x01\x80", "device: is not UTF-8"),
+    };
+    static const struct bad_bytes model[] = {
+        BAD("\x22\x10"
+            "0123456789012345",
+            "drafter_kind: 16 bytes are above 15"),
+        BAD("\x30\xff\xff\xff\xff\x0f", "vocabulary: 4294967295"),
+    };
+    static const struct bad_bytes health[] = {
+        BAD("", "state: \"\" is not STARTING"),
+        BAD("\x0a\x02OK", "state: \"OK\" is not"),
+    };
+    static const struct bad_bytes aborts[] = {
+        BAD("", "request_id: empty"),
+        BAD("\x0a\x03"
+            "ab",
+            "request_id: broken"),
+    };
+    bytes_expect_refusals(server, sizeof server / sizeof *server, try_server_info);
+    bytes_expect_refusals(model, sizeof model / sizeof *model, try_model_info);
+    bytes_expect_refusals(health, sizeof health / sizeof *health, try_health);
+    bytes_expect_refusals(aborts, sizeof aborts / sizeof *aborts, try_abort);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_request_comes_back),
+        cmocka_unit_test(what_is_absent_stays_absent),
+        cmocka_unit_test(ids_come_back_packed_or_not),
+        cmocka_unit_test(fields_of_a_later_version_are_ignored),
+        cmocka_unit_test(a_wrong_request_is_refused_by_field),
+        cmocka_unit_test(a_client_learns_at_home_what_would_be_refused),
+        cmocka_unit_test(a_message_of_very_many_records_is_refused),
+        cmocka_unit_test(damaged_messages_never_crash),
+        cmocka_unit_test(a_prompt_event_comes_back),
+        cmocka_unit_test(a_token_event_comes_back_with_and_without_drafts),
+        cmocka_unit_test(a_finished_event_comes_back),
+        cmocka_unit_test(a_wrong_response_is_refused_by_field),
+        cmocka_unit_test(infos_come_back),
+        cmocka_unit_test(aborts_come_back),
+        cmocka_unit_test(wrong_infos_are_refused_by_field),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
