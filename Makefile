@@ -6,7 +6,8 @@ CC       := gcc
 CLANG_FORMAT := clang-format
 PYTHON   := /usr/bin/python3
 CFLAGS   ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+            -Wno-format-truncation -Werror  # texts of fixed size are cut short on purpose
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off -pthread -I. -I$(BUILD) $(WARNINGS) $(CFLAGS) -MMD -MP
 ALL_LDFLAGS = -pthread $(LDFLAGS)
 ifneq ($(SANITIZE),)
