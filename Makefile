@@ -110,5 +110,6 @@ $(BUILD)/bin/massv-worker: $(BUILD)/worker/main.o $(BUILD)/cluster/comm_mpi.o $(
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmassv.a
 	$(LINK) $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(LIBS) $(if $(filter mpi_%,$(@F)),$(MPI_LIBS))
 $(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
+$(patsubst %.c,$(BUILD)/%,$(wildcard tests/coordinator/test_*.c)): $(BUILD)/tests/coordinator/stage.o
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,664 @@
+/* test_scheduler.c - speculation, placement, loss and limits, on a stage without models (stage.h) */
+#include "tests/coordinator/stage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void assert_answer(const struct stage_client *client, const struct stage_question *question, int n)
+{
+    int32_t expected[STAGE_TOKENS];
+    stage_expect(question, expected, n);
+    assert_int_equal(client->n, n);
+    assert_memory_equal(client->ids, expected, (size_t)n * sizeof *expected);
+    assert_true(client->finished && client->ended);
+    assert_int_equal(client->status, RPC_OK);
+    assert_int_equal(client->usage.completion_tokens, n);
+}
+
+/* The first position >= from whose token stands nowhere before it, so that it can serve as stop id. */
+static int fresh_token(const struct stage_question *question, int from)
+{
+    int32_t ids[64];
+    stage_expect(question, ids, 64);
+    for (int i = from; i < 64; i++) {
+        int j = 0;
+        while (j < i && ids[j] != ids[i])
+            j++;
+        if (j == i && ids[i] != 0)
+            return i;
+    }
+    fail_msg("no fresh token");
+    return -1;
+}
+
+static void tokens_are_the_same_for_every_draft_length_and_quality(void **state)
+{
+    (void)state;
+    for (int k = 0; k <= DRAFT_TOKENS_MAX; k++) {
+        for (int right = 0; right <= k; right += k > 4 ? 3 : 1) {
+            struct stage stage;
+            stage_open(&stage, NULL);
+            struct stage_group *group = stage_attach(&stage, 100, 64);
+            stage.right = right;
+            struct stage_question question = {.prompt = 21, .seed = k, .max_tokens = 37, .k = k};
+            struct stage_client *client = stage_ask(&stage, &question);
+            stage_run(&stage);
+            assert_answer(client, &question, 37);
+            assert_string_equal(client->reason, "length");
+            /* All but the prompt's token come from steps. */
+            assert_int_equal(client->speculation.steps + client->speculation.accepted, 36);
+            assert_int_equal(group->n_sequences, 0);
+            stage_close(&stage);
+        }
+    }
+}
+
+static void counts_tell_accepted_from_drafted(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    stage_attach(&stage, 100, 64);
+    stage.right = 2;
+    struct stage_question question = {.prompt = 9, .max_tokens = 13, .k = 3};
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_run(&stage);
+    assert_answer(client, &question, 13);
+    /* 1 token of the prompt, then 4 steps of 2 accepted + 1. */
+    assert_int_equal(client->speculation.steps, 4);
+    assert_int_equal(client->speculation.accepted, 8);
+    assert_int_equal(client->speculation.drafted, 3 + 3 + 3 + 2); /* the last is cut by max_tokens */
+    assert_int_equal(client->speculation.accepted_per_position[0], 4);
+    assert_int_equal(client->speculation.accepted_per_position[1], 4);
+    assert_int_equal(client->speculation.accepted_per_position[2], 0);
+    assert_int_equal(client->deltas, 5);
+    for (int i = 0; i < 13; i++)
+        assert_int_equal(client->accepted[i], i > 0 && i % 3 != 0);
+    stage_close(&stage);
+}
+
+static void drafts_never_reach_beyond_max_tokens(void **state)
+{
+    (void)state;
+    for (int max_tokens = 1; max_tokens < 9; max_tokens++) {
+        struct stage stage;
+        stage_open(&stage, NULL);
+        stage_attach(&stage, 100, 64);
+        stage.right = DRAFT_TOKENS_MAX;
+        struct stage_question question = {.prompt = 5, .max_tokens = max_tokens, .k = 16};
+        struct stage_client *client = stage_ask(&stage, &question);
+        stage_run(&stage);
+        assert_answer(client, &question, max_tokens);
+        assert_true(stage.most_drafts <= (max_tokens > 2 ? max_tokens - 2 : 0));
+        stage_close(&stage);
+    }
+}
+
+static void a_stop_id_inside_accepted_drafts_ends_the_answer_there(void **state)
+{
+    (void)state;
+    for (int from = 0; from < 9; from++) {
+        struct stage stage;
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 100, 64);
+        stage.right = 6;
+        struct stage_question question = {.prompt = 12, .max_tokens = 60, .k = 6};
+        int at = fresh_token(&question, from);
+        int32_t ids[64];
+        stage_expect(&question, ids, 64);
+        question.stop = ids[at];
+        struct stage_client *client = stage_ask(&stage, &question);
+        stage_run(&stage);
+        assert_answer(client, &question, at + 1);
+        assert_string_equal(client->reason, "stop");
+        assert_int_equal(group->n_sequences, 0);
+        stage_close(&stage);
+    }
+}
+
+static void prompts_go_in_chunks_beside_answers(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_client *clients[8];
+    struct stage_question questions[8];
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 400, 24);
+    for (int i = 0; i < 8; i++) {
+        questions[i] = (struct stage_question){.prompt = 10 + 17 * i, .seed = i, .max_tokens = 20 + i, .k = i};
+        clients[i] = stage_ask(&stage, &questions[i]);
+    }
+    stage_run(&stage);
+    for (int i = 0; i < 8; i++)
+        assert_answer(clients[i], &questions[i], 20 + i);
+    assert_true(group->most_spans > 2);
+    assert_true(group->prompt_rows_beside_answers > 0);
+    stage_close(&stage);
+}
+
+static void no_answer_starves_when_rows_are_short(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_client *clients[12];
+    struct stage_question question = {.prompt = 4, .max_tokens = 30, .k = 16};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 400, 40); /* two verifications of 17 rows */
+    stage.right = 0;
+    for (int i = 0; i < 12; i++)
+        clients[i] = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < 100; i++)
+        stage_answer(group);
+    for (int i = 0; i < 12; i++)
+        assert_true(clients[i]->n >= 10); /* 2 a step over 12: 16 each, less the prompts' steps */
+    stage_run(&stage);
+    for (int i = 0; i < 12; i++)
+        assert_answer(clients[i], &question, 30);
+    stage_close(&stage);
+}
+
+/* Loses the group after `steps` of its steps, with one in flight, and replays on another. */
+static void check_replay(int steps)
+{
+    struct stage stage;
+    struct stage_question question = {.prompt = 30, .seed = 3, .max_tokens = 25, .k = 4};
+    stage_open(&stage, NULL);
+    struct stage_group *first = stage_attach(&stage, 100, 20);
+    stage_run(&stage); /* the warm-up */
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < steps; i++)
+        stage_answer(first);
+    assert_true(first->step.id != 0);
+    int before = client->n;
+    stage_lose(first);
+    assert_true(first->dropped && !client->ended);
+    struct stage_group *second = stage_attach(&stage, 100, 20);
+    while (client->n == before) /* the replay itself tells the client nothing */
+        stage_answer(second);
+    const struct stage_sequence *sequence = &second->sequences[0];
+    for (int i = 0; i < sequence->n; i++)
+        assert_int_equal(sequence->generated[i], i >= question.prompt);
+    stage_run(&stage);
+    assert_answer(client, &question, 25);
+    stage_close(&stage);
+}
+
+static void a_lost_group_is_replayed_row_class_by_row_class(void **state)
+{
+    (void)state;
+    for (int steps = 0; steps < 9; steps++)
+        check_replay(steps);
+}
+
+static void a_request_that_loses_three_groups_ends(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 30, .max_tokens = 25};
+    stage_open(&stage, NULL);
+    struct stage_client *client = stage_ask(&stage, &question);
+    for (int i = 0; i < 3; i++) {
+        struct stage_group *group = stage_attach(&stage, 100, 20);
+        stage_prepare(&stage, NULL);
+        stage_lose(group);
+    }
+    assert_int_equal(client->status, RPC_UNAVAILABLE);
+    stage_close(&stage);
+}
+
+static void two_groups_share_the_requests(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_client *clients[6];
+    struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 3};
+    stage_open(&stage, NULL);
+    struct stage_group *a = stage_attach(&stage, 100, 64), *b = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    for (int i = 0; i < 6; i++)
+        clients[i] = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(a);
+    stage_answer(b);
+    stage_answer(a);
+    assert_true(a->n_sequences == 3 && b->n_sequences == 3);
+    stage_lose(a);
+    stage_run(&stage);
+    for (int i = 0; i < 6; i++)
+        assert_answer(clients[i], &question, 30);
+    stage_close(&stage);
+}
+
+static void a_cancel_mid_step_releases_with_the_next_step(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 100, .k = 2}, other = {.prompt = 12, .seed = 9, .max_tokens = 40};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *gone = stage_ask(&stage, &question), *stays = stage_ask(&stage, &other);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    stage_answer(group);
+    stage_cancel(&stage, gone);
+    assert_true(gone->ended && gone->status == RPC_CANCELLED);
+    int had = gone->n;
+    stage_answer(group); /* the step in flight still computes it */
+    assert_int_equal(group->step.n_release, 1);
+    stage_answer(group);
+    assert_int_equal(group->n_sequences, 1);
+    assert_int_equal(gone->n, had);
+    stage_run(&stage);
+    assert_answer(stays, &other, 40);
+    stage_close(&stage);
+}
+
+static void the_last_release_goes_out_in_a_step_of_its_own(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 5};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < 5; i++)
+        stage_answer(group);
+    assert_true(group->step.id && group->step.n_spans == 0 && group->step.n_release == 1);
+    stage_answer(group);
+    assert_true(group->n_sequences == 0 && !group->step.id);
+    stage_close(&stage);
+}
+
+static void deadlines_end_requests_wherever_they_are(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 100, .seconds = 2};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 10, 64); /* room for one */
+    stage_run(&stage);
+    struct stage_client *running = stage_ask(&stage, &question), *queued = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    struct stage_client *preparing = stage_ask(&stage, &question);
+    stage_answer(group);
+    stage_turn(&stage, 1);
+    assert_false(running->ended || queued->ended || preparing->ended);
+    stage_beat(group);
+    stage_turn(&stage, 1.5);
+    assert_int_equal(running->status, RPC_DEADLINE_EXCEEDED);
+    assert_int_equal(queued->status, RPC_DEADLINE_EXCEEDED);
+    assert_int_equal(preparing->status, RPC_DEADLINE_EXCEEDED);
+    stage_prepare(&stage, NULL); /* its job comes back to nobody */
+    stage_close(&stage);
+}
+
+static void requests_wait_for_room_in_order_of_arrival(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question large = {.prompt = 60, .max_tokens = 20}, small = {.prompt = 8, .max_tokens = 8};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 6, 64); /* 96 positions */
+    stage_run(&stage);
+    struct stage_client *first = stage_ask(&stage, &large), *second = stage_ask(&stage, &large), *third = stage_ask(&stage, &small);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    assert_true(first->n == 1 && second->n == 0);
+    stage_answer(group);
+    assert_int_equal(third->n, 0); /* it would fit, but must not overtake the second */
+    stage_run(&stage);
+    assert_answer(first, &large, 20);
+    assert_answer(second, &large, 20);
+    assert_answer(third, &small, 8);
+    stage_close(&stage);
+}
+
+static void what_can_never_fit_is_refused_with_the_limit(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.max_positions = 200};
+    stage_open(&stage, &options);
+    stage_attach(&stage, 6, 64);
+    struct stage_question questions[] = {
+        {.prompt = 200, .max_tokens = 0}, {.prompt = 100, .max_tokens = 101}, {.prompt = 90, .max_tokens = 20}};
+    const char *const texts[] = {"context of 200", "stopping.max_tokens", "96 (--kv-positions)"};
+    const enum rpc_status codes[] = {RPC_INVALID_ARGUMENT, RPC_INVALID_ARGUMENT, RPC_RESOURCE_EXHAUSTED};
+    for (int i = 0; i < 3; i++) {
+        struct stage_client *client = stage_ask(&stage, &questions[i]);
+        stage_run(&stage);
+        assert_int_equal(client->status, codes[i]);
+        assert_non_null(strstr(client->message, texts[i]));
+    }
+    stage_close(&stage);
+}
+
+static void an_open_answer_gets_the_default_within_the_context(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.max_positions = 300};
+    stage_open(&stage, &options);
+    stage_attach(&stage, 100, 64);
+    struct stage_question short_one = {.prompt = 10}, long_one = {.prompt = 290};
+    struct stage_client *a = stage_ask(&stage, &short_one), *b = stage_ask(&stage, &long_one);
+    stage_run(&stage);
+    assert_answer(a, &short_one, MAX_TOKENS_DEFAULT);
+    assert_answer(b, &long_one, 10);
+    stage_close(&stage);
+}
+
+static void too_many_waiting_requests_are_refused(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.max_waiting = 2, .max_requests = 1};
+    struct stage_question question = {.prompt = 8, .max_tokens = 8};
+    struct stage_client *clients[4];
+    stage_open(&stage, &options);
+    stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    clients[0] = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 1; i < 4; i++)
+        clients[i] = stage_ask(&stage, &question);
+    assert_int_equal(clients[3]->status, RPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(clients[3]->message, "--max-waiting 2"));
+    stage_run(&stage);
+    for (int i = 0; i < 3; i++)
+        assert_answer(clients[i], &question, 8);
+    stage_close(&stage);
+}
+
+static void a_request_id_names_one_running_request(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.id = "mine", .prompt = 8, .max_tokens = 8};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *first = stage_ask(&stage, &question), *second = stage_ask(&stage, &question);
+    assert_int_equal(second->status, RPC_ALREADY_EXISTS);
+    stage_run(&stage);
+    assert_answer(first, &question, 8);
+    assert_int_equal(scheduler_abort(stage.scheduler, "mine"), 0);
+    assert_int_equal(scheduler_abort(stage.scheduler, "yours"), -1);
+    struct stage_client *third = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    assert_int_equal(scheduler_abort(stage.scheduler, "mine"), 1);
+    assert_int_equal(third->status, RPC_CANCELLED);
+    stage_run(&stage);
+    stage_close(&stage);
+}
+
+static void a_drafter_fault_turns_off_drafts_alone(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 8, .max_tokens = 20, .k = 5};
+    stage_open(&stage, NULL);
+    stage_attach(&stage, 100, 64);
+    stage.draft_refuses = true;
+    struct stage_client *a = stage_ask(&stage, &question);
+    stage_run(&stage);
+    assert_answer(a, &question, 20);
+    assert_string_equal(a->inactive, "the drafter's cache is full");
+    assert_int_equal(a->speculation.drafted, 0);
+    stage.draft_refuses = false;
+    struct stage_client *b = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(&stage.groups[0]);
+    stage_answer(&stage.groups[0]);
+    stage.draft_fails = true;
+    stage_run(&stage);
+    assert_answer(b, &question, 20);
+    assert_non_null(strstr(b->inactive, "the drafter failed"));
+    assert_true(b->speculation.drafted > 0);
+    stage_close(&stage);
+}
+
+static void pictures_go_once_in_pieces_and_are_forgotten(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.message_limit = 160}; /* pieces of 5 rows */
+    struct stage_question question = {.prompt = 40, .seed = 5, .max_tokens = 6, .picture = 12};
+    stage_open(&stage, &options);
+    struct stage_group *group = stage_attach(&stage, 100, 20); /* the picture is cut by a chunk */
+    struct stage_client *a = stage_ask(&stage, &question), *b = stage_ask(&stage, &question);
+    stage_run(&stage);
+    assert_answer(a, &question, 6);
+    assert_answer(b, &question, 6);
+    assert_int_equal(group->pieces, 3);
+    assert_true(group->forgets == 1 && group->n_pictures == 0);
+    struct stage_client *c = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    stage_answer(group);
+    stage_lose(group);
+    struct stage_group *second = stage_attach(&stage, 100, 20);
+    stage_run(&stage);
+    assert_answer(c, &question, 6);
+    assert_int_equal(second->pieces, 3);
+    stage_close(&stage);
+}
+
+static void a_group_of_another_kind_is_refused_with_both_names(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    const char *const texts[] = {"worker protocol 99, coordinator protocol 1", "worker version 9.9", "checkpoint other"};
+    for (int i = 0; i < 3; i++) {
+        struct stage_group *group = stage_dial(&stage, 100, 64);
+        struct step_hello hello = stage_hello_of(group);
+        if (i == 0)
+            hello.protocol = 99;
+        if (i == 1)
+            snprintf(hello.version, sizeof hello.version, "9.9");
+        if (i == 2) {
+            snprintf(hello.model, sizeof hello.model, "other");
+            hello.model_hash[1]++;
+        }
+        stage_hello(group, &hello);
+        assert_true(group->finished && group->dropped && !group->welcomed);
+        assert_int_equal(group->status, RPC_FAILED_PRECONDITION);
+        assert_non_null(strstr(group->message, texts[i]));
+    }
+    stage_close(&stage);
+}
+
+static void silent_slow_and_lying_groups_are_lost(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 2};
+    stage_open(&stage, NULL);
+    struct stage_group *mute = stage_dial(&stage, 100, 64);
+    stage_turn(&stage, 11);
+    assert_true(mute->finished);
+
+    struct stage_group *slow = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < 12 && !slow->finished; i++) {
+        stage_beat(slow);
+        stage_turn(&stage, 1);
+    }
+    assert_true(slow->finished && strstr(slow->message, "--step-seconds"));
+
+    struct stage_group *liar = stage_attach(&stage, 100, 64);
+    struct step_answer answer = {.accepted = 1, .next = 3}; /* nothing was drafted */
+    stage_verdict(liar, &(struct step_verdict){.step = liar->step.id ? liar->step.id : 1, .answers = &answer, .n_answers = 1});
+    assert_true(liar->finished);
+
+    struct stage_group *silent = stage_attach(&stage, 100, 64);
+    stage_turn(&stage, 3.5);
+    assert_true(silent->finished && strstr(silent->message, "heartbeat"));
+    assert_true(client->ended); /* the third loss */
+    stage_close(&stage);
+}
+
+static void a_refused_step_ends_its_requests_and_no_other(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 2};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *a = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    struct step_verdict verdict = {.step = group->step.id, .error = "no room"};
+    stage_verdict(group, &verdict);
+    assert_int_equal(a->status, RPC_INTERNAL);
+    assert_non_null(strstr(a->message, "no room"));
+    struct stage_client *b = stage_ask(&stage, &question);
+    stage_run(&stage);
+    assert_answer(b, &question, 30);
+    stage_close(&stage);
+}
+
+static void scores_that_are_not_numbers_end_the_request(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    struct step_answer answer = {.next = -1};
+    struct step_verdict verdict = {.step = group->step.id, .answers = &answer, .n_answers = 1};
+    stage_verdict(group, &verdict);
+    assert_int_equal(client->status, RPC_INTERNAL);
+    stage_run(&stage);
+    stage_close(&stage);
+}
+
+static void without_a_group_requests_wait_for_a_while(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.group_wait_seconds = 20};
+    struct stage_question question = {.prompt = 10, .max_tokens = 5};
+    stage_open(&stage, &options);
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_turn(&stage, 15);
+    assert_false(client->ended);
+    stage_turn(&stage, 6);
+    assert_int_equal(client->status, RPC_UNAVAILABLE);
+    assert_non_null(strstr(client->message, "--group-wait-seconds"));
+    stage_close(&stage);
+}
+
+static void a_client_that_does_not_read_is_ended(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 100};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    client->backlog = (1 << 20) + 1;
+    stage_answer(group);
+    assert_int_equal(client->status, RPC_RESOURCE_EXHAUSTED);
+    stage_run(&stage);
+    assert_int_equal(group->n_sequences, 0);
+    stage_close(&stage);
+}
+
+static void assert_health(const struct stage *stage, const char *state)
+{
+    struct health_info info;
+    scheduler_health(stage->scheduler, &info);
+    assert_string_equal(info.state, state);
+}
+
+static void health_follows_warm_up_groups_and_drain(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 5};
+    stage_open(&stage, NULL);
+    assert_health(&stage, "STARTING");
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    assert_health(&stage, "STARTING");
+    stage_prepare(&stage, "the tower is on fire");
+    assert_int_equal(stage.serving, 0);
+    assert_health(&stage, "STARTING");
+    stage_beat(group);
+    stage_turn(&stage, 2.5);
+    stage_beat(group);
+    stage_turn(&stage, 2.6); /* it tries again after 5 s */
+    stage_run(&stage);
+    assert_int_equal(stage.serving, 1);
+    assert_health(&stage, "READY");
+    stage_lose(group);
+    assert_health(&stage, "NOT_READY");
+    stage_attach(&stage, 100, 64);
+    assert_health(&stage, "READY");
+    assert_int_equal(stage.serving, 1);
+
+    struct stage_client *runs = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    struct event *event = calloc(1, sizeof *event);
+    event->kind = EVENT_DRAIN;
+    event->at = stage.now;
+    scheduler_handle(stage.scheduler, event);
+    assert_health(&stage, "DRAINING");
+    struct stage_client *late = stage_ask(&stage, &question);
+    assert_int_equal(late->status, RPC_UNAVAILABLE);
+    assert_int_equal(stage.drained, 0);
+    stage_run(&stage);
+    assert_answer(runs, &question, 5);
+    assert_int_equal(stage.drained, 1);
+    stage_close(&stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_are_the_same_for_every_draft_length_and_quality),
+        cmocka_unit_test(counts_tell_accepted_from_drafted),
+        cmocka_unit_test(drafts_never_reach_beyond_max_tokens),
+        cmocka_unit_test(a_stop_id_inside_accepted_drafts_ends_the_answer_there),
+        cmocka_unit_test(prompts_go_in_chunks_beside_answers),
+        cmocka_unit_test(no_answer_starves_when_rows_are_short),
+        cmocka_unit_test(a_lost_group_is_replayed_row_class_by_row_class),
+        cmocka_unit_test(a_request_that_loses_three_groups_ends),
+        cmocka_unit_test(two_groups_share_the_requests),
+        cmocka_unit_test(a_cancel_mid_step_releases_with_the_next_step),
+        cmocka_unit_test(the_last_release_goes_out_in_a_step_of_its_own),
+        cmocka_unit_test(deadlines_end_requests_wherever_they_are),
+        cmocka_unit_test(requests_wait_for_room_in_order_of_arrival),
+        cmocka_unit_test(what_can_never_fit_is_refused_with_the_limit),
+        cmocka_unit_test(an_open_answer_gets_the_default_within_the_context),
+        cmocka_unit_test(too_many_waiting_requests_are_refused),
+        cmocka_unit_test(a_request_id_names_one_running_request),
+        cmocka_unit_test(a_drafter_fault_turns_off_drafts_alone),
+        cmocka_unit_test(pictures_go_once_in_pieces_and_are_forgotten),
+        cmocka_unit_test(a_group_of_another_kind_is_refused_with_both_names),
+        cmocka_unit_test(silent_slow_and_lying_groups_are_lost),
+        cmocka_unit_test(a_refused_step_ends_its_requests_and_no_other),
+        cmocka_unit_test(scores_that_are_not_numbers_end_the_request),
+        cmocka_unit_test(without_a_group_requests_wait_for_a_while),
+        cmocka_unit_test(a_client_that_does_not_read_is_ended),
+        cmocka_unit_test(health_follows_warm_up_groups_and_drain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
