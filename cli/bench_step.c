@@ -21,7 +21,7 @@ enum {
     PROMPT_ROWS = 512, /* the step that is measured for prompts */
     ROUNDS = 5,        /* of the generated rows */
     PROMPT_ROUNDS = 2, /* of the prompt rows, which take seconds */
-    WEIGHT_MIB = 1280, /* weights by default: beyond every cache, and done within a minute on two cores */
+    WEIGHT_MIB = 1024, /* weights by default: beyond every cache, and done within a minute on two cores */
 };
 
 static const struct shape {

@@ -1,0 +1,259 @@
+/* test_config.c - configurations in their three layouts, and what is refused with which words */
+#include "tests/model/folder.h"
+
+#include <jansson.h>
+
+#include "model/config.h"
+#include "model/family.h"
+
+static const char *const files[] = {"config.json", "preprocessor_config.json", "generation_config.json"};
+
+/* Copies the configuration of a checkpoint, with one field ("a.b") of one file replaced by a JSON value, or removed. */
+static void folder_copy(const struct folder *folder, const char *from, const char *file, const char *field, const char *value)
+{
+    folder_empty(folder);
+    for (int i = 0; i < 3; i++) {
+        char path[256], name[64];
+        snprintf(path, sizeof path, "%s/%s", from, files[i]);
+        json_t *root = json_load_file(path, 0, NULL), *object = root;
+        if (!root)
+            continue;
+        if (!strcmp(file, files[i])) {
+            const char *dot = strchr(field, '.');
+            snprintf(name, sizeof name, "%s", dot ? dot + 1 : field);
+            if (dot) {
+                char parent[64];
+                snprintf(parent, sizeof parent, "%.*s", (int)(dot - field), field);
+                object = json_object_get(root, parent);
+                assert_non_null(object);
+            }
+            if (value)
+                json_object_set_new(object, name, json_loads(value, JSON_DECODE_ANY, NULL));
+            else
+                assert_int_equal(json_object_del(object, name), 0);
+        }
+        char *text = json_dumps(root, 0);
+        folder_write(folder, files[i], text, strlen(text));
+        free(text);
+        json_decref(root);
+    }
+}
+
+#define VL "tests/golden/qwen25vl-tiny"
+#define NEW "tests/golden/qwen25vl-tiny-resaved"
+#define TEXT "tests/golden/qwen2-tiny"
+#define C "config.json"
+#define P "preprocessor_config.json"
+#define G "generation_config.json"
+
+static const struct {
+    const char *from, *file, *field, *value, *words; /* value NULL: the field is removed */
+} bad[] = {
+    {VL, C, "model_type", NULL, "config.json|model_type is missing|qwen2_5_vl, qwen2"},
+    {VL, C, "model_type", "\"gemma3\"", "gemma3 is not supported|qwen2_5_vl, qwen2"},
+    {VL, C, "model_type", "7", "model_type"},
+    {VL, C, "architectures", "[\"Qwen2ForCausalLM\"]", "architectures|Qwen2_5_VLForConditionalGeneration"},
+    {VL, C, "num_hidden_layers", NULL, "num_hidden_layers is missing|integer from 1"},
+    {VL, C, "num_hidden_layers", "0", "num_hidden_layers must be an integer from 1"},
+    {VL, C, "num_hidden_layers", "2.5", "num_hidden_layers must be an integer"},
+    {VL, C, "num_hidden_layers", "\"3\"", "num_hidden_layers must be an integer"},
+    {VL, C, "hidden_size", "-128", "hidden_size"},
+    {VL, C, "hidden_size", "99999999999", "hidden_size"},
+    {VL, C, "hidden_size", "130", "hidden_size 130 must be a multiple of num_attention_heads 4"},
+    {VL, C, "num_attention_heads", "5", "num_attention_heads 5 must be a multiple of num_key_value_heads 2"},
+    {VL, C, "num_key_value_heads", NULL, "num_key_value_heads is missing"},
+    {VL, C, "num_key_value_heads", "3", "must be a multiple of num_key_value_heads 3"},
+    {VL, C, "head_dim", "31", "head_dim 31"},
+    {VL, C, "intermediate_size", "null", "intermediate_size is missing"},
+    {VL, C, "vocab_size", "true", "vocab_size must be"},
+    {VL, C, "max_position_embeddings", NULL, "max_position_embeddings is missing"},
+    {VL, C, "rms_norm_eps", NULL, "rms_norm_eps is missing|a number from 0"},
+    {VL, C, "rms_norm_eps", "\"1e-6\"", "rms_norm_eps must be a number"},
+    {VL, C, "rope_theta", NULL, "rope_theta is missing"},
+    {VL, C, "rope_theta", "0", "rope_theta must be"},
+    {VL, C, "rope_scaling", NULL, "mrope_section is missing|sum to 16"},
+    {VL, C, "rope_scaling.mrope_section", "[4,6,7]", "4 + 6 + 7 must sum to 16"},
+    {VL, C, "rope_scaling.mrope_section", "[16]", "mrope_section must be three integers"},
+    {VL, C, "rope_scaling.mrope_section", "[-1,1,16]", "mrope_section must be an integer from 0"},
+    {TEXT, C, "rope_scaling", "{\"type\":\"yarn\",\"factor\":4}", "rope type yarn is not supported"},
+    {VL, C, "hidden_act", "\"gelu\"", "hidden_act must be \"silu\""},
+    {VL, C, "use_sliding_window", "true", "use_sliding_window must be false"},
+    {VL, C, "quantization_config", "{\"bits\":4}", "quantization_config"},
+    {VL, C, "tie_word_embeddings", "1", "tie_word_embeddings must be true or false"},
+    {VL, C, "image_token_id", NULL, "image_token_id is missing"},
+    {VL, C, "image_token_id", "672", "image_token_id must be an integer from 0 to 671"},
+    {VL, C, "vision_config", NULL, "vision_config is missing"},
+    {VL, C, "vision_config.depth", NULL, "vision_config.depth is missing"},
+    {VL, C, "vision_config.depth", "1000", "vision_config.depth must be an integer from 1 to 128"},
+    {VL, C, "vision_config.in_chans", "1", "vision_config.in_chans 1 must be 3"},
+    {VL, C, "vision_config.in_chans", NULL, "vision_config.in_chans is missing"},
+    {VL, C, "vision_config.num_heads", "5", "vision_config.hidden_size 64 must be num_heads 5 times"},
+    {VL, C, "vision_config.out_hidden_size", "64", "out_hidden_size 64 must be hidden_size 128"},
+    {VL, C, "vision_config.window_size", "14", "window_size 14 must be at least"},
+    {VL, C, "vision_config.fullatt_block_indexes", "[1,4]", "fullatt_block_indexes must be an integer from 0 to 3"},
+    {VL, C, "vision_config.fullatt_block_indexes", NULL, "fullatt_block_indexes is missing"},
+    {VL, C, "text_config", "[]", "text_config must be a JSON object"},
+    {NEW, C, "text_config.num_hidden_layers", NULL, "num_hidden_layers is missing"},
+    {NEW, C, "text_config.rope_parameters", NULL, "rope_theta is missing"},
+    {VL, P, "min_pixels", "0", "preprocessor_config.json|min_pixels"},
+    {VL, P, "min_pixels", "100000000", "min_pixels 100000000 must not exceed max_pixels"},
+    {VL, P, "image_mean", "[0.5,0.5]", "image_mean must be three numbers"},
+    {VL, P, "image_std", "[0,0.5,0.5]", "image_std"},
+    {VL, P, "patch_size", "16", "patch_size must be 14"},
+    {VL, P, "merge_size", "4", "merge_size must be 2"},
+    {VL, G, "eos_token_id", "[1,2,3,4,5,6,7,8,9]", "generation_config.json|9 ids|at most 8"},
+    {VL, G, "eos_token_id", "-1", "eos_token_id must be"},
+    {VL, G, "temperature", "-1", "temperature must be a number from 0"},
+    {VL, G, "top_p", "1.5", "top_p must be"},
+    {VL, G, "top_k", "0.5", "top_k must be"},
+    {VL, G, "repetition_penalty", "0", "repetition_penalty must be"},
+};
+
+static void an_impossible_field_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = {""};
+        struct model_config config;
+        folder_copy(&folder, bad[i].from, bad[i].file, bad[i].field, bad[i].value);
+        if (!config_read(&config, folder.path, &err))
+            fail_msg("%s: %s = %s was accepted", bad[i].file, bad[i].field, bad[i].value ? bad[i].value : "nothing");
+        check_words(err.text, bad[i].words, bad[i].field);
+    }
+    folder_remove(&folder);
+}
+
+static void a_file_that_is_no_json_object_is_refused(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct error err;
+    struct model_config config;
+    assert_int_equal(config_read(&config, folder.path, &err), -1);
+    check_words(err.text, "config.json|No such file", "no file");
+    const char *const texts[] = {"", "{", "[]", "5", "{\"a\":1,\"a\":2}", "\xff\xfe"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        folder_write(&folder, C, texts[i], strlen(texts[i]));
+        assert_int_equal(config_read(&config, folder.path, &err), -1);
+        check_words(err.text, "config.json", texts[i]);
+    }
+    folder_remove(&folder);
+}
+
+static struct model_config read_of(const char *path)
+{
+    struct error err;
+    struct model_config config;
+    if (config_read(&config, path, &err))
+        fail_msg("%s", err.text);
+    return config;
+}
+
+static void the_three_layouts_say_the_same(void **state)
+{
+    (void)state;
+    const char *const folders[] = {VL, NEW, "tests/golden/qwen25vl-tiny-names", "tests/golden/qwen25vl-tiny-bf16/"};
+    for (int i = 0; i < 4; i++) {
+        struct model_config c = read_of(folders[i]);
+        const int have[] = {c.layers,
+                            c.d,
+                            c.h,
+                            c.g,
+                            c.c,
+                            c.ff,
+                            c.vocabulary,
+                            c.tied,
+                            c.mrope_section[0],
+                            c.mrope_section[1],
+                            c.mrope_section[2],
+                            c.max_positions,
+                            c.image_id,
+                            c.vision_start_id,
+                            c.vision_end_id,
+                            c.has_vision};
+        const int want[] = {3, 128, 4, 2, 32, 232, 672, 0, 4, 6, 6, 4096, 652, 649, 650, 1};
+        assert_memory_equal(have, want, sizeof want);
+        const int vision[] = {c.vision.depth,    c.vision.d,     c.vision.heads,          c.vision.ff,
+                              c.vision.out_d,    c.vision.patch, c.vision.temporal_patch, c.vision.merge,
+                              c.vision.channels, c.vision.window};
+        const int tower[] = {4, 64, 4, 172, 128, 14, 2, 2, 3, 112};
+        assert_memory_equal(vision, tower, sizeof tower);
+        const uint8_t full[5] = {0, 1, 0, 1, 0};
+        assert_memory_equal(c.vision.full_attention, full, sizeof full);
+        assert_float_equal(c.rope_theta, 1e6, 0);
+        assert_float_equal(c.norm_eps, 1e-6f, 0);
+        assert_float_equal(c.generation.repetition_penalty, 1.05f, 0);
+        assert_float_equal(c.generation.temperature, 1e-6f, 0);
+        assert_int_equal(c.generation.n_stop_ids, 2);
+        assert_int_equal(c.picture.max_pixels, 28224);
+        assert_string_equal(c.family->model_type, "qwen2_5_vl");
+    }
+    assert_string_equal(read_of("tests/golden/qwen25vl-tiny-bf16//").name, "qwen25vl-tiny-bf16");
+}
+
+static void a_text_model_has_one_axis_and_no_pictures(void **state)
+{
+    (void)state;
+    struct model_config c = read_of(TEXT);
+    assert_false(c.has_vision);
+    assert_true(c.tied);
+    assert_int_equal(c.image_id, -1);
+    assert_int_equal(c.mrope_section[0] | c.mrope_section[1] | c.mrope_section[2], 0);
+}
+
+static void absent_files_and_fields_take_their_defaults(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct model_config c;
+    char path[128];
+    folder_copy(&folder, VL, C, "eos_token_id", "642");
+    for (int i = 1; i < 3; i++) {
+        folder_path(&folder, files[i], path);
+        unlink(path);
+    }
+    c = read_of(folder.path);
+    assert_int_equal(c.picture.min_pixels, 3136);
+    assert_int_equal(c.picture.max_pixels, 12845056);
+    assert_float_equal(c.picture.mean[1], 0.4578275f, 0);
+    assert_float_equal(c.picture.std[2], 0.27577711f, 0);
+    assert_float_equal(c.generation.temperature, 0, 0);
+    assert_float_equal(c.generation.top_p, 1, 0);
+    assert_float_equal(c.generation.repetition_penalty, 1, 0);
+    assert_int_equal(c.generation.n_stop_ids, 1); /* of config.json */
+    assert_int_equal(c.generation.stop_ids[0], 642);
+    folder_copy(&folder, VL, C, "vision_config.in_channels", "3"); /* both spellings */
+    read_of(folder.path);
+    folder_copy(&folder, VL, G, "eos_token_id", "7");
+    c = read_of(folder.path);
+    assert_int_equal(c.generation.n_stop_ids, 1);
+    assert_int_equal(c.generation.stop_ids[0], 7);
+    folder_copy(&folder, NEW, C, "hidden_size", "4096"); /* a stale copy at the top */
+    assert_int_equal(read_of(folder.path).d, 128);
+    folder_copy(&folder, VL, C, "rope_scaling.type", "\"default\""); /* as transformers 4.52 saves it */
+    assert_int_equal(read_of(folder.path).mrope_section[2], 6);
+    folder_remove(&folder);
+}
+
+static void families_are_found_by_their_type(void **state)
+{
+    (void)state;
+    assert_true(family_find("qwen2_5_vl")->has_vision);
+    assert_false(family_find("qwen2")->has_vision);
+    assert_null(family_find("llama"));
+    check_words(family_list(), "qwen2_5_vl|qwen2", "the list");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_impossible_field_is_refused_by_name),
+        cmocka_unit_test(a_file_that_is_no_json_object_is_refused),
+        cmocka_unit_test(the_three_layouts_say_the_same),
+        cmocka_unit_test(a_text_model_has_one_axis_and_no_pictures),
+        cmocka_unit_test(absent_files_and_fields_take_their_defaults),
+        cmocka_unit_test(families_are_found_by_their_type),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
