@@ -18,7 +18,7 @@ left() {
 	for e in /proc/[0-9]*/environ; do
 		pid=${e#/proc/}; pid=${pid%/environ}
 		name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
-		case "$name" in massv* | mpirun | orted) tr '\0' '\n' <"$e" 2>/dev/null | grep -qx "MASSV_DEMO=$work" && echo "$name:$pid" ;; esac
+		case "$name" in massv* | mpirun | orted) { tr '\0' '\n' <"$e"; } 2>/dev/null | grep -qx "MASSV_DEMO=$work" && echo "$name:$pid" ;; esac
 	done
 	return 0
 }
