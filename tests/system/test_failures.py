@@ -102,6 +102,19 @@ def test_a_worker_of_another_model_is_refused(coordinator):
     good.stop()
 
 
+def test_an_interrupted_generate_cancels_its_request():
+    with service(TINY) as client:
+        asking = Process(BIN / "massv", "generate", "--address", client.address, "--prompt", "x", "--max-tokens", "3000", "--ignore-eos")
+        info = client.pb.GetServerInfoRequest()
+        until = time.monotonic() + 20
+        while client.control.GetServerInfo(info).running == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert asking.stop(signal.SIGINT) == 130
+        while client.control.GetServerInfo(info).running and time.monotonic() < until:
+            time.sleep(0.01)
+        assert client.control.GetServerInfo(info).running == 0
+
+
 def test_running_requests_finish_when_the_service_drains():
     with service(TINY) as client:
         whole = client.ask(prompt="x", max_tokens=400, ignore_eos=True)[0]
