@@ -29,8 +29,8 @@ struct attend_task {
 
 /* A unit at work. */
 struct unit {
-    int row, end, head, head_end;
-    struct attend_state *states; /* (end - row, head_end - head) */
+    int row, end, head, head_end, last; /* last: no row sees keys from there on */
+    struct attend_state *states;        /* (end - row, head_end - head) */
 };
 
 static int smaller(int a, int b)
@@ -70,11 +70,17 @@ static struct attend_block block_at(const struct attend_task *t, int row, int ke
     return block;
 }
 
-/* The unit's rows [row, end), which see the same keys [p, last) of one block. */
-static void unit_rows(const struct attend_task *t, const struct unit *u, int row, int end, int p, int last)
+/* The unit's rows [row, end), which see the same keys [p, last) of the block that ends at `to`. */
+static void unit_rows(const struct attend_task *t, const struct unit *u, int row, int end, int p, int last, int to)
 {
+    int key_head = u->head / (t->a.h / t->a.g);
     int heads = u->head_end - u->head, queries = (end - row) * heads, tiles = (queries + TILE_ROWS - 1) / TILE_ROWS;
-    struct attend_block block = block_at(t, row, u->head / (t->a.h / t->a.g), p, last);
+    struct attend_block block = block_at(t, row, key_head, p, last);
+    if (to < u->last) {
+        struct attend_block next = block_at(t, row, key_head, to, to + 1);
+        block.keys_ahead = next.keys - block.keys;
+        block.values_ahead = next.values - block.values;
+    }
     struct attend_state *states = u->states + (row - u->row) * heads;
     for (int tile = 0; tile < tiles; tile++) {
         int first = tile_first(queries, tiles, tile), m = tile_first(queries, tiles, tile + 1) - first;
@@ -91,7 +97,7 @@ static void unit_block(const struct attend_task *t, const struct unit *u, int fr
             if (larger(from, t->a.first[end]) != p || smaller(to, t->a.last[end]) != last)
                 break;
         if (p < last)
-            unit_rows(t, u, row, end, p, last);
+            unit_rows(t, u, row, end, p, last, to);
     }
 }
 
@@ -117,13 +123,13 @@ static void unit_run(void *arg, int item, int worker)
     const struct attend_task *t = arg;
     int tile = item / t->units_per_tile, head = item % t->units_per_tile * t->heads_per_unit;
     struct unit u = {.row = t->tiles[tile], .end = t->tiles[tile + 1], .head = head, .head_end = head + t->heads_per_unit};
-    int first = t->a.first[u.row], last = t->a.last[u.row];
+    int first = t->a.first[u.row];
     for (int row = u.row; row < u.end; row++) {
         first = smaller(first, t->a.first[row]);
-        last = larger(last, t->a.last[row]);
+        u.last = larger(u.last, t->a.last[row]);
     }
     unit_begin(t, &u, device_worker(t->dev, worker));
-    for (int p = first, end; p < last; p = end) {
+    for (int p = first, end; p < u.last; p = end) {
         end = block_end(t, p, first);
         unit_block(t, &u, p, end);
     }
@@ -139,11 +145,12 @@ static bool rows_together(const struct attend_task *t, int a, int b)
     return t->kv ? t->rows->sequence[a] == t->rows->sequence[b] : t->a.first[a] == t->a.first[b];
 }
 
-static int tiles_plan(struct attend_task *t, int32_t *tiles)
+/* Tiles of at most `rows` rows. */
+static int tiles_plan(struct attend_task *t, int rows, int32_t *tiles)
 {
     int count = 0;
     for (int row = 0; row < t->n; row++)
-        if (!row || row - tiles[count - 1] == UNIT_ROWS || !rows_together(t, row - 1, row))
+        if (!row || row - tiles[count - 1] == rows || !rows_together(t, row - 1, row))
             tiles[count++] = row;
     tiles[count] = t->n;
     t->tiles = tiles;
@@ -154,10 +161,11 @@ static int tiles_plan(struct attend_task *t, int32_t *tiles)
 static void task_run(struct attend_task *t)
 {
     struct device *dev = t->dev;
-    int tiles = tiles_plan(t, device_scratch(dev, SCRATCH_PLAN, ((size_t)t->n + 1) * sizeof *t->tiles));
-    t->heads_per_unit = (int64_t)tiles * t->a.g >= 2 * dev->threads ? t->a.h / t->a.g : 1;
+    int group = t->a.h / t->a.g, rows = larger(1, smaller(UNIT_QUERIES / group, UNIT_QUERIES / 2));
+    int tiles = tiles_plan(t, rows, device_scratch(dev, SCRATCH_PLAN, ((size_t)t->n + 1) * sizeof *t->tiles));
+    t->heads_per_unit = (int64_t)tiles * t->a.g >= 2 * dev->threads ? group : 1;
     t->units_per_tile = t->a.h / t->heads_per_unit;
-    device_reserve(dev, (size_t)(UNIT_ROWS * t->heads_per_unit) * state_floats(t));
+    device_reserve(dev, (size_t)(rows * t->heads_per_unit) * state_floats(t));
     size_t keys = 0;
     for (int row = 0; row < t->n; row++)
         keys += (size_t)(t->a.last[row] - t->a.first[row]);

@@ -17,7 +17,7 @@ enum {
     ITEM_OUTPUTS = 256,   /* most outputs of one work item */
     CHUNK_FLOATS = 8192,  /* most weights of a panel's chunk of K when there are several tiles: widened, it stays in a near cache */
     BLOCK_POSITIONS = 64, /* keys that attention takes at a time */
-    UNIT_ROWS = 16,       /* query rows that share one pass over the keys */
+    UNIT_QUERIES = 96,    /* queries (rows times heads) that share one pass over the keys: their sums stay in a near cache */
 };
 
 /* y (n, rows) = x @ W^T + b. Weights: see matrix.h. x lies in tiles: tile t has the rows [tile_first(n, tiles, t), tile_first(n,
@@ -44,7 +44,8 @@ static inline int tile_first(int n, int tiles, int tile)
 struct attend_block {
     const float *keys, *values;
     size_t key_stride, value_stride;
-    int count; /* 1..BLOCK_POSITIONS; keys may be read up to a multiple of 16, their scores are not used */
+    int count;                          /* 1..BLOCK_POSITIONS; keys may be read up to a multiple of 16, their scores are not used */
+    ptrdiff_t keys_ahead, values_ahead; /* floats from here to the block that follows, which is fetched meanwhile */
 };
 
 /* One query on its way over its blocks. q (c); sum (value_stride) is padded. */

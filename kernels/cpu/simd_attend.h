@@ -7,7 +7,7 @@
 /* out[i] (vectors) = out[i] * factor[i] + x[i] (count) @ b (count, vectors), b's rows `stride` apart; factor NULL: out starts at
  * zero. Each number of out is one chain in the order of b's rows, so neither m nor `vectors` can change its bits; they are
  * constants where this is inlined, and total[][] are registers. */
-FORCE_INLINE void product_run(float *const *out, const float *const *x, const float *b, size_t stride, int count,
+FORCE_INLINE void product_run(float *const *out, const float *const *x, const float *b, size_t stride, int count, ptrdiff_t ahead,
                               const float *factor, const int m, const int vectors)
 {
     vec total[TILE_ROWS][GROUP_VECTORS];
@@ -22,6 +22,9 @@ FORCE_INLINE void product_run(float *const *out, const float *const *x, const fl
         for (int v = 0; v < vectors; v++)
             row[v] = v_load(b + v * LANES);
 #pragma GCC unroll 8
+        for (int v = 0; v < vectors; v += 16 / LANES) /* every cache line once */
+            __builtin_prefetch(b + ahead + v * LANES, 0, 2);
+#pragma GCC unroll 8
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; v++)
@@ -34,13 +37,14 @@ FORCE_INLINE void product_run(float *const *out, const float *const *x, const fl
             v_store(out[i] + v * LANES, total[i][v]);
 }
 
-typedef void product_function(float *const *out, const float *const *x, const float *b, size_t stride, int count,
+typedef void product_function(float *const *out, const float *const *x, const float *b, size_t stride, int count, ptrdiff_t ahead,
                               const float *factor);
 
 #define PRODUCT(name, m, vectors)                                                                                                  \
-    static void name(float *const *out, const float *const *x, const float *b, size_t stride, int count, const float *factor)      \
+    static void name(float *const *out, const float *const *x, const float *b, size_t stride, int count, ptrdiff_t ahead,          \
+                     const float *factor)                                                                                          \
     {                                                                                                                              \
-        product_run(out, x, b, stride, count, factor, m, vectors);                                                                 \
+        product_run(out, x, b, stride, count, ahead, factor, m, vectors);                                                          \
     }
 #define PRODUCTS(m, wide)                                                                                                          \
     PRODUCT(product_##m##_wide, m, wide)                                                                                           \
@@ -48,10 +52,10 @@ typedef void product_function(float *const *out, const float *const *x, const fl
     PRODUCT(product_##m##_one, m, 1)
 
 /* As many vectors at once as registers allow: few queries need many, to have enough independent chains. */
-enum { WIDE_1 = 8, WIDE_2 = 4, WIDE_3 = 4, WIDE_MORE = PANEL_VECTORS };
+enum { WIDE_1 = 8, WIDE_2 = 4, WIDE_MORE = PANEL_VECTORS };
 PRODUCTS(1, WIDE_1)
 PRODUCTS(2, WIDE_2)
-PRODUCTS(3, WIDE_3)
+PRODUCTS(3, WIDE_MORE)
 PRODUCTS(4, WIDE_MORE)
 PRODUCTS(5, WIDE_MORE)
 PRODUCTS(6, WIDE_MORE)
@@ -63,12 +67,12 @@ PRODUCTS(6, WIDE_MORE)
 static const struct {
     int vectors;
     product_function *wide, *two, *one;
-} products[TILE_ROWS] = {PRODUCT_ROW(1, WIDE_1),    PRODUCT_ROW(2, WIDE_2),    PRODUCT_ROW(3, WIDE_3),
+} products[TILE_ROWS] = {PRODUCT_ROW(1, WIDE_1),    PRODUCT_ROW(2, WIDE_2),    PRODUCT_ROW(3, WIDE_MORE),
                          PRODUCT_ROW(4, WIDE_MORE), PRODUCT_ROW(5, WIDE_MORE), PRODUCT_ROW(6, WIDE_MORE)};
 
 /* The same for `all` vectors. */
-static void product(float *const *out, const float *const *x, const float *b, size_t stride, int count, const float *factor, int m,
-                    int all)
+static void product(float *const *out, const float *const *x, const float *b, size_t stride, int count, ptrdiff_t ahead,
+                    const float *factor, int m, int all)
 {
     float *at[TILE_ROWS];
     for (int done = 0, step; done < all; done += step) {
@@ -84,7 +88,7 @@ static void product(float *const *out, const float *const *x, const float *b, si
         }
         for (int i = 0; i < m; i++)
             at[i] = out[i] + done * LANES;
-        run(at, x, b + done * LANES, stride, count, factor);
+        run(at, x, b + done * LANES, stride, count, ahead, factor);
     }
 }
 
@@ -124,10 +128,11 @@ static void attend_block(struct attend_state *s, int m, int c, float scale, cons
         sum[i] = s[i].sum;
         q[i] = s[i].q;
     }
-    product(score, q, block->keys, block->key_stride, c, NULL, m, all);
+    product(score, q, block->keys, block->key_stride, c, block->keys_ahead, NULL, m, all);
     for (int i = 0; i < m; i++)
         shrink[i] = weights_make(&s[i], scores[i], block->count, all, scale);
-    product(sum, weights, block->values, block->value_stride, block->count, shrink, m, (int)block->value_stride / LANES);
+    product(sum, weights, block->values, block->value_stride, block->count, block->values_ahead, shrink, m,
+            (int)block->value_stride / LANES);
 }
 
 static void attend_finish(float *y, const struct attend_state *s, int c)
