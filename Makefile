@@ -25,12 +25,13 @@ MAINS    := $(wildcard */main*.c)
 LIBRARY  := $(filter-out $(MPI_ONLY) $(MAINS),$(SOURCES))
 PROTOS   := $(wildcard proto/*.proto)
 PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
+TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
 TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
 
-.PHONY: all test demo asan lint format install clean help setup build tests
+.PHONY: all test demo asan tsan lint format install clean help setup build tests
 .SECONDARY:
 all: setup
 	@$(MAKE) --no-print-directory build
@@ -42,6 +43,7 @@ help:
 	@echo "make demo      build, start a service on two ranks, ask it about pictures with and without a drafter"
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
+	@echo "make tsan      the rpc layer's tests under the thread sanitizer"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
 	@echo "make install   PREFIX=$(PREFIX)"
 	@echo "make clean     remove $(BUILD)/"
@@ -58,6 +60,10 @@ demo: all
 
 asan: setup
 	@$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined CFLAGS="-O1 -g" test
+
+tsan: setup
+	@$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread CFLAGS="-O1 -g" $(TSAN_TESTS:%=build/tsan/%)
+	@for t in $(TSAN_TESTS); do TSAN_OPTIONS="suppressions=tests/tsan.supp" build/tsan/$$t || exit 1; done
 
 lint: setup
 	@.ci/floors

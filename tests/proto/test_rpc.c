@@ -1,12 +1,14 @@
 /* test_rpc.c - servers and clients of proto/rpc.h talking to each other on loopback */
 #include "tests/check.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +100,12 @@ static void chat_half_closed(struct rpc_call *call)
     rpc_call_finish(call, RPC_OK, NULL);
 }
 
+static void refuse_message(struct rpc_call *call, const void *data, size_t size)
+{
+    (void)data, (void)size;
+    rpc_call_finish(call, RPC_FAILED_PRECONDITION, "version 2 is wrong");
+}
+
 static void any_closed(struct rpc_call *call, bool cancelled)
 {
     struct seen *seen = rpc_call_get(call);
@@ -113,6 +121,7 @@ static const struct rpc_method methods[] = {
     {.path = "/t/Refuse", .kind = RPC_UNARY, .start = refuse_start, .closed = any_closed},
     {.path = "/t/Count", .kind = RPC_SERVER_STREAM, .start = count_start, .closed = any_closed},
     {.path = "/t/Hold", .kind = RPC_SERVER_STREAM, .start = hold_start, .closed = any_closed},
+    {.path = "/t/Attach", .kind = RPC_BIDIRECTIONAL, .start = chat_start, .message = refuse_message, .closed = any_closed},
     {.path = "/t/Chat",
      .kind = RPC_BIDIRECTIONAL,
      .start = chat_start,
@@ -369,6 +378,7 @@ static void a_deadline_ends_the_call_on_both_sides(void **state)
     expect_end(stream, RPC_DEADLINE_EXCEEDED, "within 0.3 s");
     assert_true(wait_for(&seen->cancelled, 1, 2));
     rpc_stream_close(stream);
+    rpc_call_drop(atomic_exchange(&seen->held, NULL));
     stream = open_stream(seen, "/t/Hold", "", 0, 0);
     assert_true(wait_for(&seen->started, 2, 3));
     assert_true(rpc_call_time_left(seen->held) > 1e6);
@@ -477,6 +487,46 @@ static void a_server_closes_with_streams_open(void **state)
     rpc_stream_close(hold);
     rpc_stream_close(chat);
     rpc_stream_close(count);
+    close_both(seen);
+}
+
+/* Peers that connect and then say nothing, or nonsense. */
+static void a_server_closes_with_strangers_connected(void **state)
+{
+    (void)state;
+    struct seen *seen = open_both();
+    const char *words[] = {"", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"};
+    int strangers[3];
+    for (int i = 0; i < 3; i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rpc_server_port(seen->server, 0))};
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        strangers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(strangers[i], (struct sockaddr *)&address, sizeof address), 0);
+        assert_int_equal(send(strangers[i], words[i], strlen(words[i]), MSG_NOSIGNAL), strlen(words[i]));
+    }
+    expect_unary(seen, "/t/Echo", 10, RPC_OK, NULL);
+    double start = clock_seconds();
+    rpc_server_close(seen->server, 0.2);
+    seen->server = NULL;
+    assert_true(clock_seconds() - start < 3);
+    for (int i = 0; i < 3; i++)
+        close(strangers[i]);
+    close_both(seen);
+}
+
+static void a_server_may_end_a_chat_while_the_client_writes(void **state)
+{
+    (void)state;
+    struct seen *seen = open_both();
+    struct rpc_stream *chat = open_stream(seen, "/t/Attach", NULL, 0, 10);
+    struct error err = {""};
+    double end = clock_seconds() + 5;
+    while (!rpc_stream_write(chat, "x", 1, &err) && clock_seconds() < end)
+        clock_sleep(0.001);
+    assert_non_null(strstr(err.text, "has ended"));
+    expect_end(chat, RPC_FAILED_PRECONDITION, "version 2 is wrong");
+    expect_end(chat, RPC_FAILED_PRECONDITION, "version 2 is wrong"); /* and says so again when asked again */
+    rpc_stream_close(chat);
     close_both(seen);
 }
 
@@ -641,17 +691,38 @@ static _Noreturn void serve_until_killed(void)
         pause();
 }
 
-static pid_t start_server(char address[64])
+/* The client of another: opens a stream and waits for its end. */
+static _Noreturn void hold_until_killed(const char *address)
+{
+    struct seen seen = {0};
+    struct error err;
+    if (rpc_channel_open(&seen.channel, address, NULL, &err))
+        fail_msg("%s", err.text);
+    open_stream(&seen, "/t/Hold", "", 0, 0);
+    for (;;)
+        pause();
+}
+
+/* This program again, with other arguments; its stdout comes through a pipe. */
+static pid_t start_self(const char *role, const char *address, int *out)
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
     if (!pid) {
         dup2(ends[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "test_rpc", "serve", (char *)NULL);
+        execl("/proc/self/exe", "test_rpc", role, address, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
+    *out = ends[0];
+    return pid;
+}
+
+static pid_t start_server(char address[64])
+{
+    int ends[1];
+    pid_t pid = start_self("serve", "", ends);
     FILE *out = fdopen(ends[0], "r");
     assert_non_null(fgets(address, 64, out));
     address[strcspn(address, "\n")] = 0;
@@ -697,6 +768,37 @@ static void reads_end_when_the_server_falls_silent(void **state)
     reads_end_soon_after_the_server(SIGSTOP);
 }
 
+static void a_call_is_closed_soon_after_its_client(int signal_number)
+{
+    struct seen *seen = mem_new(1, sizeof *seen);
+    struct rpc_options quick = {.keepalive_ms = 500};
+    struct error err;
+    const char *address = "127.0.0.1:0";
+    int out;
+    assert_int_equal(rpc_server_open(&seen->server, &address, 1, methods, seen, &quick, &err), 0);
+    snprintf(seen->address, sizeof seen->address, "127.0.0.1:%d", rpc_server_port(seen->server, 0));
+    pid_t pid = start_self("hold", seen->address, &out);
+    assert_true(wait_for(&seen->started, 1, 10));
+    kill(pid, signal_number);
+    assert_true(wait_for(&seen->cancelled, 1, 4));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    close(out);
+    close_both(seen);
+}
+
+static void a_call_is_closed_when_its_client_is_killed(void **state)
+{
+    (void)state;
+    a_call_is_closed_soon_after_its_client(SIGKILL);
+}
+
+static void a_call_is_closed_when_its_client_falls_silent(void **state)
+{
+    (void)state;
+    a_call_is_closed_soon_after_its_client(SIGSTOP);
+}
+
 static void a_quiet_connection_outlives_many_keepalives(void **state)
 {
     (void)state;
@@ -714,8 +816,10 @@ static void a_quiet_connection_outlives_many_keepalives(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "serve") == 0)
+    if (argc == 3 && strcmp(argv[1], "serve") == 0)
         serve_until_killed();
+    if (argc == 3 && strcmp(argv[1], "hold") == 0)
+        hold_until_killed(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_unary_call_brings_back_its_bytes),
         cmocka_unit_test(an_error_keeps_its_status_and_words),
@@ -731,6 +835,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_slow_reader_shows_as_backlog_and_can_be_dropped),
         cmocka_unit_test(a_finish_waits_for_what_is_queued),
         cmocka_unit_test(a_server_closes_with_streams_open),
+        cmocka_unit_test(a_server_closes_with_strangers_connected),
+        cmocka_unit_test(a_server_may_end_a_chat_while_the_client_writes),
         cmocka_unit_test(a_call_may_finish_within_the_grace),
         cmocka_unit_test(a_server_closes_while_another_thread_sends),
         cmocka_unit_test(a_server_listens_on_several_addresses),
@@ -740,6 +846,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_restarted_server_is_reached_again_at_once),
         cmocka_unit_test(reads_end_when_the_server_is_killed),
         cmocka_unit_test(reads_end_when_the_server_falls_silent),
+        cmocka_unit_test(a_call_is_closed_when_its_client_is_killed),
+        cmocka_unit_test(a_call_is_closed_when_its_client_falls_silent),
         cmocka_unit_test(a_quiet_connection_outlives_many_keepalives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
