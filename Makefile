@@ -29,6 +29,7 @@ TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
 TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
+BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
 
 .PHONY: all test demo asan tsan lint format install clean help setup build tests
@@ -36,7 +37,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 all: setup
 	@$(MAKE) --no-print-directory build
 build: $(PROGRAMS)
-tests: $(PROGRAMS) $(TEST_PROGRAMS)
+tests: $(PROGRAMS) $(TEST_PROGRAMS) $(BENCHES)
 
 help:
 	@echo "make           install the missing Debian packages, build everything into $(BUILD)/bin"
@@ -115,6 +116,8 @@ $(BUILD)/bin/massv-worker: $(BUILD)/worker/main.o $(BUILD)/cluster/comm_mpi.o $(
 	$(LINK) $^ $(LIBS) $(MPI_LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmassv.a
 	$(LINK) $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(LIBS) $(if $(filter mpi_%,$(@F)),$(MPI_LIBS))
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS)
 $(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
 $(patsubst %.c,$(BUILD)/%,$(wildcard tests/coordinator/test_*.c)): $(BUILD)/tests/coordinator/stage.o
 
