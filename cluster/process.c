@@ -136,15 +136,18 @@ pid_t process_id(const struct process *p)
     return p->pid;
 }
 
-/* Takes the status of a child that has ended, if it has. */
+/* Takes the status of a child that has ended, if it has, and ends what it left in its group. The group first: once the child is
+ * reaped its number may belong to somebody else. */
 static bool process_reap(struct process *p)
 {
-    int raw;
-    if (!p->ended && waitpid(p->pid, &raw, WNOHANG) == p->pid) {
-        p->ended = true;
-        p->status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
-    }
-    return p->ended;
+    siginfo_t end = {0};
+    if (p->ended || waitid(P_PID, (id_t)p->pid, &end, WEXITED | WNOHANG | WNOWAIT) || end.si_pid != p->pid)
+        return p->ended;
+    kill(-p->pid, SIGKILL);
+    waitpid(p->pid, NULL, 0);
+    p->ended = true;
+    p->status = end.si_code == CLD_EXITED ? end.si_status : 128 + end.si_status;
+    return true;
 }
 
 bool process_wait(struct process *p, double timeout, int *status)

@@ -1,8 +1,8 @@
 /* process.h - a child process and the promise that it ends: mpirun, a coordinator, anything that `massv up` starts
  *
  * A child runs in its own process group (a Ctrl-C in the terminal reaches only the parent, which then stops its children in order),
- * with standard input from /dev/null and no signal blocked. It gets SIGTERM when the thread that spawned it ends, so spawn from a
- * thread that lives as long as the child should. */
+ * with standard input from /dev/null and no signal blocked. What it leaves behind in that group is killed when its end is noticed.
+ * It gets SIGTERM when the thread that spawned it ends, so spawn from a thread that lives as long as the child should. */
 #ifndef CLUSTER_PROCESS_H
 #define CLUSTER_PROCESS_H
 

@@ -61,7 +61,7 @@ static void sums_have_the_same_bits_for_every_length(void **state)
         own[i] = value(comm->rank, i);
         expected[i] = sum_in_rank_order(comm->size, i);
     }
-    for (size_t count = 0; count <= 20000; count += count < 300 ? 1 : 97)
+    for (size_t count = 0; count <= 20000; count += count < 3500 ? 1 : 37)
         sum_is_in_rank_order(comm, own, expected, count);
     /* around the switch of the algorithm and the cut into blocks (cluster/comm_mpi.c: is_short, SUM_BLOCK) */
     for (size_t i = 0; i < 9; i++) {

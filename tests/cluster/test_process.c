@@ -106,6 +106,23 @@ static void child_that_ignores_sigterm_is_killed_with_its_group(void **state)
     close(ends[0]);
 }
 
+static void what_a_child_leaves_in_its_group_is_killed(void **state)
+{
+    (void)state;
+    int ends[2], status = -1;
+    char text[32];
+    assert_int_equal(pipe(ends), 0);
+    struct process *process = spawn_shell("sleep 60 & exit 5", ends[1]);
+    close(ends[1]);
+    assert_true(process_wait(process, 10, &status));
+    assert_int_equal(status, 5);
+    double start = clock_seconds();
+    read_text(ends[0], text, sizeof text); /* ends when nobody holds the pipe any more */
+    assert_true(clock_seconds() - start < 10);
+    close(ends[0]);
+    process_close(process);
+}
+
 static void environment_is_put_over_our_own(void **state)
 {
     (void)state;
@@ -173,6 +190,7 @@ int main(void)
         cmocka_unit_test(wait_is_bounded),
         cmocka_unit_test(missing_program_is_an_error_that_names_it),
         cmocka_unit_test(child_that_ignores_sigterm_is_killed_with_its_group),
+        cmocka_unit_test(what_a_child_leaves_in_its_group_is_killed),
         cmocka_unit_test(environment_is_put_over_our_own),
         cmocka_unit_test(child_ends_when_its_parent_dies),
         cmocka_unit_test(blocked_signals_do_not_reach_the_child),
