@@ -34,6 +34,8 @@ TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
 
+MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
+
 .PHONY: all test demo asan tsan lint format install clean help setup build tests
 .SECONDARY:
 all: setup
@@ -79,6 +81,10 @@ format:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	for words in $(MAN_PAGES); do \
+		cli/man.sh $(BUILD)/bin/$$words >"$(DESTDIR)$(PREFIX)/share/man/man1/$$(echo $$words | tr ' ' -).1" || exit 1; done
+	install -m 644 cli/massv.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/massv
 
 clean:
 	rm -rf $(BUILD)

@@ -8,6 +8,7 @@ target=models/scenes-large
 pictures=models/pictures
 ranks=2
 drafts=5
+threads=1 # per process: these models are so small that threads would mostly wait for each other
 work=$(mktemp -d)
 MASSV_DEMO=$work # in the environment of every process that the demo starts: by it they are found again
 export MASSV_DEMO
@@ -40,7 +41,7 @@ trap 'exit 130' INT TERM
 # service_start [--drafter DIR]: waits for the one line on stdout and leaves the address in $address.
 service_start() {
 	: >"$work/serving"
-	"$massv" up --target "$target" --ranks $ranks --draft-tokens $drafts --listen 127.0.0.1:0 "$@" >"$work/serving" 2>"$work/log" &
+	"$massv" up --target "$target" --ranks $ranks --threads $threads --draft-tokens $drafts --listen 127.0.0.1:0 "$@" >"$work/serving" 2>"$work/log" &
 	up=$!
 	tries=0
 	until grep -q '^serving ' "$work/serving"; do
@@ -77,7 +78,7 @@ measure() {
 	done >"$work/$1.jsonl"
 }
 
-echo "Starting: massv up --target $target --drafter models/scenes-massv --ranks $ranks"
+echo "Starting: massv up --target $target --drafter models/scenes-massv --ranks $ranks --threads $threads"
 service_start --drafter models/scenes-massv
 cat "$work/serving"
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then

@@ -203,4 +203,5 @@ def service(target, *arguments):
         status = up.stop()
         left = wait_gone(family, 10)
     assert status == 0, up.stderr()
+    assert up.lines.get(timeout=5) is None, "one line on stdout, no more"
     assert not left, [family[p] for p in left]
