@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "model/image.h"
 
-enum { WEIGHT_BITS = 22 };
+enum { WEIGHT_BITS = 22, HALF = 1 << (WEIGHT_BITS - 1) };
 
 static double bicubic(double x)
 {
@@ -77,31 +77,42 @@ static uint8_t rounded(int32_t sum)
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* to (n) bytes, `step` apart from each other's neighbours in `from`: one output of an axis for n independent columns. */
-static void weigh(uint8_t *to, const uint8_t *from, size_t step, size_t n, const int32_t *weights, int count)
-{
-    for (size_t c = 0; c < n; c++) {
-        int32_t sum = 1 << (WEIGHT_BITS - 1);
-        for (int k = 0; k < count; k++)
-            sum += from[c + (size_t)k * step] * weights[k];
-        to[c] = rounded(sum);
-    }
-}
-
 static void pass_horizontal(uint8_t *out, const uint8_t *in, int width, int height, const struct axis *axis)
 {
     for (int y = 0; y < height; y++)
-        for (int x = 0; x < axis->n; x++, out += 3)
-            weigh(out, in + 3 * ((size_t)y * (size_t)width + (size_t)axis->first[x]), 3, 3,
-                  axis->weights + (size_t)x * (size_t)axis->room, axis->count[x]);
+        for (int x = 0; x < axis->n; x++, out += 3) {
+            const uint8_t *from = in + 3 * ((size_t)y * (size_t)width + (size_t)axis->first[x]);
+            const int32_t *weights = axis->weights + (size_t)x * (size_t)axis->room;
+            int32_t red = HALF, green = HALF, blue = HALF;
+            for (int k = 0; k < axis->count[x]; k++, from += 3) {
+                red += from[0] * weights[k];
+                green += from[1] * weights[k];
+                blue += from[2] * weights[k];
+            }
+            out[0] = rounded(red);
+            out[1] = rounded(green);
+            out[2] = rounded(blue);
+        }
 }
 
+/* Line by line of the input, so that memory is read in order. */
 static void pass_vertical(uint8_t *out, const uint8_t *in, int width, const struct axis *axis)
 {
     size_t stride = 3 * (size_t)width;
-    for (int y = 0; y < axis->n; y++)
-        weigh(out + (size_t)y * stride, in + (size_t)axis->first[y] * stride, stride, stride,
-              axis->weights + (size_t)y * (size_t)axis->room, axis->count[y]);
+    int32_t *sums = mem_new(stride, sizeof *sums); /* one line of the output */
+    for (int y = 0; y < axis->n; y++, out += stride) {
+        const uint8_t *from = in + (size_t)axis->first[y] * stride;
+        for (size_t c = 0; c < stride; c++)
+            sums[c] = HALF;
+        for (int k = 0; k < axis->count[y]; k++, from += stride) {
+            int32_t weight = axis->weights[(size_t)y * (size_t)axis->room + (size_t)k];
+            for (size_t c = 0; c < stride; c++)
+                sums[c] += from[c] * weight;
+        }
+        for (size_t c = 0; c < stride; c++)
+            out[c] = rounded(sums[c]);
+    }
+    free(sums);
 }
 
 /* A pass makes *image into one of the other size. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "model/tokenizer.h"
 
 #define TINY "tests/golden/qwen25vl-tiny"
@@ -343,6 +344,34 @@ static void a_file_that_is_no_json_is_an_error(void **state)
     assert_non_null(strstr(err.text, "tests/golden/no-such-folder/tokenizer.json"));
 }
 
+/* Whatever the damage: a tokenizer or an error. The sanitizers watch. */
+static void damaged_files_do_no_harm(void **state)
+{
+    (void)state;
+    char *whole = changed_file("version", "\"1.0\"");
+    size_t size = strlen(whole);
+    for (uint64_t round = 0; round < 100; round++) {
+        char *text = mem_string(whole);
+        for (uint64_t hit = 0; hit <= round % 4; hit++) {
+            uint32_t bits[4];
+            random_bits(bits, 20261122, round, hit);
+            text[bits[0] % size] = "0123456789{}[]\",:\\ a-e"[bits[1] % 23];
+        }
+        struct tokenizer *t = NULL;
+        struct error err = {""};
+        if (open_text(text, &t, &err)) {
+            assert_true(err.text[0] && !t);
+        } else {
+            int32_t *ids;
+            assert_true(tokenizer_encode(t, "The lazy dog.", 13, true, &ids, &err) > 0);
+            free(ids);
+            tokenizer_close(t);
+        }
+        free(text);
+    }
+    free(whole);
+}
+
 static void merges_may_be_strings(void **state)
 {
     struct error err;
@@ -400,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_zero_byte_is_text_like_any_other),
         cmocka_unit_test(a_wrong_file_is_refused_by_the_name_of_its_fault),
         cmocka_unit_test(a_file_that_is_no_json_is_an_error),
+        cmocka_unit_test(damaged_files_do_no_harm),
         cmocka_unit_test(merges_may_be_strings),
         cmocka_unit_test(tokenizers_are_compared_by_what_ids_mean),
     };

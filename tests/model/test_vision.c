@@ -1,6 +1,8 @@
 /* test_vision.c - tower and merger against the reference, window order, towers that are one, checkpoints that do not fit */
 #include "tests/check.h"
 
+#include <unistd.h>
+
 #include "model/vision.h"
 #include "model/vision_parts.h"
 #include "model/windows.h"
@@ -319,6 +321,38 @@ static void a_checkpoint_without_a_tower_says_what_is_missing(void **state)
     eyes_close(&e);
 }
 
+/* gate and up become one matrix: they must be stored alike. */
+static void neighbours_of_two_dtypes_are_refused(void **state)
+{
+    (void)state;
+    char path[80];
+    snprintf(path, sizeof path, "/tmp/massv-test-vision-%d.safetensors", (int)getpid());
+    struct eyes e;
+    struct error err;
+    eyes_open(&e, "qwen25vl-tiny");
+    int n = safetensors_count(e.st);
+    struct tensor *tensors = malloc((size_t)n * sizeof *tensors);
+    void **data = malloc((size_t)n * sizeof *data);
+    for (int i = 0; i < n; i++) {
+        tensors[i] = *safetensors_at(e.st, i);
+        data[i] = calloc(1, tensors[i].bytes);
+        if (!strcmp(tensors[i].name, "visual.blocks.2.mlp.up_proj.weight")) {
+            tensors[i].dtype = DTYPE_BF16;
+            tensors[i].bytes /= 2;
+        }
+    }
+    assert_int_equal(safetensors_write(path, tensors, (const void *const *)data, n, &err), 0);
+    safetensors_close(e.st);
+    assert_int_equal(safetensors_open(&e.st, path, &err), 0);
+    expect_refused(&e, "tensor visual.blocks.2.mlp.up_proj.weight is BF16");
+    remove(path);
+    for (int i = 0; i < n; i++)
+        free(data[i]);
+    free(data);
+    free(tensors);
+    eyes_close(&e);
+}
+
 static void patches_that_the_tower_cannot_read_are_refused(void **state)
 {
     (void)state;
@@ -356,6 +390,7 @@ int main(void)
         cmocka_unit_test(angles_follow_the_place_in_the_whole_picture),
         cmocka_unit_test(a_checkpoint_that_does_not_fit_its_config_is_refused),
         cmocka_unit_test(a_checkpoint_without_a_tower_says_what_is_missing),
+        cmocka_unit_test(neighbours_of_two_dtypes_are_refused),
         cmocka_unit_test(patches_that_the_tower_cannot_read_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
