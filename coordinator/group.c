@@ -37,7 +37,7 @@ int group_check(const struct identity *identity, const struct step_hello *hello,
                     MASSV_VERSION);
     if (hello->model_hash[0] != identity->fingerprint[0] || hello->model_hash[1] != identity->fingerprint[1])
         return fail(err,
-                    "the worker's checkpoint %s has fingerprint %016llx%016llx, the coordinator's %s has %016llx%016llx: "
+                    "the worker's model %s has fingerprint %016llx%016llx, the coordinator's %s has %016llx%016llx: "
                     "--target must be the same checkpoint on both",
                     hello->model, (unsigned long long)hello->model_hash[0], (unsigned long long)hello->model_hash[1],
                     identity->model, (unsigned long long)identity->fingerprint[0], (unsigned long long)identity->fingerprint[1]);
@@ -113,7 +113,6 @@ void group_leave(struct group *group, struct request *request)
         picture_find(group, request->prepared.pictures[i].hash)->uses--;
     request->group = NULL;
     request->in_flight = false;
-    request->computed = request->pages = 0;
 }
 
 static void piece_send(struct group *group, const struct step_piece *piece)

@@ -258,13 +258,33 @@ static int pages_used(const struct stage_group *group)
     return pages;
 }
 
+/* Columns of picture rows stand in the third axis of their positions (picture_put). */
 static void span_pictures_check(const struct stage_group *group, const struct step_span *span)
 {
     for (int i = 0; i < span->n_pictures; i++) {
-        int at = picture_find(group, span->pictures[i].hash[0]);
-        assert_true(at >= 0 && span->pictures[i].picture_row + span->pictures[i].count <= group->pictures[at].here);
-        assert_true(span->pictures[i].first + span->pictures[i].count <= span->n);
+        const struct step_picture *picture = &span->pictures[i];
+        int at = picture_find(group, picture->hash[0]);
+        assert_true(at >= 0 && picture->picture_row + picture->count <= group->pictures[at].here);
+        assert_true(picture->first >= 0 && picture->first + picture->count <= span->n);
+        for (int row = 0; row < picture->count; row++)
+            assert_int_equal(span->positions[picture->first + row][2], 1000 + picture->picture_row + row);
     }
+    for (int row = 0, n = 0; span->positions && row < span->n; row++) {
+        for (int i = 0; i < span->n_pictures; i++)
+            n += row == span->pictures[i].first ? span->pictures[i].count : 0;
+        assert_int_equal(span->positions[row][2] >= 1000, n-- > 0); /* every picture row has its features */
+        n = n < 0 ? 0 : n;
+    }
+}
+
+static void span_positions_check(const struct stage_sequence *sequence, const struct step_span *span)
+{
+    if (span->generated)
+        assert_int_equal(span->position, span->length - (sequence->pictured ? STAGE_LAG : 0));
+    else if (!span->positions)
+        assert_int_equal(span->position, span->length);
+    else
+        assert_int_equal(span->positions[0][0], span->position);
 }
 
 static struct step_answer span_answer(struct stage_group *group, const struct step_span *span)
@@ -275,10 +295,12 @@ static struct step_answer span_answer(struct stage_group *group, const struct st
         q = &group->sequences[group->n_sequences++];
         q->id = span->sequence;
         q->n = 0;
+        q->pictured = false;
     }
     assert_true(span->n > 0 && span->length <= q->n && span->length + span->n <= STAGE_TOKENS);
     assert_true(span->drafts < span->n && (!span->drafts || (span->generated && span->want_token)));
-    assert_int_equal(span->positions ? span->positions[0][0] : span->position, span->position);
+    q->pictured |= span->n_pictures > 0;
+    span_positions_check(q, span);
     span_pictures_check(group, span);
     q->n = span->length;
     int first = q->n + span->n - span->drafts; /* of the drafts */
@@ -507,8 +529,11 @@ static void picture_put(struct prepared *prepared, int tokens, int seed)
     prompt->n_pictures = prepared->n_pictures = 1;
     prompt->pictures = mem_new(1, sizeof *prompt->pictures);
     prompt->pictures[0] = (struct prompt_picture){.first = first, .count = tokens, .lines = 1, .columns = tokens};
-    for (int i = first; i < prompt->n; i++) /* a line of `tokens` columns takes as many positions, its rows' time stands still */
-        prompt->positions[i][0] = i < first + tokens ? first : i;
+    for (int i = 0; i < tokens; i++) {
+        prompt->positions[first + i][0] = first;
+        prompt->positions[first + i][2] = 1000 + i; /* span_pictures_check knows rows by it */
+    }
+    prompt->next_position -= STAGE_LAG;
     prepared->pictures = mem_new(1, sizeof *prepared->pictures);
     const uint64_t hash[2] = {(uint64_t)(500 + seed), 0};
     struct shared_picture *shared = shared_picture_new(hash);

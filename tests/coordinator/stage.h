@@ -8,7 +8,15 @@
 
 #include "coordinator/scheduler.h"
 
-enum { STAGE_VOCABULARY = 94, STAGE_WIDTH = 4, STAGE_CLIENTS = 40, STAGE_GROUPS = 4, STAGE_SEQUENCES = 64, STAGE_TOKENS = 1024 };
+enum {
+    STAGE_VOCABULARY = 94,
+    STAGE_WIDTH = 4,
+    STAGE_CLIENTS = 40,
+    STAGE_GROUPS = 4,
+    STAGE_SEQUENCES = 64,
+    STAGE_TOKENS = 1024,
+    STAGE_LAG = 3
+};
 
 struct stage_client {
     struct stage *stage;
@@ -35,6 +43,7 @@ struct stage_sequence {
     uint64_t id;
     int32_t ids[STAGE_TOKENS];
     bool generated[STAGE_TOKENS]; /* class of each position */
+    bool pictured;                /* has a picture: its rope positions lag by STAGE_LAG */
     int n;
 };
 

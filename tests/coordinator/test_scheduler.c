@@ -456,7 +456,7 @@ static void a_group_of_another_kind_is_refused_with_both_names(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage, NULL);
-    const char *const texts[] = {"worker protocol 99, coordinator protocol 1", "worker version 9.9", "checkpoint other"};
+    const char *const texts[] = {"worker protocol 99, coordinator protocol 1", "worker version 9.9", "model other"};
     for (int i = 0; i < 3; i++) {
         struct stage_group *group = stage_dial(&stage, 100, 64);
         struct step_hello hello = stage_hello_of(group);
@@ -525,6 +525,29 @@ static void a_refused_step_ends_its_requests_and_no_other(void **state)
     struct stage_client *b = stage_ask(&stage, &question);
     stage_run(&stage);
     assert_answer(b, &question, 30);
+    stage_close(&stage);
+}
+
+static void a_refused_step_lets_go_with_the_next_one(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 2};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *gone = stage_ask(&stage, &question), *refused = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    stage_cancel(&stage, gone);
+    stage_answer(group);
+    assert_int_equal(group->step.n_release, 1);
+    struct step_verdict verdict = {.step = group->step.id, .error = "no room"};
+    stage_verdict(group, &verdict);
+    assert_true(refused->ended);
+    assert_int_equal(group->step.n_release, 2);
+    stage_run(&stage);
+    assert_int_equal(group->n_sequences, 0);
     stage_close(&stage);
 }
 
@@ -655,6 +678,7 @@ int main(void)
         cmocka_unit_test(a_group_of_another_kind_is_refused_with_both_names),
         cmocka_unit_test(silent_slow_and_lying_groups_are_lost),
         cmocka_unit_test(a_refused_step_ends_its_requests_and_no_other),
+        cmocka_unit_test(a_refused_step_lets_go_with_the_next_one),
         cmocka_unit_test(scores_that_are_not_numbers_end_the_request),
         cmocka_unit_test(without_a_group_requests_wait_for_a_while),
         cmocka_unit_test(a_client_that_does_not_read_is_ended),
