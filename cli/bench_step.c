@@ -17,11 +17,12 @@
 enum { KEY_SHAPE = 256, KEY_LAYERS, KEY_RANKS, KEY_RANKS_OF, KEY_WEIGHTS, KEY_THREADS, KEY_ACTIVATIONS, KEY_JSON };
 
 enum {
-    CONTEXT = 16,      /* positions before the measured rows */
-    PROMPT_ROWS = 512, /* the step that is measured for prompts */
-    ROUNDS = 5,        /* of the generated rows */
-    PROMPT_ROUNDS = 2, /* of the prompt rows, which take seconds */
-    WEIGHT_MIB = 1024, /* weights by default: beyond every cache, and done within a minute on two cores */
+    CONTEXT = 16,        /* positions before the measured rows */
+    PROMPT_ROWS = 512,   /* the step that is measured for prompts */
+    ROUNDS = 5,          /* of the generated rows */
+    ROUNDS_SECONDS = 25, /* after these no new round begins */
+    PROMPT_ROUNDS = 2,   /* of the prompt rows, which take seconds */
+    WEIGHT_MIB = 1024,   /* weights by default: beyond every cache, and done within a minute on two cores */
 };
 
 static const struct shape {
@@ -216,10 +217,19 @@ static int case_run(struct bench *b, int i, struct error *err)
     return status;
 }
 
+/* Rank 0 looks at the clock for all. */
+static bool time_left(struct bench *b, double begin)
+{
+    char left = clock_seconds() - begin < ROUNDS_SECONDS;
+    b->comm->calls->broadcast(b->comm, &left, sizeof left, 0);
+    return left;
+}
+
 /* Every rank probes at the same time: ranks of one machine share its memory in the step, too. */
 static int rounds_run(struct bench *b, struct error *err)
 {
-    for (int round = 0; round < ROUNDS; round++)
+    double begin = clock_seconds();
+    for (int round = 0; round < ROUNDS && (!round || time_left(b, begin)); round++)
         for (int i = 0; i < CASES; i++) {
             b->comm->calls->barrier(b->comm);
             probe_sample(b->probes, &b->probe);
@@ -296,13 +306,14 @@ static void print_table(const struct bench *b)
                (double)weight_bytes(b) / b->seconds[i] / 1e9, flop(b, row_counts[i]) / b->seconds[i] / 1e9, roofline_ratio(b, i));
 }
 
-static void print_note(const struct bench *b, const struct arguments *a)
+/* What ran: above the table, or beside the JSON object. */
+static void print_note(FILE *f, const struct bench *b, const struct arguments *a)
 {
-    fprintf(stderr, "%s: %d of %d layers and the head, %.2f GB of weights a rank", a->shape->name, b->config.layers,
+    fprintf(f, "%s: %d of %d layers and the head, %.2f GB of weights a rank", a->shape->name, b->config.layers,
             a->shape->config.layers, (double)weight_bytes(b) / 1e9);
     if (a->ranks_of > 1)
-        fprintf(stderr, "; one rank's shard of %d, the sums over ranks are not included", a->ranks_of);
-    fputc('\n', stderr);
+        fprintf(f, "; one rank's shard of %d, the sums over ranks are not included", a->ranks_of);
+    fputc('\n', f);
 }
 
 int command_bench_step(struct comm *comm, int argc, char **argv)
@@ -311,8 +322,11 @@ int command_bench_step(struct comm *comm, int argc, char **argv)
     struct error err;
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
     cli_parse(&argp, argc, argv, &a);
-    if (a.ranks > 1 && !cli_under_mpi(comm))
-        return cli_on_ranks(a.ranks, argc, argv);
+    if (a.ranks > 1 && !cli_under_mpi(comm)) { /* what is impossible is said before mpirun, whose own words are many */
+        struct model_config config = a.shape->config;
+        snprintf(config.name, sizeof config.name, "%s", a.shape->name);
+        return model_ranks_possible(&config, a.ranks, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, argc, argv);
+    }
     if (a.ranks != comm->size) {
         fail(&err, "--ranks %d, but mpirun started %d", a.ranks, comm->size);
         return cli_failed(comm, argv[0], &err);
@@ -322,7 +336,7 @@ int command_bench_step(struct comm *comm, int argc, char **argv)
     b->weights = a.weights;
     int status = bench_config(b, &a, &err) || bench_run(b, &a, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
     if (status == CLI_DONE && comm->rank == 0) {
-        print_note(b, &a);
+        print_note(a.json ? stderr : stdout, b, &a);
         if (a.json)
             print_json(b, &a, cli_threads(a.threads, comm->size));
         else

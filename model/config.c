@@ -72,6 +72,8 @@ static int source_open(struct source *s, const char *path, bool optional, struct
     if (optional && access(path, F_OK) && errno == ENOENT)
         return 0;
     s->root = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
+    if (!s->root && where.line < 0)
+        return fail(err, "%s", where.text); /* it could not be read; the text names the file */
     if (!s->root)
         return fail(err, "%s: line %d: %s", path, where.line, where.text);
     if (!json_is_object(s->root))
