@@ -62,11 +62,11 @@ def end_within(pids, seconds):
 
 
 def test_a_rank_that_takes_no_part_ends_the_group_with_a_line_that_names_the_call():
-    group = Group(3, "stuck", "1.5")
+    group = Group(3, "stuck", "5")  # seconds; MPI_Init and a barrier must fit too, on a loaded machine
     pids = group.wait_until_up()
     code, text = group.end(30)
     assert code != 0
-    assert re.search(r"error \S+ pid \d+ \S+: rank [12]: all_reduce_sum took more than 1\.5 seconds", text), text
+    assert re.search(r"error \S+ pid \d+ \S+: rank [12]: all_reduce_sum took more than 5\.0 seconds", text), text
     assert "Process received signal" not in text  # no stack of the watchdog
     assert end_within(pids, 5)
 
