@@ -214,6 +214,16 @@ static inline void check_close(const struct golden *g, const char *what, const f
         fail_msg("%s: %s differ by %g", g->path, what, most);
 }
 
+/* The column of the largest, the lowest on ties. */
+static inline int32_t argmax(const float *x, int n)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < n; i++)
+        if (x[i] > x[best])
+            best = i;
+    return best;
+}
+
 /* Greedy continuation of a prompt, `steps` ids into g->ids behind the prompt. */
 static inline void golden_greedy(struct opened *o, struct golden *g, int steps, float penalty)
 {

@@ -42,15 +42,6 @@ static void greedy_text_of_a_sharded_model_equals_the_reference(void **state)
     opened_close(&o, 0);
 }
 
-static int32_t argmax(const float *x, int n)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (x[i] > x[best])
-            best = i;
-    return best;
-}
-
 static void the_best_id_is_the_argmax_of_the_gathered_scores(void **state)
 {
     struct opened o = opened_with(folder, *state, 512, 256);

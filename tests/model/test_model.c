@@ -305,6 +305,11 @@ static void rows_have_the_same_bits_alone_and_in_a_batch(void **state)
     mixed_start(&m, o);
     extend(o, m.spans, 4);
     float *together = scores_of(o), *at = together;
+    int32_t best[12];
+    assert_int_equal(model_scored_rows(o->model), 12);
+    model_best(o->model, best);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(best[i], argmax(together + (size_t)i * (size_t)o->config.vocabulary, o->config.vocabulary));
     for (int i = 0; i < 4; i++) {
         size_t count = (size_t)m.spans[i].n_scored * (size_t)o->config.vocabulary;
         assert_memory_equal(at, want[i], count * sizeof *at);
