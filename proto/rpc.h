@@ -36,7 +36,7 @@ const char *rpc_status_name(enum rpc_status status); /* "INVALID_ARGUMENT" */
 
 struct rpc_options {      /* 0 = the default */
     size_t message_limit; /* bytes of one message, either way; 64 MiB */
-    int keepalive_ms;     /* a peer that is silent for about twice this is gone; 2000 */
+    int keepalive_ms;     /* a peer that is silent for about twice this is gone; 2000. At most one question a second is asked */
 };
 
 /* Bytes that one owner hands to the next: malloc'ed. */
@@ -75,7 +75,7 @@ void rpc_server_close(struct rpc_server *server, double grace);
 int rpc_call_send(struct rpc_call *call, const void *data, size_t size);
 /* Bytes queued and not yet taken by the transport: how far behind a slow reader is. */
 size_t rpc_call_backlog(const struct rpc_call *call);
-/* Ends the call after what is queued. The first of several finishes counts. */
+/* Ends the call after what is queued, at the pace of its reader. The first of several finishes counts. */
 void rpc_call_finish(struct rpc_call *call, enum rpc_status status, const char *message);
 /* Ends the call at once, whatever is queued: for a reader that is too slow. */
 void rpc_call_abort(struct rpc_call *call, enum rpc_status status, const char *message);
@@ -92,8 +92,9 @@ void rpc_call_drop(struct rpc_call *call);
 struct rpc_channel;
 struct rpc_stream;
 
+/* Connects with the first call. Each channel is a connection of its own. */
 int rpc_channel_open(struct rpc_channel **channel, const char *address, const struct rpc_options *options, struct error *err);
-void rpc_channel_close(struct rpc_channel *channel);
+void rpc_channel_close(struct rpc_channel *channel); /* after its streams */
 
 /* One request, one reply (malloc'ed into reply). timeout in seconds. On failure -1 with the peer's message; *status tells which. */
 int rpc_unary(struct rpc_channel *channel, const char *path, const void *request, size_t size, double timeout,
@@ -102,12 +103,15 @@ int rpc_unary(struct rpc_channel *channel, const char *path, const void *request
 /* A stream: server streaming when request is not NULL, else bidirectional. timeout is the call's deadline in seconds, 0 = none. */
 int rpc_stream_open(struct rpc_stream **stream, struct rpc_channel *channel, const char *path, const void *request, size_t size,
                     double timeout, struct error *err);
-/* 1 = a message; 0 = the stream ended with RPC_OK; -1 = it ended otherwise (err, *status); -2 = nothing came within wait seconds.
+/* wait in seconds, 0 = only look. 1 = a message (the caller's to free); 0 = the stream ended with RPC_OK; -1 = it ended otherwise
+ * (err, *status); -2 = nothing came within wait seconds.
  */
 int rpc_stream_read(struct rpc_stream *stream, double wait, struct rpc_bytes *message, enum rpc_status *status, struct error *err);
+/* Returns when the message before this one is on its way, -1 when the stream has ended: the reader learns why. */
 int rpc_stream_write(struct rpc_stream *stream, const void *data, size_t size, struct error *err);
 int rpc_stream_half_close(struct rpc_stream *stream, struct error *err); /* nothing more will be written */
 void rpc_stream_cancel(struct rpc_stream *stream);                       /* from any thread */
+/* Cancels what has not ended. No other thread may be in a function on the stream. */
 void rpc_stream_close(struct rpc_stream *stream);
 
 #endif

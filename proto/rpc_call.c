@@ -286,8 +286,6 @@ void rpc_call_finish(struct rpc_call *call, enum rpc_status status, const char *
         call->finishing = true;
         call->status = status;
         call->status_text = mem_string(message ? message : "");
-        if (call->method->kind == RPC_UNARY && status != RPC_OK)
-            rpc_call_discard(call); /* a reply goes with OK only */
         rpc_call_pump(call);
     }
     pthread_mutex_unlock(&call->mutex);
