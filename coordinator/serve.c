@@ -89,6 +89,14 @@ static int target_load(struct server *s, struct safetensors *st, struct error *e
     return preparer_open(&s->preparer, st, &options, err);
 }
 
+static int context_check(const struct server *s, struct error *err)
+{
+    if (s->options->max_positions > s->config.max_positions)
+        return fail(err, "--max-positions %d: the context of %s has %d positions", s->options->max_positions, s->config.name,
+                    s->config.max_positions);
+    return 0;
+}
+
 static int models_open(struct server *s, struct error *err)
 {
     struct safetensors *st = NULL;
@@ -96,7 +104,7 @@ static int models_open(struct server *s, struct error *err)
     if (config_read(&s->config, dir, err) != 0 || tokenizer_open(&s->tokenizer, dir, err) != 0 ||
         safetensors_open(&st, dir, err) != 0)
         return fail_in(err, "--target");
-    int rc = devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
+    int rc = context_check(s, err) == 0 && devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
     safetensors_close(st);
     return rc;
 }
@@ -142,8 +150,7 @@ static void hook_drained(void *context)
 
 static int context_size(const struct server *s)
 {
-    int own = s->config.max_positions, asked = s->options->max_positions;
-    return asked && asked < own ? asked : own;
+    return s->options->max_positions ? s->options->max_positions : s->config.max_positions;
 }
 
 static void *scheduler_thread(void *arg)
@@ -174,7 +181,7 @@ static struct scheduler *scheduler_make(struct server *s)
     return scheduler_new(&options);
 }
 
-static void threads_start(struct server *s)
+static void parts_make(struct server *s)
 {
     s->mailbox = mailbox_new();
     s->scheduler = scheduler_make(s);
@@ -186,6 +193,11 @@ static void threads_start(struct server *s)
                                   .max_positions = context_size(s),
                                   .device = s->kernels->describe(s->device)};
     s->attach = (struct attach){.mailbox = s->mailbox};
+}
+
+/* After the addresses are known: it prints one when the service is ready. Events wait in the mailbox until then. */
+static void scheduler_start(struct server *s)
+{
     DEVICE_CHECK(pthread_create(&s->scheduler_thread, NULL, scheduler_thread, s) == 0, "cannot start the scheduler's thread");
 }
 
@@ -274,8 +286,9 @@ int serve(const struct coordinator_options *options, struct error *err)
     sem_init(&s.drained, 0, 0);
     int rc = models_open(&s, err);
     if (rc == 0) {
-        threads_start(&s);
+        parts_make(&s);
         rc = servers_open(&s, err);
+        scheduler_start(&s);
         if (rc == 0) {
             signal_wait();
             drain(&s);
