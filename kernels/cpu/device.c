@@ -124,7 +124,7 @@ void *device_alloc(struct device *dev, size_t bytes)
 {
     (void)dev;
     size_t unit = bytes >= 2 * (size_t)HUGE_PAGE ? (size_t)HUGE_PAGE : 64;
-    if (bytes > SIZE_MAX - unit)
+    if (bytes > PTRDIFF_MAX - unit)
         return NULL;
     size_t rounded = bytes ? (bytes + unit - 1) / unit * unit : unit;
     void *p = aligned_alloc(unit, rounded);

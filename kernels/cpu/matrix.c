@@ -28,9 +28,11 @@ struct matrix *matrix_create(struct device *dev, enum dtype dtype, int rows, int
     m->panel = dev->simd->panel;
     m->panels = (rows + m->panel - 1) / m->panel;
     m->panel_bytes = (size_t)m->pairs * 2 * (size_t)m->panel * dtype_size(dtype);
-    m->data = device_alloc(dev, matrix_bytes(m));
+    size_t bytes;
+    if (!__builtin_mul_overflow(m->panel_bytes, (size_t)m->panels, &bytes))
+        m->data = device_alloc(dev, bytes);
     if (!m->data) {
-        fail(err, "weights of %d rows and %d columns: no memory for %zu bytes", rows, cols, matrix_bytes(m));
+        fail(err, "weights of %d rows and %d columns: no memory for them", rows, cols);
         free(m);
         return NULL;
     }

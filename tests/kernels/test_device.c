@@ -51,6 +51,7 @@ static void weights_of_impossible_shape_are_refused(void **state)
     assert_null(cpu->matrix_create(dev, DTYPE_BF16, 4, -1, &err));
     assert_null(cpu->matrix_create(dev, DTYPE_F32, 2000000000, 2000000000, &err));
     assert_non_null(strstr(err.text, "no memory"));
+    assert_null(cpu->matrix_create(dev, DTYPE_F32, 2147483000, 2147483000, &err)); /* 2^64 bytes and more */
     assert_null(cpu->alloc(dev, SIZE_MAX - 8));
     cpu->matrix_destroy(dev, NULL);
     cpu->free(dev, NULL);
