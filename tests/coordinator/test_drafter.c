@@ -437,17 +437,17 @@ static void a_picture_may_be_cut_by_the_end_of_a_step(void **state)
 {
     (void)state;
     struct side side;
-    int32_t drafts[2][4], wanted[4];
+    int32_t drafts[2][K_MAX], wanted[K_MAX];
     side_open(&side, "tests/golden/qwen25vl-tiny", "tests/golden/massv-tiny");
     struct asked text = asked_take(&side, prepared_of_ids(&side, 472)), scene = asked_of(&side, "qwen25vl-tiny", "scene");
     const struct prompt_picture *picture = &scene.prepared.prompt.pictures[0];
     assert_true(picture->first < 40 && picture->first + picture->count > 40);
     struct draft_sequence *a = begin(&side, &text), *b = begin(&side, &scene);
-    struct proposal batch[] = {{.sequence = a, .k = 4, .drafts = drafts[0]}, {.sequence = b, .k = 4, .drafts = drafts[1]}};
+    struct proposal batch[] = {{.sequence = a, .k = K_MAX, .drafts = drafts[0]}, {.sequence = b, .k = K_MAX, .drafts = drafts[1]}};
     drafter_propose(side.target.drafter, batch, 2);
-    alone_go(&side.alone, &scene.prepared.prompt, scene.features, NULL, 0, wanted, 4);
-    assert_int_equal(batch[1].n, 4);
-    assert_ids(drafts[1], wanted, 4);
+    alone_go(&side.alone, &scene.prepared.prompt, scene.features, NULL, 0, wanted, K_MAX);
+    assert_int_equal(batch[1].n, K_MAX);
+    assert_ids(drafts[1], wanted, K_MAX);
     drafter_end(side.target.drafter, a);
     drafter_end(side.target.drafter, b);
     asked_free(&text);

@@ -183,6 +183,7 @@ static void scores_that_are_not_numbers_give_no_token(void **state)
                                .n = 1,
                                .features = rows};
     assert_int_equal(engine_piece(f->group.engine, &piece, NULL), 0);
+    free(rows);
     struct request r = request_of(1, f->scene, 0, DRAFTS_RIGHT);
     requests_step(&f->group, &r, 1, 200);
     assert_int_equal(r.n, 1);

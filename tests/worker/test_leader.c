@@ -46,6 +46,8 @@ static void coordinator_greet(struct coordinator *c, struct rpc_call *call, cons
         return;
     }
     rpc_call_hold(call);
+    if (c->call)
+        rpc_call_drop(c->call);
     c->call = call;
     coordinator_say(call, &welcome);
 }
