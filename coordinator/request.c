@@ -16,12 +16,6 @@ static const struct transition {
     {REQUEST_RUNNING, REQUEST_END, REQUEST_ENDED},
 };
 
-const char *request_state_name(enum request_state state)
-{
-    static const char *const names[REQUEST_STATES] = {"preparing", "queued", "running", "ended"};
-    return names[state];
-}
-
 void request_apply(struct request *request, enum request_event event)
 {
     for (size_t i = 0; i < sizeof transitions / sizeof *transitions; i++) {

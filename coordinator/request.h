@@ -13,17 +13,14 @@ enum request_state {
     REQUEST_PREPARING, /* the preparing thread makes ids and picture features */
     REQUEST_QUEUED,    /* waits for a group with room, in order of arrival */
     REQUEST_RUNNING,   /* holds pages of a group; its rows are in that group's steps */
-    REQUEST_ENDED,     /* answered; forgotten at the end of the turn */
-    REQUEST_STATES
+    REQUEST_ENDED      /* answered; forgotten at the end of the turn */
 };
 enum request_event {
     REQUEST_PREPARED,
     REQUEST_PLACED,
     REQUEST_GROUP_LOST,
-    REQUEST_END, /* finished, refused, cancelled, too late */
-    REQUEST_EVENTS
+    REQUEST_END /* finished, refused, cancelled, too late */
 };
-const char *request_state_name(enum request_state state);
 
 struct group;
 struct preparation;
