@@ -9,7 +9,7 @@
 
 /* Seconds. The group may be up before its coordinator has loaded its models; a coordinator that was there and left for longer
  * than it takes to start again is gone, and the group must not outlive it. */
-static const double FIRST_DIAL = 30, DIAL_AGAIN = 4;
+static const double FIRST_DIAL = 30, DIAL_AGAIN = 3.5;
 
 /* One message on all ranks; a step's verdict goes back. */
 static enum link_state leader_handle(const struct post *post, struct link *link, const struct step_message *message,
@@ -44,16 +44,17 @@ static enum link_state leader_serve(const struct post *post, struct link *link, 
     return state;
 }
 
-/* Tries until `until`, with a pause that doubles from 50 ms to 1 s. */
+/* Tries until `until`, with a pause that doubles from 50 ms to 0.5 s. */
 static enum link_state leader_dial(struct link **link, const struct leader_options *options, double until, struct error *err)
 {
     double pause = 0.05, left;
     enum link_state state = LINK_LOST;
     while (state == LINK_LOST && !stop_asked(options->stop) && (left = until - clock_seconds()) > 0) {
         state = link_open(link, options->address, options->hello, options->stop, left, err);
-        for (double slept = 0; state == LINK_LOST && slept < pause && !stop_asked(options->stop); slept += 0.05)
+        double next = clock_seconds() + pause;
+        while (state == LINK_LOST && clock_seconds() < next && clock_seconds() < until && !stop_asked(options->stop))
             clock_sleep(0.05);
-        pause = pause < 0.5 ? 2 * pause : 1;
+        pause = pause < 0.25 ? 2 * pause : 0.5;
     }
     return state;
 }
