@@ -8,8 +8,9 @@
 #include "worker/link.h"
 
 /* Seconds. The group may be up before its coordinator has loaded its models; a coordinator that was there and left for longer
- * than it takes to start again is gone, and the group must not outlive it. */
-static const double FIRST_DIAL = 30, DIAL_AGAIN = 3.5;
+ * than it takes to start again is gone, and the group must not outlive it by more than 5 s, of which mpirun needs up to 2 to end
+ * the job. */
+static const double FIRST_DIAL = 30, DIAL_AGAIN = 2.5;
 
 /* One message on all ranks; a step's verdict goes back. */
 static enum link_state leader_handle(const struct post *post, struct link *link, const struct step_message *message,
