@@ -137,7 +137,8 @@ static int group_spawn(struct service *s, int i, struct error *err)
     words_add(&words, s->worker_path, NULL);
     words_add(&words, "--target", o->target);
     words_add(&words, "--coordinator", s->workers);
-    words_add_number(&words, "--threads", cli_threads(o->threads, o->hosts ? 1 : o->ranks * o->groups));
+    if (o->threads || !o->hosts) /* on other hosts the ranks see for themselves how many share one */
+        words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
     const struct launch_options options = {.ranks = o->ranks, .hosts = o->hosts, .program = (const char *const *)words.argv};
     int result = launch_argv(&launch, &options, err), log = -1;
     if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)
