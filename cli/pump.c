@@ -155,8 +155,9 @@ void pump_last_words(struct pump *pump, int i, char *line, size_t size)
     snprintf(line, size, "it said nothing");
     while ((each = strsep(&rest, "\n")))
         if (line_worth(each) && line_worth(each) >= worth) {
+            const char *text_of_log = strstr(each, " error "); /* behind its time and its speaker */
             worth = line_worth(each);
-            snprintf(line, size, "%s", each);
+            snprintf(line, size, "%s", text_of_log ? text_of_log + 7 : each);
         }
     free(text);
 }

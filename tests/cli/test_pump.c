@@ -34,6 +34,14 @@ static void test_own_line(void **state)
     assert_string_equal(line, "massv-worker: the disk is full");
 }
 
+static void test_log_line(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("2026-11-22T10:00:00.123Z worker rank 0 error 3 ranks do not divide 4\nmpirun noticed\n", line, sizeof line);
+    assert_string_equal(line, "3 ranks do not divide 4");
+}
+
 static void test_mpirun_line(void **state)
 {
     (void)state;
@@ -65,6 +73,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         {"a line of ours comes before those of mpirun that follow it", test_own_line, 0, 0, 0},
+        {"an error that was logged is told without its time and speaker", test_log_line, 0, 0, 0},
         {"mpirun's own words are taken where nobody else said why", test_mpirun_line, 0, 0, 0},
         {"silence is said to be silence", test_silence, 0, 0, 0},
         {"more text than is kept ends in its last line", test_only_the_end_is_kept, 0, 0, 0},

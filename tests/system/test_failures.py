@@ -9,7 +9,7 @@ from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, Client, Process, descendan
 
 TINY = GOLDEN / "qwen25vl-tiny"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
-LONG = dict(prompt="Tell me everything.", max_tokens=1500, ignore_eos=True)
+LONG = dict(prompt="Tell me everything.", max_tokens=600, ignore_eos=True)
 
 
 def workers(pid):
