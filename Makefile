@@ -36,7 +36,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
 
-.PHONY: all test demo asan tsan lint format install clean help setup build tests
+.PHONY: all test demo bench asan tsan lint format install clean help setup build tests
 .SECONDARY:
 all: setup
 	@$(MAKE) --no-print-directory build
@@ -49,6 +49,7 @@ help:
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      the rpc layer's tests under the thread sanitizer"
+	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
 	@echo "make install   PREFIX=$(PREFIX)"
 	@echo "make clean     remove $(BUILD)/"
@@ -62,6 +63,10 @@ test: setup
 
 demo: all
 	@BUILD=$(BUILD) cli/demo.sh
+
+bench: setup
+	@$(MAKE) --no-print-directory build $(BENCHES)
+	@BUILD=$(BUILD) bench/run $(PARTS)
 
 asan: setup
 	@$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined CFLAGS="-O1 -g" test
