@@ -1,0 +1,43 @@
+"""A service whose group is spread over two hosts (network namespaces) gives the answer of one host."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness import BIN, ENVIRONMENT, MODELS, PICTURES, ROOT, Process, descendants, massv, wait_gone
+
+HOSTS = ROOT / "tests" / "system" / "hosts.sh"
+ASK = ["--image", PICTURES / "scene-00002.png", "--prompt", "What can you see in this picture?", "--draft-tokens", "4", "--temperature", "0",
+       "--json"]
+MODEL = ["--target", MODELS / "scenes-large", "--drafter", MODELS / "scenes-massv", "--ranks", "2"]
+
+
+@pytest.fixture
+def net():
+    env = dict(ENVIRONMENT, MASSV_NET=f"massvup{os.getpid()}", OMPI_MCA_plm_rsh_agent=f"{HOSTS} rsh", OMPI_MCA_btl_tcp_if_include="eth0")
+    try:
+        made = subprocess.run([HOSTS, "up", "2"], env=env, text=True, capture_output=True, check=False)
+        if made.returncode:
+            pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip().splitlines()[:1]}")
+        yield env
+    finally:
+        subprocess.run([HOSTS, "down"], env=env, check=False)
+
+
+def test_a_group_on_two_hosts_answers_like_one_host(net):
+    name = net["MASSV_NET"]
+    up = Process(HOSTS, "exec", "1", BIN / "massv", "up", *MODEL, "--hosts", f"{name}-h1:1,{name}-h2:1", "--listen", "127.0.0.1:0", env=net)
+    address = up.line("serving ").rpartition(" on ")[2]
+    on = {host: subprocess.run(["ip", "netns", "pids", f"{name}-{host}"], capture_output=True, text=True, check=True).stdout.split()
+          for host in ("h1", "h2")}
+    family = descendants(up.process.pid)
+    done = subprocess.run([HOSTS, "exec", "1", BIN / "massv", "generate", "--address", address, *ASK], env=net, cwd=ROOT, timeout=120,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    far = [open(f"/proc/{pid}/cmdline", encoding="utf-8").read() for pid in on["h2"]]
+    assert sum("massv-worker" in line and "orted" not in line for line in far) >= 1, "no rank on the second host"
+    assert up.stop() == 0, up.stderr()
+    assert not wait_gone([*family, *map(int, on["h2"])], 10)
+    one = massv("generate", *MODEL, *ASK)
+    assert json.loads(done.stdout)["token_ids"] == json.loads(one.stdout)["token_ids"]
