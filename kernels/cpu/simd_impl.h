@@ -3,7 +3,8 @@
 #ifndef KERNELS_CPU_SIMD_IMPL_H
 #define KERNELS_CPU_SIMD_IMPL_H
 
-enum { PREFETCH_BYTES = 1024 }; /* ahead of the weights: measured, flat between 512 and 2048 */
+/* Ahead of the weights of a panel: at some 12 GB/s a core, 1 KiB is 85 ns, about the latency of memory. */
+enum { PREFETCH_BYTES = 1024 };
 
 #include "kernels/cpu/simd_vectors.h"
 
