@@ -92,9 +92,11 @@ static void warm_up(struct scheduler *s, double now)
     admission_arrived(s, request, job);
 }
 
+/* Groups finish their last step, which lets the last sequences go, too: a group that is dismissed amid a step takes it for a loss.
+ */
 static void drain(struct scheduler *s)
 {
-    if (!s->draining || s->drained || s->n_requests > 0)
+    if (!s->draining || s->drained || s->n_requests > 0 || stepping_in_flight(s))
         return;
     s->drained = true;
     s->options.hooks.drained(s->options.hooks.context);

@@ -46,6 +46,7 @@ void stepping_lost(struct scheduler *s, uint64_t number, double now);
 void stepping_timeouts(struct scheduler *s, double now);
 void stepping_send(struct scheduler *s, double now);
 int stepping_attached(const struct scheduler *s);
+bool stepping_in_flight(const struct scheduler *s);
 void stepping_close(struct scheduler *s);
 
 #endif

@@ -258,9 +258,9 @@ static void threads_stop(struct server *s)
 {
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_STOP});
     pthread_join(s->scheduler_thread, NULL);
-    preparations_stop(s->preparations);
+    rpc_server_close(s->worker_server, CLOSE_SECONDS); /* first: groups must not dial in again */
     rpc_server_close(s->public_server, CLOSE_SECONDS);
-    rpc_server_close(s->worker_server, CLOSE_SECONDS);
+    preparations_stop(s->preparations);
     for (struct event *event = mailbox_take(s->mailbox, 0), *next; event; event = next) {
         next = event->next;
         scheduler_handle(s->scheduler, event);

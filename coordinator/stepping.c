@@ -17,6 +17,14 @@ int stepping_attached(const struct scheduler *s)
     return n;
 }
 
+bool stepping_in_flight(const struct scheduler *s)
+{
+    for (int i = 0; i < s->n_groups; i++)
+        if (s->groups[i]->flight.id)
+            return true;
+    return false;
+}
+
 static struct group *group_find(const struct scheduler *s, uint64_t number)
 {
     for (int i = 0; i < s->n_groups; i++)
