@@ -1,6 +1,7 @@
 /* device.c - opening the CPU: which instruction set, how many threads */
 #include "kernels/cpu/device.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,6 +132,19 @@ void *device_alloc(struct device *dev, size_t bytes)
     if (p && unit == (size_t)HUGE_PAGE)
         madvise(p, rounded, MADV_HUGEPAGE);
     return p;
+}
+
+static void page_touch(void *arg, int item, int worker)
+{
+    (void)worker;
+    ((volatile char *)arg)[(size_t)item * HUGE_PAGE] = 0;
+}
+
+/* One thread a page: when two meet in a new huge page, the system clears one for each of them and throws one away. */
+void device_touch(struct device *dev, void *p, size_t bytes)
+{
+    if (bytes / HUGE_PAGE < INT_MAX)
+        device_run(dev, (int)((bytes + HUGE_PAGE - 1) / HUGE_PAGE), bytes, page_touch, p);
 }
 
 void device_free(struct device *dev, void *p)
