@@ -17,7 +17,8 @@ enum event_kind {
     EVENT_LOST,     /* number of a link: its stream has ended */
     EVENT_ASKED,    /* ask: runs on the scheduler's thread */
     EVENT_DRAIN,    /* take no more requests */
-    EVENT_STOP      /* end what runs, and the thread */
+    EVENT_STOP,     /* end what runs, dismiss the groups; from now on everything is refused */
+    EVENT_EXIT      /* the last event: ends the thread */
 };
 
 struct event { /* the receiver owns what it points to */

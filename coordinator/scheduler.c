@@ -75,6 +75,9 @@ void scheduler_handle(struct scheduler *s, struct event *event)
     case EVENT_STOP:
         stop(s);
         break;
+    case EVENT_EXIT:
+        s->exit = true;
+        break;
     }
     free(event);
 }
@@ -115,7 +118,7 @@ void scheduler_turn(struct scheduler *s, double now)
 
 void scheduler_run(struct scheduler *s, struct mailbox *mailbox)
 {
-    while (!s->stopped) {
+    while (!s->exit) {
         for (struct event *event = mailbox_take(mailbox, SCHEDULER_TICK), *next; event; event = next) {
             next = event->next;
             scheduler_handle(s, event);

@@ -37,7 +37,7 @@ struct scheduler_options {
 struct scheduler *scheduler_new(const struct scheduler_options *options);
 void scheduler_free(struct scheduler *scheduler);
 
-/* Takes events and turns until EVENT_STOP has come. */
+/* Takes events and turns until EVENT_EXIT has come. */
 void scheduler_run(struct scheduler *scheduler, struct mailbox *mailbox);
 
 /* One event; owns and frees it. */

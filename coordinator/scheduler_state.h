@@ -22,7 +22,7 @@ struct scheduler {
     enum warm_up warm_up;
     double warm_up_not_before;
     char warm_up_failure[256];
-    bool draining, drained, stopped;
+    bool draining, drained, stopped, exit;
     char finished[FINISHED_REMEMBERED][128];
     int n_finished;
 };

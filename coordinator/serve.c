@@ -253,18 +253,15 @@ static void drain(struct server *s)
         ;
 }
 
-/* Everything is answered before the servers close; what still arrives meanwhile is refused by the stopped scheduler. */
+/* The scheduler refuses what still arrives, and goes last: nobody is left then who could post an event. */
 static void threads_stop(struct server *s)
 {
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_STOP});
-    pthread_join(s->scheduler_thread, NULL);
     rpc_server_close(s->worker_server, CLOSE_SECONDS); /* first: groups must not dial in again */
     rpc_server_close(s->public_server, CLOSE_SECONDS);
     preparations_stop(s->preparations);
-    for (struct event *event = mailbox_take(s->mailbox, 0), *next; event; event = next) {
-        next = event->next;
-        scheduler_handle(s->scheduler, event);
-    }
+    mailbox_post(s->mailbox, &(struct event){.kind = EVENT_EXIT});
+    pthread_join(s->scheduler_thread, NULL);
     scheduler_free(s->scheduler);
     mailbox_free(s->mailbox);
 }

@@ -37,6 +37,8 @@ void stepping_dialled(struct scheduler *s, const struct link *link, double now)
 {
     s->groups = mem_grow(s->groups, (size_t)s->n_groups + 1, sizeof(struct group *));
     s->groups[s->n_groups++] = group_new(link, now);
+    if (s->stopped)
+        stepping_close(s);
 }
 
 /* Its requests wait in their old order for another group, or for this one to come back. */
