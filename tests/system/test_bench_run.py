@@ -1,0 +1,31 @@
+"""bench/run: the parts that are quick run to their end, print the command before the figures and check what they measure."""
+import subprocess
+
+from harness import BIN, ENVIRONMENT, ROOT
+
+
+def run(*arguments):
+    return subprocess.run([ROOT / "bench/run", *arguments], cwd="/", env=dict(ENVIRONMENT, BUILD=str(BIN.parent)), timeout=400,
+                          capture_output=True, text=True, check=False)
+
+
+def test_the_quick_parts_run_and_check_themselves():
+    done = run("--quick", "ranks", "overhead", "accuracy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in ("ranks", "overhead", "accuracy"):
+        assert f"---- {part} ----" in done.stdout
+    assert "$ /usr/bin/python3 bench/ranks.py " in done.stdout and "(goal 0.9: " in done.stdout
+    assert "identical tokens: yes" in done.stdout
+    assert "of 9 fresh pictures" in done.stdout
+    assert "---- kernels ----" not in done.stdout, "only what was asked for"
+
+
+def test_an_unknown_part_is_wrong_usage():
+    done = run("fly")
+    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead accuracy drafting" in done.stderr
+
+
+def test_a_part_that_fails_is_told_and_the_others_run():
+    done = subprocess.run([ROOT / "bench/run", "--quick", "kernels", "step"], cwd="/", timeout=400, capture_output=True, text=True,
+                          check=False, env=dict(ENVIRONMENT, BUILD=str(BIN.parent), MASSV_ISA="fly"))
+    assert done.returncode == 1 and done.stderr.count("bench: status 1 of: ") == 2, done.stdout + done.stderr
