@@ -452,7 +452,7 @@ static void print_table(const struct figures *figures, const struct arguments *a
 int main(int argc, char **argv)
 {
     const char *temporary = getenv("TMPDIR");
-    struct arguments a = {.layers = 3, .positions = 512, .rounds = 3, .folder = temporary ? temporary : "/tmp"};
+    struct arguments a = {.layers = 3, .positions = 512, .rounds = 3, .folder = temporary && *temporary ? temporary : "/tmp"};
     const struct argp argp = {.options = flags,
                               .parser = arguments_parse,
                               .doc = "open - time and memory of opening a checkpoint, as one rank of several\v"
