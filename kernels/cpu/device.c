@@ -120,17 +120,17 @@ const char *device_describe(const struct device *dev)
     return dev->text;
 }
 
-/* Large pieces lie on huge pages: weights are read from end to end, and small pages cost a tenth of that. */
+/* Large pieces lie on huge pages: weights are read from end to end, and small pages cost a tenth of that. What is left after the
+ * last whole one stays on small pages, or every matrix of a thin shard would hold a megabyte that nobody uses. */
 void *device_alloc(struct device *dev, size_t bytes)
 {
     (void)dev;
-    size_t unit = bytes >= 2 * (size_t)HUGE_PAGE ? (size_t)HUGE_PAGE : 64;
-    if (bytes > PTRDIFF_MAX - unit)
+    bool huge = bytes >= 2 * (size_t)HUGE_PAGE;
+    void *p = NULL;
+    if (bytes > PTRDIFF_MAX - HUGE_PAGE || posix_memalign(&p, huge ? HUGE_PAGE : 64, bytes ? bytes : 64))
         return NULL;
-    size_t rounded = bytes ? (bytes + unit - 1) / unit * unit : unit;
-    void *p = aligned_alloc(unit, rounded);
-    if (p && unit == (size_t)HUGE_PAGE)
-        madvise(p, rounded, MADV_HUGEPAGE);
+    if (huge)
+        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return p;
 }
 
