@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "model/chat_template.h"
 #include "model/family.h"
 
 /* One file being read. A field of the language model stands in text_config where there is one (a nested file may hold stale copies
@@ -434,6 +435,10 @@ int config_read(struct model_config *config, const char *dir, struct error *err)
         status = picture_read(config, paths[1], err);
     if (!status)
         status = generation_read(config, paths[2], err);
+    if (!status) {
+        snprintf(config->default_system, sizeof config->default_system, "%s", config->family->default_system);
+        status = chat_template_system(config->default_system, sizeof config->default_system, dir, err);
+    }
     for (int i = 0; i < 3; i++)
         free(paths[i]);
     return status;

@@ -9,9 +9,8 @@ struct family {
     const char *architecture; /* config.json: "Qwen2_5_VLForConditionalGeneration" */
     bool has_vision;
     bool qkv_bias;
-    float norm_offset; /* added to norm weights: 0 Qwen, 1 Gemma */
-    /* Text of the chat template, see model/prompt.h. */
-    const char *default_system;
+    float norm_offset;          /* added to norm weights: 0 Qwen, 1 Gemma */
+    const char *default_system; /* where the checkpoint's chat template has none */
     /* Names of tensors: the first prefix under which the checkpoint has the tensor counts. NULL-terminated. */
     const char *const *vision_prefixes, *const *language_prefixes, *const *head_names;
 };

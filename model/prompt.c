@@ -94,7 +94,7 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
 {
     if (n_turns < 1)
         return fail(r->err, "the conversation has no turns");
-    const struct prompt_part part = {r->config->family->default_system};
+    const struct prompt_part part = {r->config->default_system};
     const struct prompt_turn system = {ROLE_SYSTEM, &part, 1};
     if (turns[0].role != ROLE_SYSTEM && part.text && put_turn(r, &system))
         return -1;
