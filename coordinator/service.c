@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/version.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/stream.h"
 #include "coordinator/warm_up.h"
 #include "model/family.h"
 
@@ -34,7 +35,10 @@ static size_t client_backlog(void *call)
 
 static void client_finish(void *call, enum rpc_status status, const char *message)
 {
-    rpc_call_finish(call, status, message);
+    if (status != RPC_OK && rpc_call_backlog(call) > STREAM_BACKLOG)
+        rpc_call_abort(call, status, message); /* what is queued would wait for a reader that does not read */
+    else
+        rpc_call_finish(call, status, message);
 }
 
 static void client_drop(void *call)
