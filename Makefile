@@ -2,6 +2,9 @@
 BUILD    ?= build
 PREFIX   ?= /usr/local
 SANITIZE ?=
+# All cores, unless the user said -j himself. V=1 shows the commands.
+JOBS      = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
+Q        := $(if $(V),,@)
 CC       := gcc
 CLANG_FORMAT := clang-format
 PYTHON   := /usr/bin/python3
@@ -12,8 +15,6 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off -pthread -I. -I$(BUILD) $(
 ALL_LDFLAGS = -pthread $(LDFLAGS)
 ifneq ($(SANITIZE),)
 ALL_CFLAGS  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-# Instrumented code makes gcc warn of cut texts that the plain build knows to be bounded or wanted.
-ALL_CFLAGS  += -Wno-format-truncation
 ALL_LDFLAGS += -fsanitize=$(SANITIZE)
 endif
 LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpng -lwebp -lwebpdemux -lexif -lxxhash -ldl -lm
@@ -39,9 +40,11 @@ MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'm
 .PHONY: all test demo bench asan tsan lint format install clean help setup build tests
 .SECONDARY:
 all: setup
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory $(JOBS) build
 build: $(PROGRAMS)
+	@:
 tests: $(PROGRAMS) $(TEST_PROGRAMS) $(BENCHES)
+	@:
 
 help:
 	@echo "make           install the missing Debian packages, build everything into $(BUILD)/bin"
@@ -58,14 +61,14 @@ setup:
 	@.ci/setup
 
 test: setup
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory $(JOBS) tests
 	@BUILD=$(BUILD) tests/run $(TESTS_ONLY)
 
 demo: all
 	@BUILD=$(BUILD) cli/demo.sh
 
 bench: setup
-	@$(MAKE) --no-print-directory build $(BENCHES)
+	@$(MAKE) --no-print-directory $(JOBS) build $(BENCHES)
 	@BUILD=$(BUILD) bench/run $(PARTS)
 
 asan: setup
@@ -78,7 +81,7 @@ tsan: setup
 lint: setup
 	@.ci/floors
 	@$(CLANG_FORMAT) --dry-run --Werror $$(git ls-files '*.c' '*.h')
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory $(JOBS) tests
 
 format:
 	@$(CLANG_FORMAT) -i $$(git ls-files '*.c' '*.h')
@@ -97,10 +100,12 @@ clean:
 # Messages: .proto -> C, only into $(BUILD).
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
-	protoc-c --c_out=$(BUILD) $<
+	@echo "  PROTO $@"
+	$(Q)protoc-c --c_out=$(BUILD) $<
 $(patsubst %.c,$(BUILD)/%.o,$(wildcard proto/*.c tests/proto/*.c)): | $(PB_C)
 $(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
-	$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
+	@echo "  CC    $@"
+	$(Q)$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
 
 # Instruction sets: each file of kernels/cpu is compiled for its own; which one runs is chosen at run time.
 $(BUILD)/kernels/cpu/%_avx2.o: ISA := -O3 -mavx2 -mfma -mf16c
@@ -111,14 +116,16 @@ $(BUILD)/cluster/comm_mpi.o: ISA := -O3 $(MPI_CFLAGS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
+	@echo "  CC    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
 
 # P: members are told apart by their whole paths; two folders may have a file of one name.
 $(BUILD)/libmassv.a: $(LIBRARY:%.c=$(BUILD)/%.o) $(PB_C:.c=.o)
 	@rm -f $@
-	ar rcsP $@ $^
+	@echo "  AR    $@"
+	$(Q)ar rcsP $@ $^
 
-LINK = @mkdir -p $(@D); $(CC) $(ALL_LDFLAGS) -o $@
+LINK = $(Q)echo "  LD    $@"; mkdir -p $(@D); $(CC) $(ALL_LDFLAGS) -o $@
 $(BUILD)/bin/massv: $(BUILD)/cli/main.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS)
 $(BUILD)/bin/massv-mpi: $(BUILD)/cli/main_mpi.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a

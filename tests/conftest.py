@@ -14,6 +14,10 @@ MPI_RANKS = (1, 2, 4)
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-np"]
 
 
+def pytest_configure(config):
+    config.massv_partly = set()  # what programs said that they left out on this machine
+
+
 def pytest_collect_file(parent, file_path):
     if file_path.suffix == ".c" and file_path.name.startswith(("test_", "mpi_")):
         return ProgramFile.from_parent(parent, path=file_path)
@@ -43,6 +47,7 @@ class Program(pytest.Item):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise ProgramFailed(f"{' '.join(self.command)} exited {done.returncode}\n{done.stdout[-8000:]}")
+        self.config.massv_partly.update(line for line in done.stdout.splitlines() if line.startswith("skipped"))
 
     def repr_failure(self, excinfo):
         if isinstance(excinfo.value, ProgramFailed):
@@ -61,6 +66,8 @@ def pytest_terminal_summary(terminalreporter):
     count = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
     for report in terminalreporter.stats.get("skipped", []):
         print("skipped:", report.nodeid, "-", report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    for line in sorted(terminalreporter.config.massv_partly):
+        print(line)
     terminalreporter.config.massv_summary = (
         f"{count['passed']} passed, {count['failed'] + count['error']} failed, {count['skipped']} skipped")
 
