@@ -17,14 +17,15 @@ static const char *const check_sets[] = {"generic", "avx2", "avx512", "avx512bf1
 
 enum { CHECK_SETS = 4, CHECK_THREADS = 3 };
 
-/* Runs test(device) on every instruction set that this CPU has, with 1, 2 and 3 threads; names those it lacks. */
-static inline void check_devices(void (*test)(struct device *dev))
+/* Runs test(device) on every instruction set that this CPU has, with 1, 2 and 3 threads; names those it lacks. activations_f32: as
+ * in device_options. */
+static inline void check_devices_with(bool activations_f32, void (*test)(struct device *dev))
 {
     const struct kernels *cpu = kernels_cpu();
     for (int set = 0; set < CHECK_SETS; set++)
         for (int threads = 1; threads <= CHECK_THREADS; threads++) {
             struct error err;
-            struct device_options options = {.threads = threads, .activations_f32 = true, .isa = check_sets[set]};
+            struct device_options options = {.threads = threads, .activations_f32 = activations_f32, .isa = check_sets[set]};
             struct device *dev = cpu->open(&options, &err);
             if (!dev) {
                 print_message("skipped on %s: %s\n", check_sets[set], err.text);
@@ -33,6 +34,11 @@ static inline void check_devices(void (*test)(struct device *dev))
             test(dev);
             cpu->close(dev);
         }
+}
+
+static inline void check_devices(void (*test)(struct device *dev))
+{
+    check_devices_with(true, test);
 }
 
 /* Uniform in [-1, 1), from a seed. */

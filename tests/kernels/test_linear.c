@@ -67,7 +67,8 @@ static void row_check(const struct shape *s, const float *y, const float *x, con
     }
 }
 
-static void shape_check(struct device *dev, const struct shape *s)
+/* rounded: x holds bf16 values, so that a path that rounds activations to bf16 changes none and must give the same sums. */
+static void shape_check(struct device *dev, const struct shape *s, bool rounded)
 {
     const struct kernels *cpu = kernels_cpu();
     static const int counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 64, 200, MOST_ROWS};
@@ -76,6 +77,8 @@ static void shape_check(struct device *dev, const struct shape *s)
     float *y = check_room(dev, (size_t)MOST_ROWS * (size_t)s->rows), *alone = check_room(dev, (size_t)s->rows);
     void *stored = weights_make(s, &w);
     struct matrix *m = matrix_make(dev, s, stored);
+    for (size_t i = 0; rounded && i < (size_t)MOST_ROWS * (size_t)s->cols; i++)
+        x[i] = bf16_to_f32(bf16_from_f32(x[i]));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int n = counts[i], prompt = n % 3 ? 0 : n / 2;
         if ((size_t)n * (size_t)s->rows * (size_t)s->cols > 40000000) /* seconds, also under the sanitizers */
@@ -100,7 +103,21 @@ static void shape_check(struct device *dev, const struct shape *s)
 static void shapes_check(struct device *dev)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        shape_check(dev, &shapes[i]);
+        shape_check(dev, &shapes[i], false);
+}
+
+static void rounded_shapes_check(struct device *dev)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (shapes[i].dtype == DTYPE_BF16)
+            shape_check(dev, &shapes[i], true);
+}
+
+/* The only test of the bf16 dot product, on CPUs that have it; on others both settings are one path. */
+static void linear_with_bf16_activations_equals_double_precision(void **state)
+{
+    (void)state;
+    check_devices_with(false, rounded_shapes_check);
 }
 
 static void linear_equals_double_precision_and_rows_do_not_see_each_other(void **state)
@@ -113,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_equals_double_precision_and_rows_do_not_see_each_other),
+        cmocka_unit_test(linear_with_bf16_activations_equals_double_precision),
     };
     return cmocka_run_group_tests_name("linear", tests, NULL, NULL);
 }
