@@ -18,8 +18,8 @@ ALL_CFLAGS  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-
 ALL_LDFLAGS += -fsanitize=$(SANITIZE)
 endif
 LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpng -lwebp -lwebpdemux -lexif -lxxhash -ldl -lm
-MPI_CFLAGS = $(shell mpicc --showme:compile)
-MPI_LIBS   = $(shell mpicc --showme:link)
+MPI_CFLAGS = $(shell mpicc --showme:compile 2>/dev/null)
+MPI_LIBS   = $(shell mpicc --showme:link 2>/dev/null)
 
 FOLDERS  := base kernels kernels/cpu kernels/cuda cluster proto speculate model coordinator worker cli
 SOURCES  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
