@@ -38,7 +38,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
 
 .PHONY: all test demo bench asan tsan lint format install clean help setup build tests
-.SECONDARY:
+.PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
 all: setup
 	@$(MAKE) --no-print-directory $(JOBS) build
 build: $(PROGRAMS)
@@ -108,15 +108,13 @@ $(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
 	$(Q)$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<
 
 # Instruction sets: each file of kernels/cpu is compiled for its own; which one runs is chosen at run time.
-# Without the priority allocator gcc 12 keeps a sum of the largest tile in memory, and its chain of additions waits for every store.
-SIMD := -O3 -fira-algorithm=priority
-$(BUILD)/kernels/cpu/%_avx2.o: ISA := $(SIMD) -mavx2 -mfma -mf16c
-$(BUILD)/kernels/cpu/%_avx512.o: ISA := $(SIMD) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
-$(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := $(SIMD) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx2.o: ISA := -O3 -mavx2 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512bf16.o: ISA := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mfma -mf16c
 $(BUILD)/kernels/cpu/%.o: ISA += -O3
 $(BUILD)/cluster/comm_mpi.o: ISA := -O3 $(MPI_CFLAGS)
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo "  CC    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ISA) -c -o $@ $<
