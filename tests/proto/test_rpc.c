@@ -595,13 +595,13 @@ static void a_server_listens_on_several_addresses(void **state)
     struct error err;
     char path[64];
     snprintf(path, sizeof path, "unix:/tmp/massv-test-rpc-%d", (int)getpid());
-    const char *addresses[] = {"127.0.0.1:0", path, "localhost:0"};
+    const char *addresses[] = {"127.0.0.1:0", path, "127.0.0.2:0"};
     if (rpc_server_open(&seen->server, addresses, 3, methods, seen, &options, &err))
         fail_msg("%s", err.text);
     assert_int_equal(rpc_server_port(seen->server, 1), 0);
     char ports[2][64];
     snprintf(ports[0], sizeof ports[0], "127.0.0.1:%d", rpc_server_port(seen->server, 0));
-    snprintf(ports[1], sizeof ports[1], "localhost:%d", rpc_server_port(seen->server, 2));
+    snprintf(ports[1], sizeof ports[1], "127.0.0.2:%d", rpc_server_port(seen->server, 2));
     const char *targets[] = {ports[0], path, ports[1]};
     for (int i = 0; i < 3; i++) {
         assert_int_equal(rpc_channel_open(&seen->channel, targets[i], &options, &err), 0);

@@ -55,7 +55,7 @@ on_host() {
 command=$1
 [ $# -gt 0 ] && shift
 case $command in
-up) up "$1" || { down; exit 1; } ;;
+up) up "$1" && "$0" exec 1 true || { down; exit 1; } ;; # some places make namespaces but run nothing in them
 down) down ;;
 exec) host=$net-h$1; shift; on_host "$host" "$@" ;;
 rsh) host=$1; shift; on_host "$host" sh -c "$*" ;;
