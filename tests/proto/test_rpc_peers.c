@@ -36,7 +36,7 @@ static pid_t start_self(const char *role, const char *address, int *out)
     pid_t pid = fork();
     if (!pid) {
         dup2(ends[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "test_rpc", role, address, (char *)NULL);
+        execl("/proc/self/exe", "test_rpc_peers", role, address, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);

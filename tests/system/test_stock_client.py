@@ -1,4 +1,4 @@
-"""The rpc layer against a client that nobody here wrote: grpcio talks to the server of tests/proto/test_rpc.c."""
+"""The rpc layer against a client that nobody here wrote: grpcio talks to the server of tests/proto/service.h (test_rpc_peers runs it)."""
 import os
 import pathlib
 import subprocess
@@ -14,7 +14,7 @@ MESSAGE_LIMIT = 1 << 20  # of that server
 
 @pytest.fixture(scope="module")
 def channel():
-    server = subprocess.Popen([BUILD / "tests/proto/test_rpc", "serve", ""], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([BUILD / "tests/proto/test_rpc_peers", "serve", ""], stdout=subprocess.PIPE, text=True)
     with grpc.insecure_channel(server.stdout.readline().strip()) as channel:
         yield channel
     server.kill()
