@@ -54,7 +54,7 @@ struct request {
     int pages;         /* reserved */
     int computed;      /* positions in the group's cache that are right */
     bool in_flight;    /* has a span in the group's step */
-    int losses;        /* groups that died under it */
+    int losses;        /* groups that died under it since its last token */
 
     /* Speculation. */
     struct draft_sequence *draft;

@@ -52,7 +52,7 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
         request_apply(request, REQUEST_GROUP_LOST);
         request->queued = now;
         if (++request->losses >= LOSSES_MAX)
-            request_end(s, request, RPC_UNAVAILABLE, "worker groups were lost three times while they worked on this request");
+            request_end(s, request, RPC_UNAVAILABLE, "three worker groups in a row were lost while they worked on this request");
     }
 }
 
@@ -107,6 +107,7 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
     }
     if (!progress.n)
         return;
+    request->losses = 0;
     if (!request->first_token)
         request->first_token = now;
     request->last_token = now;

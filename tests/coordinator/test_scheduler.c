@@ -193,7 +193,7 @@ static void a_lost_group_is_replayed_row_class_by_row_class(void **state)
         check_replay(steps);
 }
 
-static void a_request_that_loses_three_groups_ends(void **state)
+static void a_request_that_loses_three_groups_in_a_row_ends(void **state)
 {
     (void)state;
     struct stage stage;
@@ -206,6 +206,30 @@ static void a_request_that_loses_three_groups_ends(void **state)
         stage_lose(group);
     }
     assert_int_equal(client->status, RPC_UNAVAILABLE);
+    stage_close(&stage);
+}
+
+static void a_request_that_makes_tokens_outlives_any_number_of_groups(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 2};
+    struct stage_client *client = NULL;
+    stage_open(&stage, NULL);
+    for (int i = 0; i < STAGE_GROUPS; i++) { /* the last one stays */
+        struct stage_group *group = stage_attach(&stage, 100, 64);
+        if (!client) {
+            stage_run(&stage);
+            client = stage_ask(&stage, &question);
+            stage_prepare(&stage, NULL);
+        }
+        for (int had = client->n; client->n == had;)
+            stage_answer(group);
+        if (i + 1 < STAGE_GROUPS)
+            stage_lose(group);
+    }
+    stage_run(&stage);
+    assert_answer(client, &question, 30);
     stage_close(&stage);
 }
 
@@ -663,7 +687,8 @@ int main(void)
         cmocka_unit_test(prompts_go_in_chunks_beside_answers),
         cmocka_unit_test(no_answer_starves_when_rows_are_short),
         cmocka_unit_test(a_lost_group_is_replayed_row_class_by_row_class),
-        cmocka_unit_test(a_request_that_loses_three_groups_ends),
+        cmocka_unit_test(a_request_that_loses_three_groups_in_a_row_ends),
+        cmocka_unit_test(a_request_that_makes_tokens_outlives_any_number_of_groups),
         cmocka_unit_test(two_groups_share_the_requests),
         cmocka_unit_test(a_cancel_mid_step_releases_with_the_next_step),
         cmocka_unit_test(the_last_release_goes_out_in_a_step_of_its_own),
