@@ -247,9 +247,9 @@ static void drain(struct server *s)
 {
     struct timespec until;
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_DRAIN});
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set meanwhile */
     until.tv_sec += s->options->drain_seconds;
-    while (sem_timedwait(&s->drained, &until) != 0 && errno == EINTR)
+    while (sem_clockwait(&s->drained, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
         ;
 }
 
