@@ -23,7 +23,8 @@
 static const double START_SECONDS = 900; /* loading a large model and its warm-up; a process that died is noticed at once */
 static const double DRAIN_SECONDS = 15;  /* the coordinator's own limit is 10 */
 static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTERM */
-static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30, HEALTHY_SECONDS = 60;
+static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30;
+static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
 enum { DEATHS_IN_A_ROW = 8, ARGUMENTS = 24, LINE = 1024 };
 
