@@ -2,6 +2,7 @@
 BUILD    ?= build
 PREFIX   ?= /usr/local
 SANITIZE ?=
+SECONDS  ?= 180
 # All cores, unless the user said -j himself. V=1 shows the commands.
 JOBS      = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
 Q        := $(if $(V),,@)
@@ -37,7 +38,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
 
-.PHONY: all test demo bench asan tsan lint format install clean help setup build tests
+.PHONY: all test demo bench asan tsan chaos lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
 all: setup
 	@$(MAKE) --no-print-directory $(JOBS) build
@@ -52,6 +53,7 @@ help:
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      the rpc layer's tests under the thread sanitizer"
+	@echo "make chaos     kill and stop the processes of a service under load, SECONDS=$(SECONDS) from SEED=... (printed); compare all answers"
 	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
 	@echo "make install   PREFIX=$(PREFIX)"
@@ -77,6 +79,9 @@ asan: setup
 tsan: setup
 	@$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread CFLAGS="-O1 -g" $(TSAN_TESTS:%=build/tsan/%)
 	@for t in $(TSAN_TESTS); do TSAN_OPTIONS="suppressions=tests/tsan.supp" build/tsan/$$t || exit 1; done
+
+chaos: all
+	@BUILD=$(BUILD) tests/system/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: setup
 	@.ci/floors
