@@ -259,7 +259,16 @@ const char *service_line(const struct service *s)
     return s->line;
 }
 
-/* A group that has ended: what it said, and when it is started again. */
+static bool groups_running(const struct service *s)
+{
+    for (int i = 0; i < s->options.groups; i++)
+        if (s->groups[i].process)
+            return true;
+    return false;
+}
+
+/* A group that has ended: what it said, and when it is started again. A crash loop ends the service only when nobody else serves.
+ */
 static int group_bury(struct service *s, int i, int status, struct error *err)
 {
     struct service_group *group = &s->groups[i];
@@ -268,7 +277,7 @@ static int group_bury(struct service *s, int i, int status, struct error *err)
     group->process = NULL;
     group->deaths = now - group->started > HEALTHY_SECONDS ? 1 : group->deaths + 1;
     process_died(s, "worker group", 1 + i, status, err);
-    if (group->deaths >= DEATHS_IN_A_ROW)
+    if (group->deaths >= DEATHS_IN_A_ROW && !groups_running(s))
         return fail_in(err, "a worker group died %d times in a row", group->deaths);
     for (int k = 1; k < group->deaths && pause < PAUSE_LONGEST; k++)
         pause *= 2;
