@@ -41,7 +41,6 @@ static void warm_up_ended(struct scheduler *s, const struct request *request, en
     if (status == RPC_OK && request->n_tokens > 0) {
         s->warm_up = WARM_UP_PASSED;
         s->warm_up_failure[0] = 0;
-        s->options.hooks.serving(s->options.hooks.context);
         return;
     }
     s->warm_up = WARM_UP_DUE;

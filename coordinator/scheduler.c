@@ -15,7 +15,7 @@ struct scheduler *scheduler_new(const struct scheduler_options *options)
 {
     struct scheduler *s = mem_new(1, sizeof *s);
     s->options = *options;
-    s->no_group_since = clock_seconds();
+    s->no_group_since = s->progress = clock_seconds();
     return s;
 }
 
@@ -105,6 +105,50 @@ static void drain(struct scheduler *s)
     s->options.hooks.drained(s->options.hooks.context);
 }
 
+/* Requests wait for a group, or for its answer, and none comes. */
+static bool stalls(struct scheduler *s, double now)
+{
+    bool waits = false;
+    for (int i = 0; i < s->n_requests && !waits; i++)
+        waits = s->requests[i]->state == REQUEST_QUEUED || s->requests[i]->state == REQUEST_RUNNING;
+    if (!waits)
+        s->progress = now;
+    return now - s->progress > STALL_SECONDS;
+}
+
+static void health_find(struct scheduler *s, struct health_info *info, double now)
+{
+    const char *state = "READY";
+    bool stalled = stalls(s, now);
+    info->reason[0] = 0;
+    if (s->draining) {
+        state = "DRAINING";
+        snprintf(info->reason, sizeof info->reason, "the service is stopping; %d requests are left", s->n_requests);
+    } else if (s->warm_up != WARM_UP_PASSED) {
+        state = "STARTING";
+        snprintf(info->reason, sizeof info->reason, "%s",
+                 s->warm_up_failure[0]   ? s->warm_up_failure
+                 : !stepping_attached(s) ? "no worker group has attached yet"
+                                         : "the warm-up generation has not passed yet");
+    } else if (!stepping_attached(s)) {
+        state = "NOT_READY";
+        snprintf(info->reason, sizeof info->reason, "no worker group is attached");
+    } else if (stalled) {
+        state = "NOT_READY";
+        snprintf(info->reason, sizeof info->reason, "requests wait, and no worker group has answered for %.0f s",
+                 now - s->progress);
+    }
+    snprintf(info->state, sizeof info->state, "%s", state);
+}
+
+/* Before the steps are built, which may take a while: drafts. */
+static void health_tell(struct scheduler *s, double now)
+{
+    struct health_info info;
+    health_find(s, &info, now);
+    s->options.hooks.health(s->options.hooks.context, &info, now);
+}
+
 void scheduler_turn(struct scheduler *s, double now)
 {
     stepping_timeouts(s, now);
@@ -112,6 +156,7 @@ void scheduler_turn(struct scheduler *s, double now)
     warm_up(s, now);
     admission_place(s, now);
     admission_sweep(s);
+    health_tell(s, now);
     stepping_send(s, now);
     drain(s);
 }
@@ -142,26 +187,6 @@ void scheduler_server_info(const struct scheduler *s, struct server_info *info)
         info->kv_positions += (int64_t)hello->pages * hello->page_positions;
         info->groups++;
     }
-}
-
-void scheduler_health(const struct scheduler *s, struct health_info *info)
-{
-    const char *state = "READY";
-    info->reason[0] = 0;
-    if (s->draining) {
-        state = "DRAINING";
-        snprintf(info->reason, sizeof info->reason, "the service is stopping; %d requests are left", s->n_requests);
-    } else if (s->warm_up != WARM_UP_PASSED) {
-        state = "STARTING";
-        snprintf(info->reason, sizeof info->reason, "%s",
-                 s->warm_up_failure[0]   ? s->warm_up_failure
-                 : !stepping_attached(s) ? "no worker group has attached yet"
-                                         : "the warm-up generation has not passed yet");
-    } else if (!stepping_attached(s)) {
-        state = "NOT_READY";
-        snprintf(info->reason, sizeof info->reason, "no worker group is attached");
-    }
-    snprintf(info->state, sizeof info->state, "%s", state);
 }
 
 int scheduler_abort(struct scheduler *s, const char *request_id)

@@ -18,7 +18,8 @@ struct scheduler_hooks {
     void (*prepare)(void *context, struct preparation *job);
     /* A small request without a client that goes the whole way: the warm-up. */
     struct request *(*warm_up)(void *context, struct preparation **job);
-    void (*serving)(void *context); /* the first warm-up has passed */
+    /* The state, in every turn. READY: a warm-up generation has passed, a group is attached, nothing stalls. */
+    void (*health)(void *context, const struct health_info *info, double now);
     void (*drained)(void *context); /* after EVENT_DRAIN: nothing runs any more */
 };
 
@@ -44,11 +45,11 @@ void scheduler_run(struct scheduler *scheduler, struct mailbox *mailbox);
 void scheduler_handle(struct scheduler *scheduler, struct event *event);
 /* What time and the events so far ask for: timeouts, placement, steps. To be called after events and every SCHEDULER_TICK. */
 void scheduler_turn(struct scheduler *scheduler, double now);
-#define SCHEDULER_TICK 0.1 /* seconds: how late a deadline or a silent group is noticed */
+#define SCHEDULER_TICK 0.1   /* seconds: how late a deadline or a silent group is noticed */
+enum { STALL_SECONDS = 30 }; /* requests wait and no step has been answered for so long: NOT_READY */
 
 /* For EVENT_ASKED. */
 void scheduler_server_info(const struct scheduler *scheduler, struct server_info *info); /* what it knows of it */
-void scheduler_health(const struct scheduler *scheduler, struct health_info *info);
 /* 1 = aborted; 0 = it had already finished; -1 = never heard of it. */
 int scheduler_abort(struct scheduler *scheduler, const char *request_id);
 

@@ -19,6 +19,7 @@ struct scheduler {
     int n_groups;
     uint64_t last_sequence, last_step;
     double no_group_since; /* 0 while a group is attached */
+    double progress;       /* when a group last attached or answered, or nothing waited for it */
     enum warm_up warm_up;
     double warm_up_not_before;
     char warm_up_failure[256];

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "coordinator/attach.h"
 #include "coordinator/scheduler.h"
@@ -35,6 +36,8 @@ struct server {
     struct scheduler *scheduler;
     struct preparations *preparations;
     pthread_t scheduler_thread;
+    struct health *health;
+    bool served; /* READY, for the first time: of the scheduler's thread */
     struct service service;
     struct attach attach;
     struct rpc_server *public_server, *worker_server;
@@ -134,9 +137,13 @@ static void line_print(const char *format, ...)
     fflush(stdout);
 }
 
-static void hook_serving(void *context)
+static void hook_health(void *context, const struct health_info *info, double now)
 {
     struct server *s = context;
+    health_say(s->health, info, now);
+    if (s->served || strcmp(info->state, "READY") != 0)
+        return;
+    s->served = true;
     line_print("serving %s on %s", s->config.name, s->address);
 }
 
@@ -175,7 +182,7 @@ static struct scheduler *scheduler_make(struct server *s)
         .message_limit = (size_t)o->message_limit << 20,
         .tokenizer = s->tokenizer,
         .drafts = draft_source_of(s->drafter),
-        .hooks = {s, hook_prepare, hook_warm_up, hook_serving, hook_drained},
+        .hooks = {s, hook_prepare, hook_warm_up, hook_health, hook_drained},
     };
     memcpy(options.identity.model, s->config.name, sizeof options.identity.model);
     return scheduler_new(&options);
@@ -184,9 +191,11 @@ static struct scheduler *scheduler_make(struct server *s)
 static void parts_make(struct server *s)
 {
     s->mailbox = mailbox_new();
+    s->health = health_new();
     s->scheduler = scheduler_make(s);
     s->preparations = preparations_start(s->preparer, s->mailbox);
     s->service = (struct service){.mailbox = s->mailbox,
+                                  .health = s->health,
                                   .config = &s->config,
                                   .drafter = s->drafter,
                                   .draft_tokens = s->options->draft_tokens,
@@ -216,9 +225,11 @@ static int servers_open(struct server *s, struct error *err)
     const struct coordinator_options *o = s->options;
     const struct rpc_options limits = {.message_limit = (size_t)o->message_limit << 20};
     char address[256];
-    if (rpc_server_open(&s->public_server, o->listen, o->n_listen, service_methods, &s->service, &limits, err) != 0)
+    const struct rpc_service public[] = {{service_methods, &s->service}, {health_methods, s->health}, {0}};
+    const struct rpc_service workers[] = {{attach_methods, &s->attach}, {0}};
+    if (rpc_server_open(&s->public_server, o->listen, o->n_listen, public, &limits, err) != 0)
         return fail_in(err, "--listen");
-    if (rpc_server_open(&s->worker_server, &o->worker_listen, 1, attach_methods, &s->attach, &limits, err) != 0)
+    if (rpc_server_open(&s->worker_server, &o->worker_listen, 1, workers, &limits, err) != 0)
         return fail_in(err, "--worker-listen");
     for (int i = o->n_listen - 1; i >= 0; i--)
         address_print(s->address, sizeof s->address, o->listen[i], rpc_server_port(s->public_server, i));
@@ -231,14 +242,17 @@ static int servers_open(struct server *s, struct error *err)
     return 0;
 }
 
-static void signal_wait(void)
+/* Meanwhile this thread, which has nothing else to do, looks whether the scheduler's still speaks. */
+static void signal_wait(struct server *s)
 {
     sigset_t signals;
     int signal;
+    const struct timespec second = {.tv_sec = 1};
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    sigwait(&signals, &signal);
+    while ((signal = sigtimedwait(&signals, NULL, &second)) < 0)
+        health_look(s->health, clock_seconds());
     log_line(LOG_INFO, "%s: draining", signal == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
@@ -257,6 +271,7 @@ static void drain(struct server *s)
 static void threads_stop(struct server *s)
 {
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_STOP});
+    health_close(s->health);
     rpc_server_close(s->worker_server, CLOSE_SECONDS); /* first: groups must not dial in again */
     rpc_server_close(s->public_server, CLOSE_SECONDS);
     preparations_stop(s->preparations);
@@ -264,6 +279,7 @@ static void threads_stop(struct server *s)
     pthread_join(s->scheduler_thread, NULL);
     scheduler_free(s->scheduler);
     mailbox_free(s->mailbox);
+    health_free(s->health);
 }
 
 static void models_close(struct server *s)
@@ -287,7 +303,7 @@ int serve(const struct coordinator_options *options, struct error *err)
         rc = servers_open(&s, err);
         scheduler_start(&s);
         if (rc == 0) {
-            signal_wait();
+            signal_wait(&s);
             drain(&s);
         }
         threads_stop(&s);

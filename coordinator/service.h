@@ -6,11 +6,13 @@
 #include <stdatomic.h>
 
 #include "coordinator/drafter.h"
+#include "coordinator/health.h"
 #include "coordinator/mailbox.h"
 #include "proto/rpc.h"
 
 struct service { /* the context of service_methods */
     struct mailbox *mailbox;
+    struct health *health;
     const struct model_config *config;
     const struct drafter *drafter; /* NULL without one */
     int draft_tokens;              /* default */

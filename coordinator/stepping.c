@@ -88,6 +88,7 @@ static void hello_take(struct scheduler *s, struct group *group, const struct st
     group->attached = true;
     group->pages_free = hello->pages;
     s->no_group_since = 0;
+    s->progress = now;
     log_line(LOG_INFO, "worker group on %s attached: %d ranks, %d positions, %s", hello->host, hello->ranks,
              hello->pages * hello->page_positions, hello->device);
     struct step_message welcome = {.kind = STEP_WELCOME, .heartbeat_ms = GROUP_BEAT_MS};
@@ -154,6 +155,7 @@ static void verdict_take(struct scheduler *s, struct group *group, const struct 
         group_remove(s, group, RPC_INVALID_ARGUMENT, err.text, now);
         return;
     }
+    s->progress = now;
     if (verdict->error[0])
         flight_refused(s, group, verdict->error);
     else

@@ -62,10 +62,15 @@ struct rpc_method {
     void (*closed)(struct rpc_call *call, bool cancelled);
 };
 
+struct rpc_service {
+    const struct rpc_method *methods; /* end with a NULL path; outlive the server */
+    void *context;                    /* handed to start */
+};
+
 /* addresses: "127.0.0.1:50051", "[::1]:0", "unix:/path"; one server may listen on several. A port in use is an error that says so.
- * methods end with a NULL path and outlive the server; context is handed to start. Unknown methods answer UNIMPLEMENTED. */
-int rpc_server_open(struct rpc_server **server, const char *const *addresses, int n_addresses, const struct rpc_method *methods,
-                    void *context, const struct rpc_options *options, struct error *err);
+ * services end with NULL methods; only their methods and contexts outlive the server. Unknown methods answer UNIMPLEMENTED. */
+int rpc_server_open(struct rpc_server **server, const char *const *addresses, int n_addresses, const struct rpc_service *services,
+                    const struct rpc_options *options, struct error *err);
 /* The port that address i got (":0" chooses one). */
 int rpc_server_port(const struct rpc_server *server, int i);
 /* Stops accepting, waits up to grace seconds for running calls, cancels the rest, returns when every `closed` was called. */

@@ -14,6 +14,7 @@
 struct rpc_slot {
     struct rpc_server *server;
     const struct rpc_method *method;
+    void *context;             /* of its service */
     void *registered;          /* NULL: the slot for methods that nobody knows */
     grpc_call_details details; /* of such a call */
     grpc_call *core;
@@ -26,7 +27,6 @@ struct rpc_slot {
 struct rpc_server {
     struct core_events events;
     grpc_server *core;
-    void *context;
     size_t message_limit;
     struct rpc_slot *slots;
     int n_slots;
@@ -79,7 +79,7 @@ static void rpc_slot_filled(struct core_tag *tag, bool ok)
                                   .deadline = slot->registered ? slot->deadline : slot->details.deadline,
                                   .payload = slot->payload,
                                   .message_limit = slot->server->message_limit,
-                                  .context = slot->server->context};
+                                  .context = slot->context};
     char *path = slot->registered ? NULL : core_text(slot->details.method);
     rpc_slot_empty(slot);
     rpc_slot_post(slot);
@@ -163,33 +163,37 @@ static int rpc_server_listen(struct rpc_server *server, const char *address, int
     return 0;
 }
 
-static void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods)
+static struct rpc_slot *rpc_server_register(struct rpc_server *server, const struct rpc_method *method)
 {
-    int n = 0;
-    while (methods[n].path)
-        n++;
-    server->n_slots = n + 1;
-    server->slots = mem_new((size_t)n + 1, sizeof *server->slots);
-    for (int i = 0; i <= n; i++) {
-        struct rpc_slot *slot = &server->slots[i];
-        slot->server = server;
-        slot->method = i < n ? &methods[i] : &unknown_method;
-        slot->tag = (struct core_tag){rpc_slot_filled, slot};
-        if (i == n)
-            continue;
-        bool streams_in = methods[i].kind == RPC_BIDIRECTIONAL;
-        slot->registered = grpc_server_register_method(
-            server->core, methods[i].path, NULL, streams_in ? GRPC_SRM_PAYLOAD_NONE : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
-        assert(slot->registered); /* NULL: the path stands twice in the table */
-    }
+    struct rpc_slot *slot = &server->slots[server->n_slots++];
+    *slot = (struct rpc_slot){.server = server, .method = method, .tag = {rpc_slot_filled, slot}};
+    if (!method->path)
+        return slot;
+    bool streams_in = method->kind == RPC_BIDIRECTIONAL;
+    slot->registered = grpc_server_register_method(
+        server->core, method->path, NULL, streams_in ? GRPC_SRM_PAYLOAD_NONE : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+    assert(slot->registered); /* NULL: the path stands twice in the tables */
+    return slot;
 }
 
-int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n_addresses, const struct rpc_method *methods,
-                    void *context, const struct rpc_options *options, struct error *err)
+static void rpc_server_register_all(struct rpc_server *server, const struct rpc_service *services)
+{
+    size_t n = 1; /* the slot for methods that nobody knows */
+    for (const struct rpc_service *service = services; service->methods; service++)
+        for (const struct rpc_method *method = service->methods; method->path; method++)
+            n++;
+    server->slots = mem_new(n, sizeof *server->slots);
+    for (const struct rpc_service *service = services; service->methods; service++)
+        for (const struct rpc_method *method = service->methods; method->path; method++)
+            rpc_server_register(server, method)->context = service->context;
+    rpc_server_register(server, &unknown_method);
+}
+
+int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n_addresses, const struct rpc_service *services,
+                    const struct rpc_options *options, struct error *err)
 {
     *out = NULL;
     struct rpc_server *server = mem_new(1, sizeof *server);
-    server->context = context;
     server->message_limit = core_message_limit(options);
     server->on_shutdown = (struct core_tag){rpc_server_went_down, server};
     pthread_mutex_init(&server->mutex, NULL);
@@ -199,7 +203,7 @@ int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n
         return -1;
     }
     server->core = rpc_server_make(server, options);
-    rpc_server_register(server, methods);
+    rpc_server_register_all(server, services);
     server->n_ports = n_addresses;
     server->ports = mem_new((size_t)n_addresses, sizeof *server->ports);
     int status = 0;

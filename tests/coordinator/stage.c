@@ -445,9 +445,11 @@ static struct request *hook_warm_up(void *context, struct preparation **job)
     return request;
 }
 
-static void hook_serving(void *context)
+static void hook_health(void *context, const struct health_info *info, double now)
 {
-    ((struct stage *)context)->serving++;
+    struct stage *stage = context;
+    assert_true(now == stage->now);
+    stage->health = *info;
 }
 
 static void hook_drained(void *context)
@@ -471,7 +473,7 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     o.message_limit = o.message_limit ? o.message_limit : 64 << 20;
     o.tokenizer = stage->tokenizer;
     o.drafts = (struct draft_source){stage, "text", draft_begin, draft_end, draft_propose};
-    o.hooks = (struct scheduler_hooks){stage, hook_prepare, hook_warm_up, hook_serving, hook_drained};
+    o.hooks = (struct scheduler_hooks){stage, hook_prepare, hook_warm_up, hook_health, hook_drained};
     stage->scheduler = scheduler_new(&o);
 }
 

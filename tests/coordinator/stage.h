@@ -74,7 +74,8 @@ struct stage {
     struct stage_group groups[STAGE_GROUPS];
     int n_groups;
     struct preparation *jobs; /* not yet prepared */
-    int n_warm_ups, serving, drained;
+    int n_warm_ups, drained;
+    struct health_info health;
     /* the drafter */
     int right; /* drafts that are the target's own tokens; the others are not */
     bool draft_refuses, draft_fails;

@@ -631,9 +631,8 @@ static void a_client_that_does_not_read_is_ended(void **state)
 
 static void assert_health(const struct stage *stage, const char *state)
 {
-    struct health_info info;
-    scheduler_health(stage->scheduler, &info);
-    assert_string_equal(info.state, state);
+    assert_string_equal(stage->health.state, state);
+    assert_true((stage->health.reason[0] == 0) == (strcmp(state, "READY") == 0));
 }
 
 static void health_follows_warm_up_groups_and_drain(void **state)
@@ -642,24 +641,22 @@ static void health_follows_warm_up_groups_and_drain(void **state)
     struct stage stage;
     struct stage_question question = {.prompt = 10, .max_tokens = 5};
     stage_open(&stage, NULL);
+    stage_turn(&stage, 0);
     assert_health(&stage, "STARTING");
     struct stage_group *group = stage_attach(&stage, 100, 64);
     assert_health(&stage, "STARTING");
     stage_prepare(&stage, "the tower is on fire");
-    assert_int_equal(stage.serving, 0);
     assert_health(&stage, "STARTING");
     stage_beat(group);
     stage_turn(&stage, 2.5);
     stage_beat(group);
     stage_turn(&stage, 2.6); /* it tries again after 5 s */
     stage_run(&stage);
-    assert_int_equal(stage.serving, 1);
     assert_health(&stage, "READY");
     stage_lose(group);
     assert_health(&stage, "NOT_READY");
     stage_attach(&stage, 100, 64);
     assert_health(&stage, "READY");
-    assert_int_equal(stage.serving, 1);
 
     struct stage_client *runs = stage_ask(&stage, &question);
     stage_prepare(&stage, NULL);
@@ -667,6 +664,7 @@ static void health_follows_warm_up_groups_and_drain(void **state)
     event->kind = EVENT_DRAIN;
     event->at = stage.now;
     scheduler_handle(stage.scheduler, event);
+    stage_turn(&stage, 0);
     assert_health(&stage, "DRAINING");
     struct stage_client *late = stage_ask(&stage, &question);
     assert_int_equal(late->status, RPC_UNAVAILABLE);
@@ -674,6 +672,40 @@ static void health_follows_warm_up_groups_and_drain(void **state)
     stage_run(&stage);
     assert_answer(runs, &question, 5);
     assert_int_equal(stage.drained, 1);
+    stage_close(&stage);
+}
+
+/* A group that beats but answers nothing: time passes by the second. */
+static void silence_pass(struct stage *stage, struct stage_group *group, int seconds)
+{
+    for (int i = 0; i < seconds; i++) {
+        stage_beat(group);
+        stage_turn(stage, 1);
+    }
+}
+
+static void health_tells_a_stall_from_idleness(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 3};
+    stage_open(&stage, &(struct scheduler_options){.step_seconds = 120});
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage); /* the warm-up */
+    silence_pass(&stage, group, 2 * STALL_SECONDS);
+    assert_health(&stage, "READY");
+    struct stage_client *client = stage_ask(&stage, &question);
+    silence_pass(&stage, group, 2 * STALL_SECONDS); /* its picture takes long: no group's fault */
+    assert_health(&stage, "READY");
+    stage_prepare(&stage, NULL);
+    silence_pass(&stage, group, STALL_SECONDS);
+    assert_health(&stage, "READY");
+    silence_pass(&stage, group, 1);
+    assert_health(&stage, "NOT_READY");
+    stage_answer(group);
+    assert_health(&stage, "READY");
+    stage_run(&stage);
+    assert_answer(client, &question, 3);
     stage_close(&stage);
 }
 
@@ -708,6 +740,7 @@ int main(void)
         cmocka_unit_test(without_a_group_requests_wait_for_a_while),
         cmocka_unit_test(a_client_that_does_not_read_is_ended),
         cmocka_unit_test(health_follows_warm_up_groups_and_drain),
+        cmocka_unit_test(health_tells_a_stall_from_idleness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

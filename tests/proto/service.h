@@ -131,10 +131,18 @@ static const struct rpc_method methods[] = {
 
 static const struct rpc_options options = {.message_limit = LIMIT};
 
+/* The server's services with what they see, until the next call. */
+static inline const struct rpc_service *services_of(struct seen *seen)
+{
+    static struct rpc_service services[2];
+    services[0] = (struct rpc_service){methods, seen};
+    return services;
+}
+
 static inline void open_at(struct seen *seen, const char *address)
 {
     struct error err;
-    if (rpc_server_open(&seen->server, &address, 1, methods, seen, &options, &err))
+    if (rpc_server_open(&seen->server, &address, 1, services_of(seen), &options, &err))
         fail_msg("%s", err.text);
     snprintf(seen->address, sizeof seen->address, "127.0.0.1:%d", rpc_server_port(seen->server, 0));
 }

@@ -100,7 +100,7 @@ static void a_call_is_closed_soon_after_its_client(int signal_number)
     struct error err;
     const char *address = "127.0.0.1:0";
     int out;
-    assert_int_equal(rpc_server_open(&seen->server, &address, 1, methods, seen, &quick, &err), 0);
+    assert_int_equal(rpc_server_open(&seen->server, &address, 1, services_of(seen), &quick, &err), 0);
     snprintf(seen->address, sizeof seen->address, "127.0.0.1:%d", rpc_server_port(seen->server, 0));
     pid_t pid = start_self("hold", seen->address, &out);
     assert_true(wait_for(&seen->started, 1, 10));

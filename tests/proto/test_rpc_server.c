@@ -139,7 +139,7 @@ static void a_server_listens_on_several_addresses(void **state)
     char path[64];
     snprintf(path, sizeof path, "unix:/tmp/massv-test-rpc-%d", (int)getpid());
     const char *addresses[] = {"127.0.0.1:0", path, "127.0.0.2:0"};
-    if (rpc_server_open(&seen->server, addresses, 3, methods, seen, &options, &err))
+    if (rpc_server_open(&seen->server, addresses, 3, services_of(seen), &options, &err))
         fail_msg("%s", err.text);
     assert_int_equal(rpc_server_port(seen->server, 1), 0);
     char ports[2][64];
@@ -152,7 +152,7 @@ static void a_server_listens_on_several_addresses(void **state)
         rpc_channel_close(seen->channel);
     }
     struct rpc_server *second;
-    assert_int_equal(rpc_server_open(&second, addresses + 1, 1, methods, seen, &options, &err), -1);
+    assert_int_equal(rpc_server_open(&second, addresses + 1, 1, services_of(seen), &options, &err), -1);
     assert_non_null(strstr(err.text, "Address already in use"));
     seen->channel = NULL;
     close_both(seen);
@@ -165,7 +165,7 @@ static void a_port_in_use_is_an_error_that_names_it(void **state)
     struct rpc_server *second = NULL;
     struct error err = {""};
     const char *address = seen->address;
-    assert_int_equal(rpc_server_open(&second, &address, 1, methods, seen, &options, &err), -1);
+    assert_int_equal(rpc_server_open(&second, &address, 1, services_of(seen), &options, &err), -1);
     assert_null(second);
     assert_non_null(strstr(err.text, seen->address));
     assert_non_null(strstr(err.text, "Address already in use"));
@@ -181,14 +181,14 @@ static void a_wrong_address_is_an_error_that_says_what_is_right(void **state)
         struct rpc_server *server;
         struct rpc_channel *channel;
         struct error err = {""};
-        assert_int_equal(rpc_server_open(&server, &wrong[i], 1, methods, NULL, NULL, &err), -1);
+        assert_int_equal(rpc_server_open(&server, &wrong[i], 1, services_of(NULL), NULL, &err), -1);
         assert_non_null(strstr(err.text, "Unix socket") ? "" : strstr(err.text, "host:port"));
         assert_int_equal(rpc_channel_open(&channel, wrong[i], NULL, &err), -1);
     }
     struct rpc_server *server;
     struct error err = {""};
     const char *elsewhere = "192.0.2.1:0"; /* an address that no machine has (RFC 5737) */
-    assert_int_equal(rpc_server_open(&server, &elsewhere, 1, methods, NULL, NULL, &err), -1);
+    assert_int_equal(rpc_server_open(&server, &elsewhere, 1, services_of(NULL), NULL, &err), -1);
     assert_non_null(strstr(err.text, "192.0.2.1:0: Cannot assign requested address"));
 }
 

@@ -16,6 +16,7 @@ import time
 
 import grpc
 import numpy
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = (ROOT / os.environ.get("BUILD", "build") / "bin").resolve()
@@ -118,13 +119,29 @@ class Process:
 
 
 @functools.lru_cache
-def stubs():
-    """massv_pb2 and massv_pb2_grpc, generated into a folder of their own."""
+def stubs(name="massv"):
+    """massv_pb2 and massv_pb2_grpc, or those of another file in proto/, generated into a folder of their own."""
     folder = tempfile.mkdtemp(prefix="massv-stubs-")
     subprocess.run(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", f"--grpc_out={folder}",
-                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", "massv.proto"], check=True)
+                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", f"{name}.proto"], check=True)
     sys.path.insert(0, folder)
-    return importlib.import_module("massv_pb2"), importlib.import_module("massv_pb2_grpc")
+    return importlib.import_module(f"{name}_pb2"), importlib.import_module(f"{name}_pb2_grpc")
+
+
+@functools.lru_cache
+def stock_python():
+    """The Python of a virtual environment with the clients of stock_clients.txt, which is made once under build/; skips the test where
+    PyPI cannot be reached."""
+    folder, pins = ROOT / "build" / "stock-clients", ROOT / "tests" / "system" / "stock_clients.txt"
+    made = folder / pins.name  # a copy: the last thing that is written
+    if not made.exists() or made.read_text() != pins.read_text():
+        subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", folder], check=True)
+        done = subprocess.run([folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", "--timeout", "10", "--retries", "1",
+                               "-r", pins], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        if done.returncode:
+            pytest.skip(f"stock clients: no {pins.name} from PyPI: {done.stdout.strip().splitlines()[-1]}")
+        made.write_text(pins.read_text())
+    return folder / "bin" / "python"
 
 
 class Client:

@@ -98,7 +98,8 @@ static void coordinator_open(struct coordinator *c, int port)
     char address[64];
     const char *addresses[] = {address};
     snprintf(address, sizeof address, "127.0.0.1:%d", port);
-    if (rpc_server_open(&c->server, addresses, 1, coordinator_methods, c, NULL, &err) != 0)
+    const struct rpc_service services[] = {{coordinator_methods, c}, {0}};
+    if (rpc_server_open(&c->server, addresses, 1, services, NULL, &err) != 0)
         fail_msg("%s", err.text);
     snprintf(c->address, sizeof c->address, "127.0.0.1:%d", rpc_server_port(c->server, 0));
 }
@@ -302,10 +303,10 @@ static void a_refused_group_ends_with_the_reason(void **state)
 static void a_wrong_address_ends_the_group_at_once(void **state)
 {
     struct fixture *f = *state;
-    static const struct rpc_method none[] = {{0}};
+    const struct rpc_service none[] = {{0}};
     struct rpc_server *server;
     const char *addresses[] = {"127.0.0.1:0"};
-    assert_int_equal(rpc_server_open(&server, addresses, 1, none, NULL, NULL, NULL), 0);
+    assert_int_equal(rpc_server_open(&server, addresses, 1, none, NULL, NULL), 0);
     coordinator_close(&f->coordinator);
     snprintf(f->coordinator.address, sizeof f->coordinator.address, "127.0.0.1:%d", rpc_server_port(server, 0));
     leader_start(f);

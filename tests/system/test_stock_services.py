@@ -1,0 +1,88 @@
+"""The standard services of the public port, used by the clients that others wrote for them: health."""
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import BIN, GOLDEN, Client, Process, service, stock_python, stubs
+
+TINY = GOLDEN / "qwen25vl-tiny"
+HERE = pathlib.Path(__file__).resolve().parent
+SERVICES = ("", "massv.v1.Inference", "massv.v1.Control")
+
+
+@pytest.fixture(scope="module")
+def python():
+    return stock_python()
+
+
+@pytest.fixture
+def coordinator():
+    process = Process(BIN / "massv-coordinator", "--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0")
+    process.public = process.line("listening on ")
+    process.workers = process.line("workers on ")
+    yield process
+    process.stop(signal.SIGKILL)
+
+
+def worker(coordinator):
+    return Process(BIN / "massv-worker", "--target", TINY, "--coordinator", coordinator.workers, "--threads", "1")
+
+
+def stock(python, script, *arguments):
+    """What a script of a stock client printed, by lines."""
+    done = subprocess.run([python, HERE / script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                          encoding="utf-8")
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()
+
+
+def check(python, address):
+    return stock(python, "stock_health.py", address, "check", *SERVICES)
+
+
+def test_health_tells_what_is_so_from_start_to_end(python, coordinator):
+    address = coordinator.public
+    client = Client(address)
+
+    def state():
+        return client.control.Health(client.pb.HealthRequest()).state
+
+    watches = [Process(python, HERE / "stock_health.py", address, "watch", service) for service in (SERVICES[0], SERVICES[1], "llama")]
+    process, service, _ = watches
+    assert [w.line("") for w in watches] == ["SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
+    assert check(python, address) == ["SERVING", "NOT_SERVING", "NOT_SERVING"] and state() == "STARTING"
+    assert stock(python, "stock_health.py", address, "check", "llama")[0].startswith("NOT_FOUND service: \"llama\"")
+
+    group = worker(coordinator)
+    assert service.line("") == "SERVING"
+    assert check(python, address) == ["SERVING"] * 3 and state() == "READY"
+
+    group.process.send_signal(signal.SIGSTOP)  # a host that is silent; one that dies is noticed at once
+    stopped = time.monotonic()
+    assert service.line("") == "NOT_SERVING"
+    assert time.monotonic() - stopped < 5
+    assert check(python, address) == ["SERVING", "NOT_SERVING", "NOT_SERVING"] and state() == "NOT_READY"
+    group.stop(signal.SIGKILL)
+    worker(coordinator)
+    assert service.line("") == "SERVING"
+
+    stream = client.stream(prompt="x", max_tokens=3000, ignore_eos=True)
+    next(stream)
+    coordinator.process.send_signal(signal.SIGTERM)
+    assert process.line("") == service.line("") == "NOT_SERVING"
+    assert check(python, address) == ["NOT_SERVING"] * 3 and state() == "DRAINING"
+    stream.cancel()
+    assert [w.line("") for w in watches] == ["UNAVAILABLE the service is stopping"] * 3
+    assert coordinator.process.wait(10) == 0
+    client.close()
+
+
+def test_list_names_the_services():
+    """No stock client has it yet beside a protobuf that tritonclient takes."""
+    with service(TINY) as client:
+        pb, services = stubs("health")
+        statuses = services.HealthStub(client.channel).List(pb.HealthListRequest(), timeout=20).statuses
+        assert {name: entry.status for name, entry in statuses.items()} == dict.fromkeys(SERVICES, 1)
