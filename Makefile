@@ -28,7 +28,11 @@ MPI_ONLY := cluster/comm_mpi.c
 MAINS    := $(wildcard */main*.c)
 LIBRARY  := $(filter-out $(MPI_ONLY) $(MAINS),$(SOURCES))
 PROTOS   := $(wildcard proto/*.proto)
-PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
+PROTO_PATHS := -I. -I/usr/share/grpc-proto
+PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c) $(BUILD)/grpc/reflection/v1/reflection.pb-c.c
+# What the public port speaks, by the names that clients know the files by.
+PUBLIC_PROTOS := massv.proto grpc/health/v1/health.proto $(addsuffix /reflection.proto,grpc/reflection/v1 grpc/reflection/v1alpha)
+PUBLIC_PATHS := -Iproto -Igrpc/health/v1/health.proto=proto/health.proto -I/usr/share/grpc-proto
 TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
@@ -103,11 +107,19 @@ clean:
 	rm -rf $(BUILD)
 
 # Messages: .proto -> C, only into $(BUILD).
+vpath %.proto /usr/share/grpc-proto
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
 	@echo "  PROTO $@"
-	$(Q)protoc-c --c_out=$(BUILD) $<
+	$(Q)protoc-c $(PROTO_PATHS) --c_out=$(BUILD) $<
 $(patsubst %.c,$(BUILD)/%.o,$(wildcard proto/*.c tests/proto/*.c)): | $(PB_C)
+# And as data, which reflection hands out.
+$(BUILD)/proto/descriptors.inc: $(PROTOS)
+	@mkdir -p $(@D)
+	@echo "  PROTO $@"
+	$(Q)protoc $(PUBLIC_PATHS) --include_imports --descriptor_set_out=$(@:.inc=.set) $(PUBLIC_PROTOS)
+	$(Q)od -An -v -tx1 $(@:.inc=.set) | sed 's/[0-9a-f][0-9a-f]/0x&,/g' >$@
+$(BUILD)/proto/descriptors.o: $(BUILD)/proto/descriptors.inc
 $(BUILD)/%.pb-c.o: $(BUILD)/%.pb-c.c
 	@echo "  CC    $@"
 	$(Q)$(CC) -std=c11 -O2 -I$(BUILD) -c -o $@ $<

@@ -13,9 +13,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "coordinator/attach.h"
+#include "coordinator/reflection.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/service.h"
 #include "model/fingerprint.h"
+#include "proto/reflection.h"
 
 /* A file may claim any size in a few bytes; 64 megapixels are 192 MB when decoded. */
 static const int64_t MAX_PICTURE_PIXELS = 64 << 20;
@@ -36,6 +38,7 @@ struct server {
     struct scheduler *scheduler;
     struct preparations *preparations;
     pthread_t scheduler_thread;
+    struct reflection *reflection;
     struct health *health;
     bool served; /* READY, for the first time: of the scheduler's thread */
     struct service service;
@@ -222,10 +225,17 @@ static void address_print(char *text, size_t size, const char *address, int port
 
 static int servers_open(struct server *s, struct error *err)
 {
+    if (reflection_open(&s->reflection, reflection_files(), err) != 0)
+        return -1;
     const struct coordinator_options *o = s->options;
     const struct rpc_options limits = {.message_limit = (size_t)o->message_limit << 20};
     char address[256];
-    const struct rpc_service public[] = {{service_methods, &s->service}, {health_methods, s->health}, {0}};
+    const struct rpc_service public[] = {
+        {service_methods, &s->service},
+        {health_methods, s->health},
+        {reflection_methods, s->reflection},
+        {0},
+    };
     const struct rpc_service workers[] = {{attach_methods, &s->attach}, {0}};
     if (rpc_server_open(&s->public_server, o->listen, o->n_listen, public, &limits, err) != 0)
         return fail_in(err, "--listen");
@@ -280,6 +290,7 @@ static void threads_stop(struct server *s)
     scheduler_free(s->scheduler);
     mailbox_free(s->mailbox);
     health_free(s->health);
+    reflection_close(s->reflection);
 }
 
 static void models_close(struct server *s)

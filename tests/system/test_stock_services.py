@@ -1,4 +1,4 @@
-"""The standard services of the public port, used by the clients that others wrote for them: health."""
+"""The standard services of the public port, used by the clients that others wrote for them: health, reflection."""
 import pathlib
 import signal
 import subprocess
@@ -80,9 +80,21 @@ def test_health_tells_what_is_so_from_start_to_end(python, coordinator):
     client.close()
 
 
-def test_list_names_the_services():
+@pytest.fixture(scope="module")
+def client():
+    with service(TINY) as running:
+        yield running
+
+
+def test_list_names_the_services(client):
     """No stock client has it yet beside a protobuf that tritonclient takes."""
-    with service(TINY) as client:
-        pb, services = stubs("health")
-        statuses = services.HealthStub(client.channel).List(pb.HealthListRequest(), timeout=20).statuses
-        assert {name: entry.status for name, entry in statuses.items()} == dict.fromkeys(SERVICES, 1)
+    pb, services = stubs("health")
+    statuses = services.HealthStub(client.channel).List(pb.HealthListRequest(), timeout=20).statuses
+    assert {name: entry.status for name, entry in statuses.items()} == dict.fromkeys(SERVICES, 1)
+
+
+def test_a_client_without_proto_files_finds_its_way(python, client):
+    served = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
+              "massv.v1.Control", "massv.v1.Inference"]
+    assert stock(python, "stock_reflection.py", client.address) == [
+        " ".join(served), TINY.name, f"v1 {len(served)} 1 NOT_FOUND UNIMPLEMENTED", f"v1alpha {len(served)} 1 NOT_FOUND UNIMPLEMENTED"]
