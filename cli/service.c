@@ -140,6 +140,8 @@ static int group_spawn(struct service *s, int i, struct error *err)
     words_add(&words, "--coordinator", s->workers);
     if (o->threads || !o->hosts) /* on other hosts the ranks see for themselves how many share one */
         words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
+    if (o->kv_positions)
+        words_add_number(&words, "--kv-positions", o->kv_positions);
     const struct launch_options options = {.ranks = o->ranks, .hosts = o->hosts, .program = (const char *const *)words.argv};
     int result = launch_argv(&launch, &options, err), log = -1;
     if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)

@@ -15,6 +15,7 @@ struct service_options {
     const char *hosts;            /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
     int ranks, groups;            /* 0 = 1 */
     int threads;                  /* per rank; 0 = cores / ranks */
+    int kv_positions;             /* of a group's cache; 0 = the worker's default */
     const char *draft_tokens;     /* a number; NULL = the coordinator's default */
     bool relay;                   /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
 };

@@ -11,7 +11,18 @@
 
 static const double WATCH_SECONDS = 0.2; /* how soon Ctrl-C is seen */
 
-enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_RANKS, KEY_GROUPS, KEY_HOSTS, KEY_DRAFT_TOKENS, KEY_LISTEN, KEY_DEVICE, KEY_THREADS };
+enum {
+    KEY_TARGET = 256,
+    KEY_DRAFTER,
+    KEY_RANKS,
+    KEY_GROUPS,
+    KEY_HOSTS,
+    KEY_DRAFT_TOKENS,
+    KEY_LISTEN,
+    KEY_DEVICE,
+    KEY_THREADS,
+    KEY_KV_POSITIONS
+};
 
 struct arguments {
     struct service_options service;
@@ -28,6 +39,7 @@ static const struct argp_option flags[] = {
     {"listen", KEY_LISTEN, "ADDR", 0, "address of the public API; default 127.0.0.1:50051, port 0 chooses a free one", 0},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
+    {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
     {0}};
 
 static const char doc[] =
@@ -70,6 +82,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_THREADS:
         o->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        return 0;
+    case KEY_KV_POSITIONS:
+        o->kv_positions = cli_number(state, "--kv-positions", arg, 1, 1 << 30);
         return 0;
     case ARGP_KEY_END:
         if (!o->target)

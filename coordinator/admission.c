@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "coordinator/paging.h"
 
 int admission_count(const struct scheduler *s, bool running)
 {
@@ -172,8 +173,8 @@ void admission_closed(struct scheduler *s, uint64_t number, double now)
         request_end(s, request, RPC_CANCELLED, "the client has cancelled");
 }
 
-/* The attached group with most room among those that can take the positions; *largest: what the largest could ever hold. */
-static struct group *group_choose(const struct scheduler *s, int positions, int64_t *largest)
+/* The attached group with most room among those that admit the request; *largest: positions that the largest could ever hold. */
+static struct group *group_choose(const struct scheduler *s, const struct request *request, int64_t *largest)
 {
     struct group *best = NULL;
     *largest = 0;
@@ -183,7 +184,7 @@ static struct group *group_choose(const struct scheduler *s, int positions, int6
             continue;
         int64_t all = (int64_t)group->hello.pages * group->hello.page_positions;
         *largest = all > *largest ? all : *largest;
-        if (group_pages(group, positions) <= group->pages_free && (!best || group->pages_free > best->pages_free))
+        if (paging_admits(group, s->requests, s->n_requests, request) && (!best || group->pages_free > best->pages_free))
             best = group;
     }
     return best;
@@ -224,7 +225,7 @@ void admission_place(struct scheduler *s, double now)
             break;
         int64_t largest;
         int positions = request_positions(request);
-        struct group *group = group_choose(s, positions, &largest);
+        struct group *group = group_choose(s, request, &largest);
         if (group) {
             request_place(s, request, group, now);
             running += !request->internal;

@@ -1,6 +1,7 @@
 /* group.c - admission, room, pictures and pulse of one worker group */
 #include "coordinator/group.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,23 @@ int group_pages(const struct group *group, int positions)
     return (int)(((int64_t)positions + group->hello.page_positions - 1) / group->hello.page_positions);
 }
 
+bool group_hold(struct group *group, struct request *request, int positions)
+{
+    int more = group_pages(group, positions) - request->pages;
+    if (more > group->pages_free)
+        return false;
+    if (more > 0) {
+        request->pages += more;
+        group->pages_free -= more;
+    }
+    return true;
+}
+
+int group_reach(const struct group *group, const struct request *request)
+{
+    return (request->pages + group->pages_free) * group->hello.page_positions;
+}
+
 static struct group_picture *picture_find(struct group *group, const uint64_t hash[2])
 {
     for (int i = 0; i < group->n_pictures; i++)
@@ -90,8 +108,10 @@ void group_enter(struct group *group, struct request *request, uint64_t sequence
     request->group = group;
     request->sequence = sequence;
     request->computed = 0;
-    request->pages = group_pages(group, request_positions(request));
-    group->pages_free -= request->pages;
+    request->pages = 0;
+    bool held = group_hold(group, request, request_known(request) + 1);
+    assert(held);
+    (void)held;
     for (int i = 0; i < request->prepared.n_pictures; i++)
         picture_use(group, request->prepared.pictures[i].hash);
 }

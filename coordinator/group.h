@@ -57,7 +57,7 @@ struct group {
     bool attached; /* its hello was accepted */
     struct step_hello hello;
     double opened, heard; /* when it dialled in, was last heard */
-    int pages_free;       /* not reserved */
+    int pages_free;       /* held by no request */
     int first;            /* of the running requests: whose turn it is when rows are short */
     struct flight flight;
     uint64_t *release; /* for the next step */
@@ -78,7 +78,14 @@ const char *group_fault(const struct group *group, double step_seconds, double n
 
 int group_pages(const struct group *group, int positions);
 
-/* Takes a request in: pages, a new sequence, its pictures. And lets it go; both sides forget it with the next step. */
+/* Makes the request hold the pages of so many positions, its own included; false, and nothing is changed, when they are not free.
+ * It keeps them until it leaves. */
+bool group_hold(struct group *group, struct request *request, int positions);
+/* The most positions that it could hold now. */
+int group_reach(const struct group *group, const struct request *request);
+
+/* Takes a request in: the pages of its known rows, which must be free, a new sequence, its pictures. And lets it go; both sides
+ * forget it with the next step. */
 void group_enter(struct group *group, struct request *request, uint64_t sequence);
 void group_leave(struct group *group, struct request *request);
 

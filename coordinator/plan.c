@@ -26,6 +26,13 @@ static int drafts_wanted(const struct request *r)
     return r->draft_tokens < left ? r->draft_tokens : left;
 }
 
+/* Nobody is taken off for the sake of drafts: they take what pages are free. */
+static int drafts_possible(const struct group *group, const struct request *r)
+{
+    int wanted = drafts_wanted(r), fit = group_reach(group, r) - r->computed - 1;
+    return wanted < fit ? wanted : fit;
+}
+
 static void span_choose(struct plan *plan, struct request *r, enum span_kind kind, int rows)
 {
     plan->spans[plan->step.n_spans++] = (struct flight_span){.request = r, .kind = kind, .rows = rows};
@@ -40,11 +47,12 @@ static int verifications_choose(struct plan *plan, struct group *group, struct r
         int at = (start + i) % n;
         if (!request_verifies(running[at]))
             continue;
-        int rows = 1 + drafts_wanted(running[at]);
+        int rows = 1 + drafts_possible(group, running[at]);
         if (rows > room) {
             group->first = at;
             break;
         }
+        group_hold(group, running[at], running[at]->computed + rows);
         span_choose(plan, running[at], SPAN_VERIFY, rows);
         room -= rows;
     }

@@ -19,7 +19,8 @@ enum request_event {
     REQUEST_PREPARED,
     REQUEST_PLACED,
     REQUEST_GROUP_LOST,
-    REQUEST_END /* finished, refused, cancelled, too late */
+    REQUEST_PREEMPTED, /* its pages are wanted by older requests */
+    REQUEST_END        /* finished, refused, cancelled, too late */
 };
 
 struct group;
@@ -51,7 +52,7 @@ struct request {
     /* On a group. */
     struct group *group;
     uint64_t sequence; /* its name there; another one for each placement */
-    int pages;         /* reserved */
+    int pages;         /* held; never fewer than its sequence has there */
     int computed;      /* positions in the group's cache that are right */
     bool in_flight;    /* has a span in the group's step */
     int losses;        /* groups that died under it since its last token */
@@ -71,8 +72,8 @@ struct request {
 /* The only way to change state. An event that the state does not know is our bug. */
 void request_apply(struct request *request, enum request_event event);
 
-/* The end of this many positions of the group's cache is the most that the request ever needs: drafts never reach past
- * max_tokens, and the last token is not computed. */
+/* The most positions of the group's cache that the request ever needs: drafts never reach past max_tokens, and the last token is
+ * not computed. */
 int request_positions(const struct request *request);
 
 /* Positions that are computed once the next step verifies: prompt and all tokens but the last. */

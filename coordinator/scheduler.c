@@ -172,11 +172,17 @@ void scheduler_run(struct scheduler *s, struct mailbox *mailbox)
     }
 }
 
+const struct scheduler_counters *scheduler_counters(const struct scheduler *s)
+{
+    return &s->counters;
+}
+
 void scheduler_server_info(const struct scheduler *s, struct server_info *info)
 {
     const int listed = (int)(sizeof info->group_devices / sizeof *info->group_devices);
     info->running = admission_count(s, true);
     info->waiting = admission_count(s, false);
+    info->preemptions = s->counters.preemptions;
     for (int i = 0; i < s->n_groups; i++) {
         const struct step_hello *hello = &s->groups[i]->hello;
         if (!s->groups[i]->attached)

@@ -18,6 +18,7 @@ struct scheduler {
     struct group **groups;
     int n_groups;
     uint64_t last_sequence, last_step;
+    struct scheduler_counters counters;
     double no_group_since; /* 0 while a group is attached */
     double progress;       /* when a group last attached or answered, or nothing waited for it */
     enum warm_up warm_up;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "coordinator/paging.h"
 #include "coordinator/plan.h"
 
 int stepping_attached(const struct scheduler *s)
@@ -204,6 +205,7 @@ static void pictures_send(struct scheduler *s, struct group *group, const struct
 static void step_send(struct scheduler *s, struct group *group, double now)
 {
     struct plan plan;
+    s->counters.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
     plan_make(&plan, group, s->requests, s->n_requests, &s->options.drafts);
     if (plan.step.n_spans == 0 && plan.step.n_release == 0) {
         free(plan.spans);

@@ -103,6 +103,7 @@ struct server_info {
     int groups, ranks_per_group;
     int64_t kv_positions;
     int running, waiting, draft_tokens;
+    uint64_t preemptions;
     char device[96];
     char group_devices[8][96]; /* of the first groups */
 };

@@ -23,6 +23,7 @@ void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes)
     m.running = (uint32_t)info->running;
     m.waiting = (uint32_t)info->waiting;
     m.draft_tokens = (uint32_t)info->draft_tokens;
+    m.preemptions = info->preemptions;
     m.device = message_text(info->device);
     m.n_group_devices = info->groups < INFO_DEVICES ? (size_t)info->groups : INFO_DEVICES;
     for (size_t i = 0; i < m.n_group_devices; i++)
@@ -44,6 +45,7 @@ static int server_info_take(struct server_info *info, const Massv__V1__ServerInf
     info->running = (int)m->running;
     info->waiting = (int)m->waiting;
     info->draft_tokens = (int)m->draft_tokens;
+    info->preemptions = m->preemptions;
     for (size_t i = 0; i < m->n_group_devices && i < INFO_DEVICES; i++)
         if (message_copy(info->group_devices[i], sizeof info->group_devices[i], "group_devices", m->group_devices[i], err))
             return -1;

@@ -305,7 +305,7 @@ static void deadlines_end_requests_wherever_they_are(void **state)
     struct stage stage;
     struct stage_question question = {.prompt = 10, .max_tokens = 100, .seconds = 2};
     stage_open(&stage, NULL);
-    struct stage_group *group = stage_attach(&stage, 10, 64); /* room for one */
+    struct stage_group *group = stage_attach(&stage, 7, 64); /* room for one */
     stage_run(&stage);
     struct stage_client *running = stage_ask(&stage, &question), *queued = stage_ask(&stage, &question);
     stage_prepare(&stage, NULL);
@@ -340,6 +340,84 @@ static void requests_wait_for_room_in_order_of_arrival(void **state)
     assert_answer(first, &large, 20);
     assert_answer(second, &large, 20);
     assert_answer(third, &small, 8);
+    stage_close(&stage);
+}
+
+/* Every sequence that the group holds: prompt rows as prompt rows, the rest as generated rows. */
+static void assert_classes(const struct stage_group *group, int prompt)
+{
+    for (int i = 0; i < group->n_sequences; i++)
+        for (int j = 0; j < group->sequences[i].n; j++)
+            assert_int_equal(group->sequences[i].generated[j], j >= prompt);
+}
+
+static void when_pages_run_out_the_youngest_waits_and_no_text_changes(void **state)
+{
+    (void)state;
+    for (int k = 0; k <= 4; k += 2) {
+        struct stage stage;
+        struct stage_client *clients[8];
+        struct stage_question questions[8];
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 9, 40); /* 144 positions for 8 times 90 */
+        stage_run(&stage);
+        for (int i = 0; i < 8; i++) {
+            questions[i] = (struct stage_question){.prompt = 30, .seed = i, .max_tokens = 60, .k = k};
+            clients[i] = stage_ask(&stage, &questions[i]);
+        }
+        stage_prepare(&stage, NULL);
+        for (int had = 0; !clients[7]->ended;) {
+            stage_answer(group);
+            assert_classes(group, 30);
+            assert_true(clients[0]->n > had || clients[0]->ended || clients[0]->n == 0); /* the oldest is never taken off */
+            had = clients[0]->n;
+        }
+        stage_run(&stage);
+        for (int i = 0; i < 8; i++)
+            assert_answer(clients[i], &questions[i], 60);
+        assert_true(scheduler_counters(stage.scheduler)->preemptions > 0);
+        stage_close(&stage);
+    }
+}
+
+static void a_request_is_admitted_by_what_it_needs_now(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 20, .max_tokens = 100};
+    struct stage_client *clients[4];
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 12, 100); /* two pages each, and one to grow for those before */
+    stage_run(&stage);
+    for (int i = 0; i < 4; i++)
+        clients[i] = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(clients[i]->n, 1);
+    stage_run(&stage);
+    for (int i = 0; i < 4; i++)
+        assert_answer(clients[i], &question, 100);
+    stage_close(&stage);
+}
+
+static void a_request_goes_where_all_of_it_could_fit(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 20, .max_tokens = 100};
+    stage_open(&stage, NULL);
+    struct stage_group *large = stage_attach(&stage, 8, 64);
+    stage_run(&stage);
+    struct stage_client *first = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(large);
+    struct stage_group *small = stage_attach(&stage, 7, 64);
+    struct stage_client *second = stage_ask(&stage, &question);
+    stage_run(&stage);
+    assert_answer(first, &question, 100);
+    assert_answer(second, &question, 100);
+    assert_int_equal(small->steps, 0);
     stage_close(&stage);
 }
 
@@ -726,6 +804,9 @@ int main(void)
         cmocka_unit_test(the_last_release_goes_out_in_a_step_of_its_own),
         cmocka_unit_test(deadlines_end_requests_wherever_they_are),
         cmocka_unit_test(requests_wait_for_room_in_order_of_arrival),
+        cmocka_unit_test(when_pages_run_out_the_youngest_waits_and_no_text_changes),
+        cmocka_unit_test(a_request_is_admitted_by_what_it_needs_now),
+        cmocka_unit_test(a_request_goes_where_all_of_it_could_fit),
         cmocka_unit_test(what_can_never_fit_is_refused_with_the_limit),
         cmocka_unit_test(an_open_answer_gets_the_default_within_the_context),
         cmocka_unit_test(too_many_waiting_requests_are_refused),

@@ -435,7 +435,8 @@ static void infos_come_back(void **state)
 {
     (void)state;
     struct rpc_bytes bytes;
-    struct server_info server = {"0.1.0", 9, 4, 1LL << 40, 3, 7, 5, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"}},
+    struct server_info server = {"0.1.0", 9, 4,  1LL << 40,        3,
+                                 7,       5, 12, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"}},
                        s;
     server_info_pack(&server, &bytes);
     assert_int_equal(server_info_unpack(&s, bytes.data, bytes.size, NULL), 0);
