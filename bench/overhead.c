@@ -165,7 +165,7 @@ static int bare_step(struct bare *b, struct sequence *sequence, struct draft_seq
     if (model_extend(b->model, &span, 1, err))
         return -1;
     model_best(b->model, best);
-    int accepted = verify_greedy(best, ids + 1, p.n, &tokens[*n + p.n]);
+    int accepted = verify_tokens(best, ids + 1, p.n, &tokens[*n + p.n]);
     memmove(tokens + *n, best, (size_t)(accepted + 1) * sizeof *best); /* accepted drafts are the target's own choice */
     *n += accepted + 1;
     sequence_truncate(b->model, sequence, b->prompt.n + *n - 1);

@@ -167,7 +167,7 @@ static void span_fill(struct step_span *span, struct flight_span *chosen)
                                .ids = mem_new((size_t)chosen->rows, sizeof *span->ids),
                                .length = r->computed,
                                .drafts = chosen->drafts,
-                               .repetition_penalty = r->repetition_penalty};
+                               .sampling = r->sampling};
     if (chosen->kind == SPAN_PROMPT)
         prompt_fill(span, r);
     else
@@ -175,6 +175,7 @@ static void span_fill(struct step_span *span, struct flight_span *chosen)
     bool last_chunk = chosen->kind == SPAN_PROMPT && r->computed + chosen->rows == r->prepared.prompt.n;
     chosen->want_token = chosen->kind == SPAN_VERIFY || (last_chunk && r->n_tokens == 0);
     span->want_token = chosen->want_token;
+    span->answered = chosen->want_token ? r->n_tokens : 0;
 }
 
 /* running: those of requests that the group may compute. */

@@ -36,7 +36,7 @@ struct request {
     /* What was asked, checked. */
     int max_tokens;   /* 0 until prepared where the client left it open */
     int draft_tokens; /* K */
-    float repetition_penalty;
+    struct sampling sampling;
     int32_t *stop_ids; /* malloc'ed */
     int n_stop_ids;
     bool show_drafts;

@@ -92,7 +92,7 @@ static struct request *request_make(struct service *service, const struct genera
     else
         snprintf(request->id, sizeof request->id, "massv-%llu", (unsigned long long)request->number);
     request->max_tokens = asked->max_tokens;
-    request->repetition_penalty = asked->repetition_penalty > 0 ? asked->repetition_penalty : defaults->repetition_penalty;
+    request->sampling.repetition_penalty = asked->repetition_penalty > 0 ? asked->repetition_penalty : defaults->repetition_penalty;
     request->show_drafts = asked->drafts;
     request->arrived = clock_seconds();
     stops_set(request, asked, defaults);

@@ -77,9 +77,10 @@ int model_extend(struct model *model, const struct span *spans, int n_spans, str
 
 /* After model_extend: its scored rows, in order of spans. Collective: every rank calls the same one, every rank gets the result.
  * model_best: the id of the largest score over the whole vocabulary, lowest id on ties, without gathering scores; -1 where all are
- * NaN. model_scores: all scores (rows, vocabulary) to host memory (diagnosis). */
+ * NaN. model_scores_row: the scores (vocabulary) of scored row i to host memory, gathered. model_scores: of all rows. */
 int model_scored_rows(const struct model *model);
 void model_best(struct model *model, int32_t *ids);
+void model_scores_row(struct model *model, int i, float *scores);
 void model_scores(struct model *model, float *scores);
 
 #endif

@@ -1,4 +1,5 @@
 /* scores.c - what happens to scores after the head: repetition penalty, the best id over all ranks, gathering for diagnosis */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,25 +174,27 @@ void model_best(struct model *model, int32_t *ids)
     free(all);
 }
 
-/* Row by row, so that the buffer is one row of scores. Ranks may hold different numbers of columns: all send the most. */
-void model_scores(struct model *model, float *scores)
+/* Ranks may hold different numbers of columns: all send the most. */
+void model_scores_row(struct model *model, int i, float *scores)
 {
-    int n = model_scored_rows(model), size = model->comm->size, most = 0;
-    struct shard *shards = mem_new((size_t)size, sizeof *shards);
-    for (int rank = 0; rank < size; rank++) {
-        shard_plan(&shards[rank], &model->config, rank, size, NULL);
-        most = shards[rank].rows > most ? shards[rank].rows : most;
-    }
+    int size = model->comm->size, most = (model->config.vocabulary + size - 1) / size + 2 * SHARD_UNIT;
+    size_t row = (size_t)model->shard.rows;
     float *own = mem_new((size_t)most, sizeof *own), *all = mem_new((size_t)most * (size_t)size, sizeof *all);
-    for (int i = 0; i < n; i++) {
-        size_t row = (size_t)model->shard.rows;
-        model->k->download(model->dev, own, (float *)model->scores.p + (size_t)model->step.order[i] * row, row * sizeof *own);
-        model->comm->calls->all_gather(model->comm, all, own, (size_t)most * sizeof *own);
-        for (int rank = 0; rank < size; rank++)
-            memcpy(scores + (size_t)i * (size_t)model->config.vocabulary + shards[rank].first_row,
-                   all + (size_t)rank * (size_t)most, (size_t)shards[rank].rows * sizeof *scores);
+    model->k->download(model->dev, own, (float *)model->scores.p + (size_t)model->step.order[i] * row, row * sizeof *own);
+    model->comm->calls->all_gather(model->comm, all, own, (size_t)most * sizeof *own);
+    for (int rank = 0; rank < size; rank++) {
+        struct shard shard;
+        shard_plan(&shard, &model->config, rank, size, NULL);
+        assert(shard.rows <= most);
+        memcpy(scores + shard.first_row, all + (size_t)rank * (size_t)most, (size_t)shard.rows * sizeof *scores);
     }
     free(own);
     free(all);
-    free(shards);
+}
+
+/* Row by row, so that the buffers are one row of scores. */
+void model_scores(struct model *model, float *scores)
+{
+    for (int i = 0; i < model_scored_rows(model); i++)
+        model_scores_row(model, i, scores + (size_t)i * (size_t)model->config.vocabulary);
 }

@@ -207,10 +207,15 @@ int message_range(const char *field, int64_t value, int64_t low, int64_t high, s
     return 0;
 }
 
+int message_finite(const char *field, double value, struct error *err)
+{
+    return isfinite(value) ? 0 : fail(err, "%s: %g is not a finite number", field, value);
+}
+
 int message_amount(const char *field, double value, struct error *err)
 {
-    if (!isfinite(value))
-        return fail(err, "%s: %g is not a finite number", field, value);
+    if (message_finite(field, value, err))
+        return -1;
     if (value < 0)
         return fail(err, "%s: %g is below 0", field, value);
     return 0;

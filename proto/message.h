@@ -20,6 +20,7 @@ void *message_unpack(const ProtobufCMessageDescriptor *descriptor, const void *d
 
 /* Field checks: -1 with "field: what is wrong". */
 int message_range(const char *field, int64_t value, int64_t low, int64_t high, struct error *err);
+int message_finite(const char *field, double value, struct error *err);
 int message_amount(const char *field, double value, struct error *err); /* finite, not below 0 */
 int message_not_negative(const char *field, const int32_t *values, size_t count, struct error *err);
 /* Copies text with its zero into room bytes. */

@@ -25,6 +25,8 @@ struct step_owner {
     Massv__Worker__V1__ToGroup *to;
     void *list;                    /* spans or answers */
     struct step_picture *pictures; /* of all spans */
+    struct draft_weights *weights; /* of all drafts */
+    struct logprobs *logprobs;     /* of all answers */
 };
 
 static int hello_take(struct step_hello *to, const Massv__Worker__V1__Hello *m, struct error *err)
@@ -47,12 +49,36 @@ static int hello_take(struct step_hello *to, const Massv__Worker__V1__Hello *m, 
     return 0;
 }
 
-static int answer_take(struct step_answer *to, const Massv__Worker__V1__SpanVerdict *m, struct error *err)
+static int logprobs_take(struct logprobs *to, const Massv__Worker__V1__Logprobs *m, struct error *err)
+{
+    if (m->n_top_ids != m->n_top || m->n_top > SAMPLING_TOP_LOGPROBS)
+        return fail(err, "top: %zu numbers for %zu ids, %d at most", m->n_top, m->n_top_ids, SAMPLING_TOP_LOGPROBS);
+    if (message_not_negative("top_ids", m->top_ids, m->n_top_ids, err))
+        return -1;
+    to->chosen = m->chosen;
+    to->n_top = (int)m->n_top;
+    for (size_t i = 0; i < m->n_top; i++) {
+        to->top_ids[i] = m->top_ids[i];
+        to->top[i] = m->top[i];
+    }
+    return 0;
+}
+
+static int answer_take(struct step_answer *to, const Massv__Worker__V1__SpanVerdict *m, struct logprobs *logprobs,
+                       struct error *err)
 {
     if (message_range("accepted", m->accepted, 0, DRAFT_TOKENS_MAX, err) || message_range("next", m->next, -1, INT32_MAX, err))
         return -1;
     to->accepted = (int)m->accepted;
     to->next = m->next;
+    if (!m->n_logprobs)
+        return 0;
+    if (m->n_logprobs != (size_t)m->accepted + 1)
+        return fail(err, "logprobs: %zu elements for %u tokens", m->n_logprobs, m->accepted + 1);
+    to->logprobs = logprobs;
+    for (size_t i = 0; i < m->n_logprobs; i++)
+        if (logprobs_take(&logprobs[i], m->logprobs[i], err))
+            return message_within(err, "logprobs[%zu]", i);
     return 0;
 }
 
@@ -60,10 +86,16 @@ static int verdict_take(struct step_verdict *to, const Massv__Worker__V1__Verdic
 {
     if (message_amount("compute_ms", m->compute_ms, err) || message_copy(to->error, sizeof to->error, "error", m->error, err))
         return message_within(err, "verdict");
-    to->answers = owner->list = mem_new(m->n_spans, sizeof *to->answers);
+    size_t n_logprobs = 0;
     for (size_t i = 0; i < m->n_spans; i++)
-        if (answer_take(&to->answers[i], m->spans[i], err))
+        n_logprobs += m->spans[i]->n_logprobs;
+    struct logprobs *logprobs = owner->logprobs = mem_new(n_logprobs, sizeof *logprobs);
+    to->answers = owner->list = mem_new(m->n_spans, sizeof *to->answers);
+    for (size_t i = 0; i < m->n_spans; i++) {
+        if (answer_take(&to->answers[i], m->spans[i], logprobs, err))
             return message_within(err, "verdict.spans[%zu]", i);
+        logprobs += m->spans[i]->n_logprobs;
+    }
     to->n_answers = (int)m->n_spans;
     to->step = m->step;
     to->compute_ms = m->compute_ms;
@@ -97,10 +129,100 @@ static int span_check(const Massv__Worker__V1__Span *m, struct error *err)
         message_range("position", m->position, 0, INT32_MAX - (int64_t)n, err) ||
         message_range("length", m->length, 0, INT_MAX - (int64_t)n, err))
         return -1;
-    return message_range("drafts", m->drafts, 0, drafts_max, err);
+    if (m->n_banned_ids > SAMPLING_BANNED_IDS)
+        return fail(err, "banned_ids: %zu ids are above %d", m->n_banned_ids, SAMPLING_BANNED_IDS);
+    return message_not_negative("banned_ids", m->banned_ids, m->n_banned_ids, err) ||
+                   message_range("banned_until", m->banned_until, 0, INT_MAX, err) ||
+                   message_range("answered", m->answered, 0, (int64_t)m->length + (int64_t)n, err) ||
+                   message_range("drafts", m->drafts, 0, drafts_max, err)
+               ? -1
+               : 0;
 }
 
-static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, struct step_picture *pictures, struct error *err)
+static int ids_ascend(const char *field, const int32_t *ids, size_t n, struct error *err)
+{
+    for (size_t i = 1; i < n; i++)
+        if (ids[i] <= ids[i - 1])
+            return fail(err, "%s: %d after %d, but they must ascend", field, ids[i], ids[i - 1]);
+    return message_not_negative(field, ids, n, err);
+}
+
+static int sampling_check(const Massv__Worker__V1__Sampling *m, struct error *err)
+{
+    if (message_amount("temperature", m->temperature, err) || message_range("top_k", m->top_k, 0, INT_MAX, err) ||
+        message_amount("top_p", m->top_p, err) || message_amount("min_p", m->min_p, err) ||
+        message_finite("presence_penalty", m->presence_penalty, err) ||
+        message_finite("frequency_penalty", m->frequency_penalty, err) ||
+        message_range("top_logprobs", m->top_logprobs, 0, SAMPLING_TOP_LOGPROBS, err))
+        return -1;
+    if (m->n_bias_ids != m->n_bias || m->n_bias > SAMPLING_BIAS_IDS)
+        return fail(err, "bias: %zu numbers for %zu ids, %d at most", m->n_bias, m->n_bias_ids, SAMPLING_BIAS_IDS);
+    for (size_t i = 0; i < m->n_bias; i++)
+        if (message_finite("bias", m->bias[i], err))
+            return -1;
+    return ids_ascend("bias_ids", m->bias_ids, m->n_bias_ids, err);
+}
+
+static int sampling_take(struct sampling *to, const Massv__Worker__V1__Span *span, struct error *err)
+{
+    const Massv__Worker__V1__Sampling *m = span->sampling;
+    *to = (struct sampling){.repetition_penalty = span->repetition_penalty,
+                            .banned_ids = span->banned_ids,
+                            .n_banned = (int)span->n_banned_ids,
+                            .banned_until = (int)span->banned_until};
+    if (!m)
+        return 0;
+    if (sampling_check(m, err))
+        return message_within(err, "sampling");
+    to->temperature = m->temperature;
+    to->top_k = (int)m->top_k;
+    to->top_p = m->top_p;
+    to->min_p = m->min_p;
+    to->presence_penalty = m->presence_penalty;
+    to->frequency_penalty = m->frequency_penalty;
+    to->seed = m->seed;
+    to->mode = m->rejection ? SAMPLING_REJECTION : SAMPLING_COUPLED;
+    to->bias_ids = m->bias_ids;
+    to->bias = m->bias;
+    to->n_bias = (int)m->n_bias;
+    to->logprobs = m->logprobs != 0;
+    to->top_logprobs = (int)m->top_logprobs;
+    return 0;
+}
+
+static int weights_take(struct draft_weights *to, const Massv__Worker__V1__DraftWeights *m, struct error *err)
+{
+    if (!m->n_ids || m->n_ids != m->n_weights || m->n_ids > SAMPLING_DRAFT_IDS)
+        return fail(err, "weights: %zu numbers for %zu ids, 1 to %d", m->n_weights, m->n_ids, SAMPLING_DRAFT_IDS);
+    if (ids_ascend("ids", m->ids, m->n_ids, err))
+        return -1;
+    to->n = (int)m->n_ids;
+    for (size_t i = 0; i < m->n_ids; i++) {
+        if (message_amount("weights", m->weights[i], err))
+            return -1;
+        to->ids[i] = m->ids[i];
+        to->weight[i] = m->weights[i];
+    }
+    return 0;
+}
+
+/* The span's weights, if it has any, into `weights`. */
+static int span_weights_take(struct step_span *to, const Massv__Worker__V1__Span *m, struct draft_weights *weights,
+                             struct error *err)
+{
+    if (!m->n_draft_weights)
+        return 0;
+    if (m->n_draft_weights != m->drafts)
+        return fail(err, "draft_weights: %zu elements for %u drafts", m->n_draft_weights, m->drafts);
+    to->weights = weights;
+    for (size_t i = 0; i < m->n_draft_weights; i++)
+        if (weights_take(&weights[i], m->draft_weights[i], err))
+            return message_within(err, "draft_weights[%zu]", i);
+    return 0;
+}
+
+static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, struct step_picture *pictures,
+                     struct draft_weights *weights, struct error *err)
 {
     if (span_check(m, err))
         return -1;
@@ -115,7 +237,9 @@ static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, str
                              .want_token = m->want_token != 0,
                              .pictures = m->n_pictures ? pictures : NULL,
                              .n_pictures = (int)m->n_pictures,
-                             .repetition_penalty = m->repetition_penalty};
+                             .answered = (int)m->answered};
+    if (sampling_take(&to->sampling, m, err) || span_weights_take(to, m, weights, err))
+        return -1;
     for (size_t i = 0; i < m->n_pictures; i++)
         if (picture_take(&pictures[i], m->pictures[i], to->n, err))
             return message_within(err, "pictures[%zu]", i);
@@ -124,14 +248,18 @@ static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, str
 
 static int step_take(struct step *to, const Massv__Worker__V1__Step *m, struct step_owner *owner, struct error *err)
 {
-    size_t n_pictures = 0;
-    for (size_t i = 0; i < m->n_spans; i++)
+    size_t n_pictures = 0, n_weights = 0;
+    for (size_t i = 0; i < m->n_spans; i++) {
         n_pictures += m->spans[i]->n_pictures;
+        n_weights += m->spans[i]->n_draft_weights;
+    }
     struct step_picture *pictures = owner->pictures = mem_new(n_pictures, sizeof *pictures);
+    struct draft_weights *weights = owner->weights = mem_new(n_weights, sizeof *weights);
     to->spans = owner->list = mem_new(m->n_spans, sizeof *to->spans);
     for (size_t i = 0; i < m->n_spans; i++) {
-        if (span_take(&to->spans[i], m->spans[i], pictures, err))
+        if (span_take(&to->spans[i], m->spans[i], pictures, weights, err))
             return message_within(err, "step.spans[%zu]", i);
+        weights += m->spans[i]->n_draft_weights;
         pictures += m->spans[i]->n_pictures;
     }
     to->id = m->id;
@@ -241,6 +369,8 @@ void step_message_free(struct step_message *message)
         massv__worker__v1__to_group__free_unpacked(owner->to, NULL);
         free(owner->list);
         free(owner->pictures);
+        free(owner->weights);
+        free(owner->logprobs);
         free(owner);
     }
     *message = (struct step_message){0};

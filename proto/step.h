@@ -6,11 +6,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/sampling.h"
 #include "proto/rpc.h"
 
 #define ATTACH_PATH "/massv.worker.v1.Coordinator/Attach"
 
-enum { STEP_PROTOCOL = 1 };
+enum { STEP_PROTOCOL = 2 };
 
 struct step_hello {
     uint32_t protocol;
@@ -38,7 +39,9 @@ struct step_span {
     bool want_token;
     struct step_picture *pictures;
     int n_pictures;
-    float repetition_penalty; /* 1 = none */
+    struct sampling sampling;
+    int answered;                  /* tokens of the answer before the first that this span gives: the last ids but the drafts */
+    struct draft_weights *weights; /* (drafts), or NULL: what the drafts were drawn from */
 };
 
 struct step {
@@ -60,7 +63,8 @@ struct step_verdict {
     uint64_t step;
     struct step_answer {
         int accepted;
-        int32_t next; /* -1 = no token wanted, or scores that are not numbers */
+        int32_t next;              /* -1 = no token wanted, or scores that are not numbers */
+        struct logprobs *logprobs; /* (accepted + 1), or NULL */
     } * answers;
     int n_answers;
     double compute_ms;

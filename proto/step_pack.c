@@ -38,6 +38,30 @@ static void hello_pack(const struct step_hello *from, struct rpc_bytes *bytes)
     from_group_pack(&m, MASSV__WORKER__V1__FROM_GROUP__MESSAGE_HELLO, bytes);
 }
 
+/* Messages of one kind: pointers to them stand before them, in one allocation that is released with the list. */
+static void *list_make(size_t n, size_t size, void ***list)
+{
+    *list = mem_new(n, sizeof **list + size);
+    char *messages = (char *)(*list + n);
+    for (size_t i = 0; i < n; i++)
+        (*list)[i] = messages + i * size;
+    return messages;
+}
+
+static Massv__Worker__V1__Logprobs **logprobs_make(const struct logprobs *from, size_t n)
+{
+    void **list;
+    Massv__Worker__V1__Logprobs *to = list_make(n, sizeof *to, &list);
+    for (size_t i = 0; i < n; i++) {
+        massv__worker__v1__logprobs__init(&to[i]);
+        to[i].chosen = from[i].chosen;
+        to[i].n_top_ids = to[i].n_top = (size_t)from[i].n_top;
+        to[i].top_ids = (int32_t *)from[i].top_ids;
+        to[i].top = (float *)from[i].top;
+    }
+    return (Massv__Worker__V1__Logprobs **)list;
+}
+
 static void verdict_pack(const struct step_verdict *from, struct rpc_bytes *bytes)
 {
     size_t n = (size_t)from->n_answers;
@@ -53,10 +77,16 @@ static void verdict_pack(const struct step_verdict *from, struct rpc_bytes *byte
         massv__worker__v1__span_verdict__init(&spans[i]);
         spans[i].accepted = (uint32_t)from->answers[i].accepted;
         spans[i].next = from->answers[i].next;
+        if (from->answers[i].logprobs) {
+            spans[i].n_logprobs = (size_t)from->answers[i].accepted + 1;
+            spans[i].logprobs = logprobs_make(from->answers[i].logprobs, spans[i].n_logprobs);
+        }
         verdict.spans[i] = &spans[i];
     }
     m.verdict = &verdict;
     from_group_pack(&m, MASSV__WORKER__V1__FROM_GROUP__MESSAGE_VERDICT, bytes);
+    for (size_t i = 0; i < n; i++)
+        free(spans[i].logprobs);
     free(verdict.spans);
     free(spans);
 }
@@ -83,11 +113,10 @@ static void welcome_pack(int heartbeat_ms, struct rpc_bytes *bytes)
     to_group_pack(&m, MASSV__WORKER__V1__TO_GROUP__MESSAGE_WELCOME, bytes);
 }
 
-/* The pictures of a span: pointers to them stand before them, in one allocation. */
 static Massv__Worker__V1__SpanPicture **pictures_make(const struct step_picture *from, size_t n)
 {
-    Massv__Worker__V1__SpanPicture **list = mem_new(n, sizeof *list + sizeof **list);
-    Massv__Worker__V1__SpanPicture *pictures = (void *)(list + n);
+    void **list;
+    Massv__Worker__V1__SpanPicture *pictures = list_make(n, sizeof *pictures, &list);
     for (size_t i = 0; i < n; i++) {
         massv__worker__v1__span_picture__init(&pictures[i]);
         pictures[i].high = from[i].hash[0];
@@ -95,12 +124,43 @@ static Massv__Worker__V1__SpanPicture **pictures_make(const struct step_picture 
         pictures[i].first = (uint32_t)from[i].first;
         pictures[i].picture_row = (uint32_t)from[i].picture_row;
         pictures[i].count = (uint32_t)from[i].count;
-        list[i] = &pictures[i];
     }
-    return list;
+    return (Massv__Worker__V1__SpanPicture **)list;
 }
 
-static void span_make(Massv__Worker__V1__Span *to, const struct step_span *from)
+static Massv__Worker__V1__DraftWeights **weights_make(const struct draft_weights *from, size_t n)
+{
+    void **list;
+    Massv__Worker__V1__DraftWeights *to = list_make(n, sizeof *to, &list);
+    for (size_t i = 0; i < n; i++) {
+        massv__worker__v1__draft_weights__init(&to[i]);
+        to[i].n_ids = to[i].n_weights = (size_t)from[i].n;
+        to[i].ids = (int32_t *)from[i].ids;
+        to[i].weights = (float *)from[i].weight;
+    }
+    return (Massv__Worker__V1__DraftWeights **)list;
+}
+
+static void sampling_make(Massv__Worker__V1__Sampling *to, const struct sampling *from)
+{
+    massv__worker__v1__sampling__init(to);
+    to->temperature = from->temperature;
+    to->top_k = (uint32_t)from->top_k;
+    to->top_p = from->top_p;
+    to->min_p = from->min_p;
+    to->presence_penalty = from->presence_penalty;
+    to->frequency_penalty = from->frequency_penalty;
+    to->seed = from->seed;
+    to->rejection = from->mode == SAMPLING_REJECTION;
+    to->n_bias_ids = to->n_bias = (size_t)from->n_bias;
+    to->bias_ids = (int32_t *)from->bias_ids;
+    to->bias = (float *)from->bias;
+    to->logprobs = from->logprobs;
+    to->top_logprobs = (uint32_t)from->top_logprobs;
+}
+
+/* sampling: room for the span's, which it needs unless it is greedy. */
+static void span_make(Massv__Worker__V1__Span *to, Massv__Worker__V1__Sampling *sampling, const struct step_span *from)
 {
     massv__worker__v1__span__init(to);
     to->sequence = from->sequence;
@@ -115,7 +175,15 @@ static void span_make(Massv__Worker__V1__Span *to, const struct step_span *from)
     to->want_token = from->want_token;
     to->n_pictures = (size_t)from->n_pictures;
     to->pictures = pictures_make(from->pictures, to->n_pictures);
-    to->repetition_penalty = from->repetition_penalty;
+    to->repetition_penalty = from->sampling.repetition_penalty;
+    to->answered = (uint32_t)from->answered;
+    to->n_banned_ids = (size_t)from->sampling.n_banned;
+    to->banned_ids = (int32_t *)from->sampling.banned_ids;
+    to->banned_until = (uint32_t)from->sampling.banned_until;
+    sampling_make(sampling, &from->sampling);
+    to->sampling = sampling_is_plain(&from->sampling) ? NULL : sampling;
+    to->n_draft_weights = from->weights ? (size_t)from->drafts : 0;
+    to->draft_weights = from->weights ? weights_make(from->weights, to->n_draft_weights) : NULL;
 }
 
 static void step_pack(const struct step *from, struct rpc_bytes *bytes)
@@ -124,19 +192,23 @@ static void step_pack(const struct step *from, struct rpc_bytes *bytes)
     Massv__Worker__V1__Step step = MASSV__WORKER__V1__STEP__INIT;
     Massv__Worker__V1__ToGroup m = MASSV__WORKER__V1__TO_GROUP__INIT;
     Massv__Worker__V1__Span *spans = mem_new(n, sizeof *spans);
+    Massv__Worker__V1__Sampling *samplings = mem_new(n, sizeof *samplings);
     step.id = from->id;
     step.n_release = (size_t)from->n_release;
     step.release = from->release;
     step.n_spans = n;
     step.spans = mem_new(n, sizeof *step.spans);
     for (size_t i = 0; i < n; i++) {
-        span_make(&spans[i], &from->spans[i]);
+        span_make(&spans[i], &samplings[i], &from->spans[i]);
         step.spans[i] = &spans[i];
     }
     m.step = &step;
     to_group_pack(&m, MASSV__WORKER__V1__TO_GROUP__MESSAGE_STEP, bytes);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         free(spans[i].pictures);
+        free(spans[i].draft_weights);
+    }
+    free(samplings);
     free(step.spans);
     free(spans);
 }

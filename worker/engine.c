@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "speculate/verify.h"
+#include "worker/choose.h"
 #include "worker/pictures.h"
 
 /* About 32 pictures of 1,024 tokens for a model of width 8,192. */
@@ -17,13 +18,14 @@ enum { ENGINE_PICTURE_BYTES = 1 << 30 };
 struct held { /* a sequence that the group holds */
     uint64_t id;
     struct sequence *sequence;
-    int32_t *ids; /* (its length): what the repetition penalty counts */
+    int32_t *ids; /* (its length): what penalties count */
     int capacity;
 };
 
 struct engine {
     struct engine_options options;
     struct pictures *pictures;
+    struct chooser *chooser;
     struct held *held; /* in no order; at most one per page, so a walk finds one */
     int n_held;
 };
@@ -33,6 +35,7 @@ struct engine *engine_new(const struct engine_options *options)
     struct engine *engine = mem_new(1, sizeof *engine);
     engine->options = *options;
     engine->pictures = pictures_new(options->config->d, options->picture_bytes ? options->picture_bytes : ENGINE_PICTURE_BYTES);
+    engine->chooser = chooser_new(options->model, options->comm, options->config->vocabulary);
     return engine;
 }
 
@@ -42,6 +45,7 @@ void engine_free(struct engine *engine)
         return;
     engine_forget(engine);
     pictures_free(engine->pictures);
+    chooser_free(engine->chooser);
     free(engine->held);
     free(engine);
 }
@@ -53,6 +57,8 @@ int engine_piece(struct engine *engine, const struct step_piece *piece, struct e
 
 void engine_verdict_free(struct step_verdict *verdict)
 {
+    for (int i = 0; i < verdict->n_answers; i++)
+        free(verdict->answers[i].logprobs);
     free(verdict->answers);
     verdict->answers = NULL;
     verdict->n_answers = 0;
@@ -143,8 +149,13 @@ static int check_verification(const struct step_span *span, struct error *err)
         return fail(err, "%d drafts in %d rows: the row before the first draft must be there", span->drafts, span->n);
     if (span->drafts && (!span->want_token || !span->generated))
         return fail(err, "%d drafts in a span that is %s", span->drafts, span->generated ? "not verified" : "a prompt's");
-    if (!isfinite(span->repetition_penalty) || span->repetition_penalty <= 0)
-        return fail(err, "repetition penalty %g: a positive number is right", (double)span->repetition_penalty);
+    const struct sampling *s = &span->sampling;
+    if (!isfinite(s->repetition_penalty) || s->repetition_penalty <= 0)
+        return fail(err, "repetition penalty %g: a positive number is right", (double)s->repetition_penalty);
+    if (span->answered < 0 || span->answered > span->length + span->n - span->drafts)
+        return fail(err, "%d tokens of an answer in %d positions", span->answered, span->length + span->n - span->drafts);
+    if (span->drafts && s->temperature > 0 && s->mode == SAMPLING_REJECTION && !span->weights)
+        return fail(err, "%d drafts to keep or refuse, but not what they were drawn from", span->drafts);
     return 0;
 }
 
@@ -219,7 +230,7 @@ struct batch { /* a step as model_extend takes it */
     struct span *spans;
     int32_t (*positions)[3];       /* of all rows */
     struct span_picture *pictures; /* of all spans */
-    int32_t *best;                 /* of all scored rows */
+    int32_t *tokens;               /* the target's, of all scored rows */
 };
 
 static void batch_create(struct batch *batch, const struct step *step)
@@ -232,7 +243,7 @@ static void batch_create(struct batch *batch, const struct step *step)
     batch->spans = mem_new((size_t)step->n_spans, sizeof *batch->spans);
     batch->positions = mem_new(rows, sizeof *batch->positions);
     batch->pictures = mem_new(pictures, sizeof *batch->pictures);
-    batch->best = mem_new(rows, sizeof *batch->best);
+    batch->tokens = mem_new(rows, sizeof *batch->tokens);
 }
 
 static void batch_free(struct batch *batch)
@@ -240,7 +251,7 @@ static void batch_free(struct batch *batch)
     free(batch->spans);
     free(batch->positions);
     free(batch->pictures);
-    free(batch->best);
+    free(batch->tokens);
 }
 
 static void span_positions(int32_t (*positions)[3], const struct step_span *span)
@@ -262,11 +273,6 @@ static void span_pictures(const struct engine *engine, struct span_picture *pict
             .features = pictures_rows(engine->pictures, from->hash, from->picture_row, from->count, NULL),
         };
     }
-}
-
-static int span_scored(const struct step_span *span)
-{
-    return span->want_token ? span->drafts + 1 : 0;
 }
 
 /* All sequences are made before the first span points into the table. */
@@ -297,10 +303,11 @@ static void batch_fill(struct batch *batch, const struct engine *engine, const s
             .ids = held->ids + from->length,
             .positions = (const int32_t(*)[3])(batch->positions + row),
             .generated = from->generated,
-            .n_scored = span_scored(from),
+            .n_scored = choose_rows(from),
             .pictures = batch->pictures + picture,
             .n_pictures = from->n_pictures,
-            .repetition_penalty = from->repetition_penalty,
+            /* The sampler has its own, after the log-probabilities. */
+            .repetition_penalty = sampling_is_plain(&from->sampling) ? from->sampling.repetition_penalty : 1,
             .history = held->ids,
             .n_history = from->length,
         };
@@ -309,16 +316,15 @@ static void batch_fill(struct batch *batch, const struct engine *engine, const s
     }
 }
 
-/* best[j]: the target's token behind the span's last row but (drafts - j). */
-static struct step_answer span_verify(struct engine *engine, const struct step_span *span, const int32_t *best)
+/* tokens[j]: the target's behind the span's last row but (drafts - j). */
+static void span_verify(struct engine *engine, const struct step_span *span, const int32_t *tokens, struct step_answer *answer)
 {
-    struct step_answer answer = {.accepted = 0, .next = -1};
+    answer->next = -1;
     if (!span->want_token)
-        return answer;
-    answer.accepted = verify_greedy(best, span->ids + span->n - span->drafts, span->drafts, &answer.next);
-    int length = span->length + span->n - span->drafts + answer.accepted;
+        return;
+    answer->accepted = verify_tokens(tokens, span->ids + span->n - span->drafts, span->drafts, &answer->next);
+    int length = span->length + span->n - span->drafts + answer->accepted;
     sequence_truncate(engine->options.model, held_find(engine, span->sequence)->sequence, length);
-    return answer;
 }
 
 static void engine_run(struct engine *engine, const struct step *step, struct step_verdict *verdict)
@@ -332,11 +338,11 @@ static void engine_run(struct engine *engine, const struct step *step, struct st
     int rc = step->n_spans ? model_extend(engine->options.model, batch.spans, step->n_spans, &err) : 0;
     DEVICE_CHECK(rc == 0, "step %llu passed the check but did not run: %s", (unsigned long long)step->id, err.text);
     if (step->n_spans && model_scored_rows(engine->options.model))
-        model_best(engine->options.model, batch.best);
-    const int32_t *best = batch.best;
+        chooser_tokens(engine->chooser, step, batch.spans, batch.tokens, verdict->answers);
+    const int32_t *tokens = batch.tokens;
     for (int s = 0; s < step->n_spans; s++) {
-        verdict->answers[s] = span_verify(engine, &step->spans[s], best);
-        best += span_scored(&step->spans[s]);
+        span_verify(engine, &step->spans[s], tokens, &verdict->answers[s]);
+        tokens += choose_rows(&step->spans[s]);
     }
     batch_free(&batch);
 }

@@ -13,7 +13,8 @@
 struct engine;
 
 struct engine_options {
-    struct model *model; /* stays the caller's */
+    struct model *model; /* stays the caller's, like its communicator */
+    struct comm *comm;
     const struct model_config *config;
     int max_rows;         /* of one step; not above the model's */
     size_t picture_bytes; /* for picture features; 0 = 1 GiB */

@@ -77,7 +77,8 @@ static int rank_load(struct rank *rank, const struct options *options, const str
 
 static int rank_engine(struct rank *rank, const struct options *options, struct error *err)
 {
-    const struct engine_options engine = {.model = rank->model, .config = &rank->config, .max_rows = RANK_ROWS};
+    const struct engine_options engine = {
+        .model = rank->model, .comm = rank->post.comm, .config = &rank->config, .max_rows = RANK_ROWS};
     const struct watchdog_options watch = {.timeout = options->step_seconds, .rank = rank->post.comm->rank};
     rank->post.engine = engine_new(&engine);
     return watchdog_open(&rank->post.watchdog, &watch, err);

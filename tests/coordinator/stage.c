@@ -439,7 +439,7 @@ static struct request *hook_warm_up(void *context, struct preparation **job)
     request->number = (*job)->number = 1000 + (uint64_t)stage->n_warm_ups++;
     (*job)->asked.n_ids = 5; /* tokens, as in stage_ask */
     request->max_tokens = 2;
-    request->repetition_penalty = 1;
+    request->sampling.repetition_penalty = 1;
     request->arrived = stage->now;
     request->deadline = stage->now + 100;
     return request;
@@ -509,7 +509,7 @@ struct stage_client *stage_ask(struct stage *stage, const struct stage_question 
     request->client = (struct client){&client_calls, client};
     request->max_tokens = question->max_tokens;
     request->draft_tokens = question->k;
-    request->repetition_penalty = 1;
+    request->sampling.repetition_penalty = 1;
     request->show_drafts = true;
     request->arrived = stage->now;
     request->deadline = stage->now + (question->seconds > 0 ? question->seconds : 1e6);

@@ -61,13 +61,17 @@ static void a_hello_comes_back(void **state)
 static void a_verdict_comes_back(void **state)
 {
     (void)state;
-    struct step_answer answers[3] = {{0, -1}, {16, 0}, {3, INT32_MAX}};
+    struct logprobs logprobs[4] = {{.chosen = -0.5f, .top_ids = {7, INT32_MAX}, .top = {-0.5f, -1e30f}, .n_top = 2},
+                                   {.chosen = -1}};
+    struct step_answer answers[3] = {{0, -1, NULL}, {16, 0, NULL}, {3, INT32_MAX, logprobs}};
     struct step_message a = {.kind = STEP_VERDICT, .verdict = {.step = 9, .answers = answers, .n_answers = 3, .compute_ms = 12.5}},
                         b;
     carry(&b, &a, true);
     assert_int_equal(b.verdict.step, 9);
     assert_int_equal(b.verdict.n_answers, 3);
-    assert_memory_equal(b.verdict.answers, answers, sizeof answers);
+    assert_memory_equal(b.verdict.answers, answers, 2 * sizeof *answers);
+    assert_int_equal(b.verdict.answers[2].next, INT32_MAX);
+    assert_memory_equal(b.verdict.answers[2].logprobs, logprobs, sizeof logprobs);
     assert_true(b.verdict.compute_ms == 12.5);
     assert_string_equal(b.verdict.error, "");
     step_message_free(&b);
@@ -93,6 +97,20 @@ static void heartbeats_and_welcomes_come_back(void **state)
     step_message_free(&b);
 }
 
+static void expect_sampling(const struct sampling *got, const struct sampling *wanted)
+{
+    assert_int_equal(got->n_bias, wanted->n_bias);
+    assert_int_equal(got->n_banned, wanted->n_banned);
+    assert_true(!got->n_bias || !memcmp(got->bias_ids, wanted->bias_ids, (size_t)got->n_bias * sizeof *got->bias_ids));
+    assert_true(!got->n_bias || !memcmp(got->bias, wanted->bias, (size_t)got->n_bias * sizeof *got->bias));
+    assert_true(!got->n_banned || !memcmp(got->banned_ids, wanted->banned_ids, (size_t)got->n_banned * sizeof *got->banned_ids));
+    assert_true(got->temperature == wanted->temperature && got->top_k == wanted->top_k && got->top_p == wanted->top_p);
+    assert_true(got->min_p == wanted->min_p && got->repetition_penalty == wanted->repetition_penalty);
+    assert_true(got->presence_penalty == wanted->presence_penalty && got->frequency_penalty == wanted->frequency_penalty);
+    assert_true(got->seed == wanted->seed && got->mode == wanted->mode && got->banned_until == wanted->banned_until);
+    assert_true(got->logprobs == wanted->logprobs && got->top_logprobs == wanted->top_logprobs);
+}
+
 static void a_step_comes_back(void **state)
 {
     (void)state;
@@ -101,15 +119,39 @@ static void a_step_comes_back(void **state)
         for (int k = 0; k < 3; k++)
             positions[i][k] = 100 * i + k;
     uint64_t release[2] = {3, UINT64_MAX};
-    struct step_picture pictures[2] = {{{1, 2}, 0, 0, 3}, {{UINT64_MAX, 0}, 3, 1000, 4}};
+    static struct step_picture pictures[2] = {{{1, 2}, 0, 0, 3}, {{UINT64_MAX, 0}, 3, 1000, 4}};
     struct step_span spans[3] = {
         {.sequence = 1, .n = 7, .ids = ids, .positions = positions, .length = 12, .pictures = pictures, .n_pictures = 2},
         {.sequence = 2, .n = 6, .ids = ids, .position = 40, .length = 40, .generated = true, .drafts = 5, .want_token = true},
         {.sequence = 3, .n = 1, .ids = ids, .pictures = pictures, .n_pictures = 1},
     };
     spans[2].pictures[0].count = 1;
-    spans[0].repetition_penalty = 1.05f;
-    spans[1].repetition_penalty = spans[2].repetition_penalty = 1;
+    int32_t bias_ids[2] = {0, INT32_MAX}, banned[1] = {9};
+    float bias[2] = {-100, 0.5f};
+    struct draft_weights weights[5] = {{.ids = {1, 2}, .weight = {0.25f, 0.75f}, .n = 2}};
+    for (int i = 1; i < 5; i++)
+        weights[i] = weights[0];
+    spans[1].weights = weights;
+    spans[1].sampling = (struct sampling){.repetition_penalty = 1,
+                                          .temperature = 0.7f,
+                                          .top_k = 20,
+                                          .top_p = 0.9f,
+                                          .min_p = 0.05f,
+                                          .presence_penalty = -2,
+                                          .frequency_penalty = 1.5f,
+                                          .bias_ids = bias_ids,
+                                          .bias = bias,
+                                          .n_bias = 2,
+                                          .seed = UINT64_MAX,
+                                          .mode = SAMPLING_REJECTION,
+                                          .logprobs = true,
+                                          .top_logprobs = 20};
+    spans[1].answered = 3;
+    spans[2].sampling.banned_ids = banned;
+    spans[2].sampling.n_banned = 1;
+    spans[2].sampling.banned_until = 12;
+    spans[0].sampling.repetition_penalty = 1.05f;
+    spans[1].sampling.repetition_penalty = spans[2].sampling.repetition_penalty = 1;
     struct step_message a = {.kind = STEP_STEP,
                              .step = {.id = 4, .release = release, .n_release = 2, .spans = spans, .n_spans = 3}},
                         b;
@@ -128,7 +170,9 @@ static void a_step_comes_back(void **state)
         assert_true(!x->n_pictures || !memcmp(x->pictures, y->pictures, (size_t)x->n_pictures * sizeof *pictures));
         assert_true(x->sequence == y->sequence && x->position == y->position && x->length == y->length);
         assert_true(x->generated == y->generated && x->drafts == y->drafts && x->want_token == y->want_token);
-        assert_true(x->repetition_penalty == y->repetition_penalty);
+        assert_true(!x->weights == !y->weights && x->answered == y->answered);
+        assert_true(!x->weights || !memcmp(x->weights, y->weights, sizeof weights));
+        expect_sampling(&y->sampling, &x->sampling);
     }
     step_message_free(&b);
     struct step_message only_release = {.kind = STEP_STEP, .step = {.id = 5, .release = release, .n_release = 1}};
@@ -178,6 +222,7 @@ static void a_wrong_message_of_a_group_is_refused_by_field(void **state)
         BAD("\x0a\x03\x52\x01\xff", "hello.host: is not UTF-8"),
         BAD("\x12\x04\x12\x02\x08\x11", "verdict.spans[0].accepted: 17 is above 16"),
         BAD("\x12\x0f\x12\x00\x12\x0b\x10\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "verdict.spans[1].next: -2 is below -1"),
+        BAD("\x12\x06\x12\x04\x1a\x00\x1a\x00", "verdict.spans[0].logprobs: 2 elements for 1 tokens"),
         BAD("\x12\x09\x19\0\0\0\0\0\0\xf0\x7f", "verdict.compute_ms: inf"),
         BAD("\x12\x09\x19\0\0\0\0\0\0\xf0\xbf", "verdict.compute_ms: -1 is below 0"),
         BAD("\x0a\x00\x1a\x00", "heartbeat: given twice, or beside"),
@@ -214,6 +259,25 @@ static void a_wrong_message_to_a_group_is_refused_by_field(void **state)
         BAD("\x12\x0f\x1a\x0d" IDS PENALTY "\x4a\x02\x28\x03", "step.spans[0].pictures[0].count: 3 is above 2"),
         BAD("\x12\x15\x1a\x13" IDS PENALTY "\x4a\x08\x28\x01\x20\xff\xff\xff\xff\x07",
             "step.spans[0].pictures[0].picture_row: 2147483647"),
+        BAD("\x12\x12\x1a\x10\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x5a\x05\x0d\x00\x00\x80\xbf",
+            "step.spans[0].sampling.temperature: -1 is below 0"),
+        BAD("\x12\x12\x1a\x10\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x5a\x05\x2d\x00\x00\x80\x7f",
+            "step.spans[0].sampling.presence_penalty: inf is not a finite"),
+        BAD("\x12\x0f\x1a\x0d\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x5a\x02\x60\x15",
+            "step.spans[0].sampling.top_logprobs: 21 is above 20"),
+        BAD("\x12\x10\x1a\x0e\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x5a\x03\x4a\x01\x01",
+            "step.spans[0].sampling.bias: 0 numbers for 1 ids"),
+        BAD("\x12\x1b\x1a\x19\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x5a\x0e\x4a\x02\x02\x01\x52\x08\x00\x00\x00\x00\x00\x00\x80\x3f",
+            "step.spans[0].sampling.bias_ids: 1 after 2"),
+        BAD("\x12\x11\x1a\x0f\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x38\x01\x62\x00\x62\x00",
+            "step.spans[0].draft_weights: 2 elements for 1 drafts"),
+        BAD("\x12\x0f\x1a\x0d\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x38\x01\x62\x00",
+            "step.spans[0].draft_weights[0].weights: 0 numbers for 0 ids"),
+        BAD("\x12\x18\x1a\x16\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x38\x01\x62\x09\x0a\x01\x01\x12\x04\x00\x00\x80\xbf",
+            "step.spans[0].draft_weights[0].weights: -1 is below 0"),
+        BAD("\x12\x0d\x1a\x0b\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x78\x03", "step.spans[0].answered: 3 is above 2"),
+        BAD("\x12\x17\x1a\x15\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x6a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            "step.spans[0].banned_ids[0]: -1 is below 0"),
         BAD("\x12\x03\x1a\x01\x12", "step.spans[0].ids[0]: broken"),
         BAD("\x12\x04\x1a\x02\x0a\x00", "step.spans[0].sequence: has another type"),
         BAD("\x1a\x00", "picture.rows: 0 is below 1"),

@@ -6,7 +6,8 @@
 
 static inline struct request request_of(uint64_t id, const struct golden *golden, int k, enum drafts drafts)
 {
-    return (struct request){.id = id, .golden = golden, .wanted = golden->greedy, .penalty = 1, .k = k, .drafts = drafts};
+    return (struct request){
+        .id = id, .golden = golden, .wanted = golden->greedy, .sampling.repetition_penalty = 1, .k = k, .drafts = drafts};
 }
 
 /* Greedy and penalised tokens of the goldens for every k and kind of draft. */
@@ -15,7 +16,7 @@ static inline void check_drafts(struct group *g, const struct golden *golden, fl
     for (int k = 0; k <= 16; k++)
         for (enum drafts drafts = DRAFTS_RIGHT; drafts <= DRAFTS_MIXED; drafts++) {
             struct request r = request_of(9, golden, k, drafts);
-            r.penalty = penalty;
+            r.sampling.repetition_penalty = penalty;
             r.wanted = wanted;
             group_pictures(g, golden);
             requests_run(g, &r, 1, 40);
@@ -27,6 +28,66 @@ static inline void check_drafts(struct group *g, const struct golden *golden, fl
                 assert_int_equal(r.steps, GOLDEN_TOKENS - 1);
             group_release(g, 9);
         }
+}
+
+static const int32_t check_bias_ids[] = {3, 40, 41};
+static const float check_bias[] = {2, -1, 30};
+
+/* All that changes what is chosen; by number. */
+static inline struct sampling check_sampling(int number)
+{
+    struct sampling s = {.temperature = 1, .repetition_penalty = 1, .seed = 77 + (uint64_t)number};
+    const struct sampling all = {.temperature = 0.8f,
+                                 .top_k = 40,
+                                 .top_p = 0.9f,
+                                 .min_p = 0.01f,
+                                 .repetition_penalty = 1.1f,
+                                 .presence_penalty = 0.5f,
+                                 .frequency_penalty = 0.25f,
+                                 .bias_ids = check_bias_ids,
+                                 .bias = check_bias,
+                                 .n_bias = 2,
+                                 .seed = UINT64_MAX,
+                                 .logprobs = true,
+                                 .top_logprobs = 20};
+    const struct sampling greedy = {.repetition_penalty = 1.05f,
+                                    .frequency_penalty = 1,
+                                    .bias_ids = check_bias_ids,
+                                    .bias = check_bias,
+                                    .n_bias = 3, /* the third makes sure that something is banned */
+                                    .banned_ids = check_bias_ids + 2,
+                                    .n_banned = 1,
+                                    .banned_until = 5};
+    return number == 0 ? s : number == 1 ? all : greedy;
+}
+enum { CHECK_SAMPLINGS = 3 };
+
+/* Coupled text and its log-probabilities are the same, bit for bit, for every k and kind of draft. */
+static inline void check_sampled(struct group *g, const struct golden *golden)
+{
+    static struct request plain, r;
+    for (int number = 0; number < CHECK_SAMPLINGS; number++) {
+        plain = request_of(1, golden, 0, DRAFTS_RIGHT);
+        plain.sampling = check_sampling(number);
+        group_pictures(g, golden);
+        requests_run(g, &plain, 1, 40);
+        group_release(g, 1);
+        assert_memory_not_equal(plain.tokens, golden->greedy, sizeof golden->greedy);
+        for (int i = 0; i < GOLDEN_TOKENS && plain.sampling.n_banned; i++)
+            assert_true(i >= 5 ? i > 5 || plain.tokens[i] == 41 : plain.tokens[i] != 41);
+        for (int k = 1; k <= 16; k += 5)
+            for (enum drafts drafts = DRAFTS_RIGHT; drafts <= DRAFTS_MIXED; drafts++) {
+                r = request_of(2, golden, k, drafts);
+                r.sampling = plain.sampling;
+                r.wanted = plain.tokens;
+                requests_run(g, &r, 1, 40);
+                assert_tokens(r.tokens, plain.tokens, GOLDEN_TOKENS);
+                assert_memory_equal(r.logprobs, plain.logprobs, GOLDEN_TOKENS * sizeof *r.logprobs);
+                if (drafts == DRAFTS_RIGHT)
+                    assert_int_equal(r.steps, (GOLDEN_TOKENS - 1 + k) / (k + 1));
+                group_release(g, 2);
+            }
+    }
 }
 
 /* Eight requests of all kinds of drafts in the same steps. */

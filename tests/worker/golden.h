@@ -153,7 +153,7 @@ static inline void group_open(struct group *g, const char *dir, struct comm *com
         fail_msg("%s", err.text);
     safetensors_close(st);
     const struct engine_options engine = {
-        .model = g->model, .config = &g->config, .max_rows = GROUP_ROWS, .picture_bytes = 1 << 20};
+        .model = g->model, .comm = comm, .config = &g->config, .max_rows = GROUP_ROWS, .picture_bytes = 1 << 20};
     g->engine = engine_new(&engine);
 }
 
@@ -193,16 +193,18 @@ struct request {
     uint64_t id;
     const struct golden *golden;
     const int32_t *wanted; /* golden->greedy or ->penalty: where drafts come from */
-    float penalty;
+    struct sampling sampling;
     int k;
     enum drafts drafts;
     int length; /* positions that the group has */
     int32_t tokens[2 * GOLDEN_TOKENS];
-    int n;     /* of tokens */
-    int steps; /* with generated rows */
+    int n;                                       /* of tokens */
+    struct logprobs logprobs[2 * GOLDEN_TOKENS]; /* of tokens, where they are wanted and on rank 0 */
+    int steps;                                   /* with generated rows */
     /* What the span being built points into. */
     int32_t ids[32];
     struct step_picture pictures[GOLDEN_PICTURES];
+    struct draft_weights *weights; /* (k), or NULL */
 };
 
 static inline int least(int a, int b)
@@ -221,7 +223,7 @@ static inline struct step_span request_prompt_span(struct request *r, int rows)
         .positions = g->positions + r->length,
         .length = r->length,
         .pictures = r->pictures,
-        .repetition_penalty = r->penalty,
+        .sampling = r->sampling,
     };
     span.want_token = r->length + span.n == g->n;
     for (int i = 0; i < g->n_pictures; i++) {
@@ -258,7 +260,9 @@ static inline struct step_span request_answer_span(struct request *r)
         .generated = true,
         .drafts = r->k,
         .want_token = true,
-        .repetition_penalty = r->penalty,
+        .sampling = r->sampling,
+        .answered = r->n,
+        .weights = r->weights,
     };
 }
 
@@ -269,6 +273,8 @@ static inline struct step_span request_span(struct request *r, int rows)
 
 static inline void request_take(struct request *r, const struct step_span *span, const struct step_answer *answer)
 {
+    if (answer->logprobs)
+        memcpy(r->logprobs + r->n, answer->logprobs, (size_t)(answer->accepted + 1) * sizeof *answer->logprobs);
     for (int i = 0; i < answer->accepted; i++)
         r->tokens[r->n++] = span->ids[span->n - span->drafts + i];
     if (span->want_token)

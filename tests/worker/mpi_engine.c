@@ -26,6 +26,16 @@ static void requests_in_one_step_do_not_see_each_other(void **state)
         golden_free(cases[i]);
 }
 
+static void all_ranks_sample_the_same(void **state)
+{
+    struct group g;
+    struct golden *golden = golden_read(GOLDEN_TARGET, "text-only");
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    check_sampled(&g, golden);
+    group_close(&g);
+    golden_free(golden);
+}
+
 /* A rank that alone ran, or alone refused, would leave the others in a collective. */
 static void all_ranks_refuse_a_bad_step_and_go_on(void **state)
 {
@@ -58,6 +68,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(drafts_never_change_the_tokens, comm),
+        cmocka_unit_test_prestate(all_ranks_sample_the_same, comm),
         cmocka_unit_test_prestate(requests_in_one_step_do_not_see_each_other, comm),
         cmocka_unit_test_prestate(all_ranks_refuse_a_bad_step_and_go_on, comm),
     };

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "speculate/sampler.h"
+
 struct fixture {
     struct comm *comm;
     struct group group;
@@ -61,6 +63,38 @@ static void drafts_never_change_the_tokens_under_a_repetition_penalty(void **sta
     struct fixture *f = *state;
     check_drafts(&f->group, f->scene, 1.05f, f->scene->penalty);
     check_drafts(&f->group, f->text, 1.05f, f->text->penalty);
+}
+
+static void drafts_never_change_what_is_sampled(void **state)
+{
+    struct fixture *f = *state;
+    check_sampled(&f->group, f->scene);
+    check_sampled(&f->group, f->text);
+}
+
+/* Greedy by way of the gathered rows is greedy. */
+static void logprobs_change_no_token(void **state)
+{
+    struct fixture *f = *state;
+    static struct request r, one;
+    const size_t vocabulary = (size_t)f->group.config.vocabulary;
+    struct logprobs wanted;
+    r = request_of(1, f->scene, 4, DRAFTS_MIXED);
+    r.wanted = f->scene->penalty;
+    r.sampling = (struct sampling){.repetition_penalty = 1.05f, .logprobs = true, .top_logprobs = 3};
+    group_pictures(&f->group, f->scene);
+    requests_run(&f->group, &r, 1, 40);
+    assert_tokens(r.tokens, f->scene->penalty, GOLDEN_TOKENS);
+    group_release(&f->group, 1);
+    one = request_of(1, f->scene, 0, DRAFTS_RIGHT); /* the scores of a forward pass, before any penalty */
+    while (one.n == 0)
+        requests_step(&f->group, &one, 1, 40);
+    float *scores = mem_new(vocabulary, sizeof *scores);
+    model_scores(f->group.model, scores);
+    sampler_logprobs(&wanted, scores, (int)vocabulary, r.tokens[0], 3);
+    assert_memory_equal(&r.logprobs[0], &wanted, sizeof wanted);
+    group_release(&f->group, 1);
+    free(scores);
 }
 
 static void requests_in_one_step_do_not_see_each_other(void **state)
@@ -158,7 +192,7 @@ static void a_replayed_request_goes_on_with_the_same_tokens(void **state)
                              .position = f->scene->next_position,
                              .length = f->scene->n,
                              .generated = true,
-                             .repetition_penalty = 1};
+                             .sampling.repetition_penalty = 1};
     struct step step = {.spans = &span, .n_spans = 1};
     struct step_verdict verdict;
     engine_step(f->group.engine, &step, &verdict);
@@ -290,11 +324,21 @@ static void with_drafts_in_prompt(struct bad *b)
 }
 static void with_penalty_zero(struct bad *b)
 {
-    b->spans[0].repetition_penalty = 0;
+    b->spans[0].sampling.repetition_penalty = 0;
 }
 static void with_penalty_nan(struct bad *b)
 {
-    b->spans[0].repetition_penalty = NAN;
+    b->spans[0].sampling.repetition_penalty = NAN;
+}
+static void with_answer_beyond_sequence(struct bad *b)
+{
+    b->spans[0].answered = 1000;
+}
+static void with_drafts_from_nowhere(struct bad *b)
+{
+    b->spans[0].drafts = 1;
+    b->spans[0].sampling.temperature = 1;
+    b->spans[0].sampling.mode = SAMPLING_REJECTION;
 }
 static void with_sequence_twice(struct bad *b)
 {
@@ -344,6 +388,8 @@ static const struct bad_step {
     {with_drafts_in_prompt, "2 drafts in a span that is a prompt's"},
     {with_penalty_zero, "repetition penalty 0"},
     {with_penalty_nan, "repetition penalty nan"},
+    {with_answer_beyond_sequence, "1000 tokens of an answer in"},
+    {with_drafts_from_nowhere, "but not what they were drawn from"},
     {with_sequence_twice, "span 1, sequence 1: the sequence is named twice"},
     {with_picture_unknown, "picture 00000000000000050000000000000006: rows 0 to 1 are named, 0 are here"},
     {with_picture_rows_beyond, "are named, 30 are here"},
@@ -378,8 +424,8 @@ static void a_step_that_does_not_fit_the_cache_is_refused(void **state)
     struct step_verdict verdict;
     group_open(&small, GOLDEN_TARGET, f->comm, 2 * MODEL_PAGE_POSITIONS);
     int32_t ids[2 * MODEL_PAGE_POSITIONS + 1] = {0};
-    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .repetition_penalty = 1},
-                                 {.sequence = 2, .n = 1, .ids = ids, .repetition_penalty = 1}};
+    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .sampling.repetition_penalty = 1},
+                                 {.sequence = 2, .n = 1, .ids = ids, .sampling.repetition_penalty = 1}};
     struct step step = {.spans = spans, .n_spans = 2};
     engine_step(small.engine, &step, &verdict);
     assert_string_equal(verdict.error, "the key/value cache of 2 pages is 1 pages too small");
@@ -405,8 +451,8 @@ static void rolling_back_makes_room_in_the_same_step(void **state)
     struct step_verdict verdict;
     group_open(&small, GOLDEN_TARGET, f->comm, 2 * MODEL_PAGE_POSITIONS);
     int32_t ids[2 * MODEL_PAGE_POSITIONS] = {0};
-    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .repetition_penalty = 1},
-                                 {.sequence = 2, .n = 1, .ids = ids, .repetition_penalty = 1}};
+    struct step_span spans[2] = {{.sequence = 1, .n = MODEL_PAGE_POSITIONS + 1, .ids = ids, .sampling.repetition_penalty = 1},
+                                 {.sequence = 2, .n = 1, .ids = ids, .sampling.repetition_penalty = 1}};
     struct step step = {.spans = spans, .n_spans = 1};
     engine_step(small.engine, &step, &verdict);
     engine_verdict_free(&verdict);
@@ -487,6 +533,8 @@ int main(void)
         cmocka_unit_test(plain_steps_give_the_tokens_of_transformers),
         cmocka_unit_test(drafts_never_change_the_tokens),
         cmocka_unit_test(drafts_never_change_the_tokens_under_a_repetition_penalty),
+        cmocka_unit_test(drafts_never_change_what_is_sampled),
+        cmocka_unit_test(logprobs_change_no_token),
         cmocka_unit_test(rejected_drafts_are_gone),
         cmocka_unit_test(requests_in_one_step_do_not_see_each_other),
         cmocka_unit_test(scores_in_a_batch_are_bit_for_bit_those_alone),

@@ -1,0 +1,127 @@
+/* sampler.c - one row of scores to a token: adjust, truncate, choose */
+#include "speculate/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "speculate/coupled.h"
+#include "speculate/noise.h"
+#include "speculate/verify.h"
+
+struct sampler {
+    int vocabulary;
+    int32_t *counts; /* zeros between calls */
+    struct warp_scratch scratch;
+};
+
+struct sampler *sampler_new(int vocabulary)
+{
+    struct sampler *sampler = mem_new(1, sizeof *sampler);
+    sampler->vocabulary = vocabulary;
+    sampler->counts = mem_new((size_t)vocabulary, sizeof *sampler->counts);
+    warp_scratch_create(&sampler->scratch, vocabulary);
+    return sampler;
+}
+
+void sampler_free(struct sampler *sampler)
+{
+    if (!sampler)
+        return;
+    warp_scratch_free(&sampler->scratch);
+    free(sampler->counts);
+    free(sampler);
+}
+
+/* -1 without a finite score. Greedy: the token. Else 0, and the row. */
+enum { ROW_READY = -2 };
+static int32_t row_prepare(struct sampler *sampler, struct warp_row *row, float *scores, const struct sampling *s,
+                           const struct warp_history *history)
+{
+    warp_adjust(scores, sampler->vocabulary, s, history, sampler->counts);
+    int32_t best = warp_best(scores, sampler->vocabulary);
+    if (best < 0 || s->temperature == 0)
+        return best;
+    *row = warp_truncate(scores, sampler->vocabulary, s, &sampler->scratch);
+    return ROW_READY;
+}
+
+int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,
+                      int32_t draft, const struct draft_weights *q)
+{
+    struct warp_row row;
+    int position = history->n_answer;
+    int32_t token = row_prepare(sampler, &row, scores, s, history);
+    if (token != ROW_READY)
+        return token;
+    if (s->mode == SAMPLING_COUPLED)
+        return coupled_token(&row, s->seed, position);
+    warp_weights(&row, sampler->scratch.weights);
+    const struct verify_row p = {row.ids, sampler->scratch.weights, row.count};
+    const struct verify_row drawn_from = {q ? q->ids : NULL, q ? q->weight : NULL, q ? q->n : 0};
+    return verify_sample(&p, draft >= 0 ? &drawn_from : NULL, draft, noise_uniform(s->seed, position, NOISE_KEEP),
+                         noise_uniform(s->seed, position, NOISE_NEXT));
+}
+
+int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,
+                      struct draft_weights *q)
+{
+    struct warp_row row;
+    struct sampling narrow = *s;
+    q->n = 0;
+    if (s->temperature == 0 || s->mode == SAMPLING_COUPLED)
+        return sampler_token(sampler, scores, s, history, -1, NULL);
+    if (narrow.top_k <= 0 || narrow.top_k > SAMPLING_DRAFT_IDS)
+        narrow.top_k = SAMPLING_DRAFT_IDS;
+    int32_t token = row_prepare(sampler, &row, scores, &narrow, history);
+    if (token != ROW_READY)
+        return token;
+    if (row.count > SAMPLING_DRAFT_IDS) /* ties with the last */
+        row.count = SAMPLING_DRAFT_IDS;
+    warp_weights(&row, q->weight);
+    q->n = row.count;
+    for (int i = 0; i < row.count; i++)
+        q->ids[i] = row.ids ? row.ids[i] : i;
+    const struct verify_row drawn_from = {q->ids, q->weight, q->n};
+    return verify_sample(&drawn_from, NULL, -1, 0, noise_uniform(s->seed, history->n_answer, NOISE_DRAFT));
+}
+
+/* ---- log-probabilities ---- */
+
+static double log_mass(const float *scores, int n)
+{
+    int32_t best = warp_best(scores, n);
+    double largest = best < 0 ? 0 : (double)scores[best], sum = 0;
+    for (int i = 0; i < n; i++)
+        if (!isnan(scores[i]))
+            sum += exp((double)scores[i] - largest);
+    return largest + log(sum);
+}
+
+/* Into the list of the largest so far, if it belongs there. */
+static void top_insert(struct logprobs *out, int most, int32_t id, float score)
+{
+    int at = out->n_top;
+    if (isnan(score) || (at == most && !(score > out->top[at - 1])))
+        return;
+    if (at < most)
+        out->n_top++;
+    else
+        at--;
+    for (; at > 0 && score > out->top[at - 1]; at--) {
+        out->top[at] = out->top[at - 1];
+        out->top_ids[at] = out->top_ids[at - 1];
+    }
+    out->top[at] = score;
+    out->top_ids[at] = id;
+}
+
+void sampler_logprobs(struct logprobs *out, const float *scores, int n, int32_t chosen, int top)
+{
+    double all = log_mass(scores, n);
+    *out = (struct logprobs){.chosen = (float)((double)scores[chosen] - all)};
+    for (int i = 0; top > 0 && i < n; i++)
+        top_insert(out, top, i, scores[i]);
+    for (int i = 0; i < out->n_top; i++)
+        out->top[i] = (float)((double)out->top[i] - all);
+}

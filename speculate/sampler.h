@@ -1,0 +1,29 @@
+/* sampler.h - from one row of the head's scores to a token: the target's own, or a drafter's guess at it. Pure but for its scratch
+ * memory: the result depends on the arguments alone. */
+#ifndef SPECULATE_SAMPLER_H
+#define SPECULATE_SAMPLER_H
+
+#include "speculate/warp.h"
+
+struct sampler;
+
+struct sampler *sampler_new(int vocabulary);
+void sampler_free(struct sampler *sampler); /* NULL is legal */
+
+/* scores (vocabulary) are used up. history: what stands before the token; its answer's length is the token's position. -1: the
+ * scores are not numbers, or every id is banned.
+ *
+ * The target's own token. draft: the one that is to be verified here, or -1; q: what it was drawn from, in the mode REJECTION with
+ * a temperature. The draft is accepted iff it is the result. */
+int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,
+                      int32_t draft, const struct draft_weights *q);
+
+/* A drafter's guess. In the mode REJECTION with a temperature it is drawn from *q, which is filled: the SAMPLING_DRAFT_IDS largest
+ * of what truncation leaves. Else q->n = 0, and the guess is what sampler_token would give for these scores. */
+int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,
+                      struct draft_weights *q);
+
+/* Log-probabilities under the head's scores (n), which stay. `top` of them beside the chosen one's; fewer where n is smaller. */
+void sampler_logprobs(struct logprobs *out, const float *scores, int n, int32_t chosen, int top);
+
+#endif

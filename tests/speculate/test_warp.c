@@ -1,0 +1,177 @@
+/* test_warp.c - scores to what a token is chosen from: against the goldens, by hand, and at the borders */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/check.h"
+
+#include "speculate/sampler.h"
+
+enum { MOST = 64 };
+
+static double number(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+static void check_golden(const json_t *item)
+{
+    float scores[MOST], weights[MOST], dense[MOST] = {0};
+    const json_t *list = json_object_get(item, "scores"), *wanted = json_object_get(item, "probabilities");
+    int n = (int)json_array_size(list);
+    assert_true(n > 0 && n <= MOST);
+    for (int i = 0; i < n; i++)
+        scores[i] = (float)json_number_value(json_array_get(list, (size_t)i));
+    const struct sampling s = {.temperature = (float)number(item, "temperature"),
+                               .top_k = (int)number(item, "top_k"),
+                               .top_p = (float)number(item, "top_p"),
+                               .min_p = (float)number(item, "min_p")};
+    struct warp_scratch scratch;
+    warp_scratch_create(&scratch, n);
+    struct warp_row row = warp_truncate(scores, n, &s, &scratch);
+    warp_weights(&row, weights);
+    for (int i = 0; i < row.count; i++)
+        dense[row.ids ? row.ids[i] : i] = weights[i];
+    for (int i = 0; i < n; i++) /* the goldens' sums are f32 */
+        assert_float_equal(dense[i], (float)json_number_value(json_array_get(wanted, (size_t)i)), 1e-6f);
+    warp_scratch_free(&scratch);
+}
+
+static void truncation_agrees_with_the_goldens(void **state)
+{
+    (void)state;
+    json_error_t error;
+    json_t *cases = json_load_file("tests/golden/speculation/warp.json", 0, &error), *item;
+    size_t index;
+    assert_true(json_array_size(cases) > 0);
+    json_array_foreach(cases, index, item) check_golden(item);
+    json_decref(cases);
+}
+
+static int kept(const float *from, int n, struct sampling s, int32_t ids[MOST])
+{
+    float scores[MOST];
+    struct warp_scratch scratch;
+    memcpy(scores, from, (size_t)n * sizeof *scores);
+    s.temperature = s.temperature > 0 ? s.temperature : 1;
+    warp_scratch_create(&scratch, n);
+    struct warp_row row = warp_truncate(scores, n, &s, &scratch);
+    for (int i = 0; i < row.count; i++)
+        ids[i] = row.ids ? row.ids[i] : i;
+    warp_scratch_free(&scratch);
+    return row.count;
+}
+
+static void truncation_at_the_borders(void **state)
+{
+    (void)state;
+    int32_t ids[MOST];
+    const float ties[] = {0, 2, 1, 2, 1, 1}, flat[] = {3, 3, 3, 3}, far[] = {0, -300, -1000, -INFINITY};
+    assert_int_equal(kept(ties, 6, (struct sampling){.top_k = 3}, ids), 5); /* ties with the third stay */
+    assert_int_equal(ids[0], 1);
+    assert_int_equal(kept(ties, 6, (struct sampling){.top_k = 2}, ids), 2);
+    assert_int_equal(kept(ties, 6, (struct sampling){.top_k = 99}, ids), 6);
+    assert_int_equal(kept(flat, 4, (struct sampling){.top_p = 0.5f}, ids), 2); /* exactly half: the lower ids */
+    assert_int_equal(ids[1], 1);
+    assert_int_equal(kept(flat, 4, (struct sampling){.top_p = 1e-9f}, ids), 1);
+    assert_int_equal(kept(flat, 4, (struct sampling){.min_p = 1}, ids), 4);
+    assert_int_equal(kept(far, 4, (struct sampling){.top_k = 3}, ids), 3); /* as far as there are any */
+    assert_int_equal(kept(far, 4, (struct sampling){.min_p = 1e-30f}, ids), 1);
+    assert_int_equal(kept(far, 4, (struct sampling){.top_p = 0.999999f}, ids), 1);
+    assert_int_equal(kept(far, 4, (struct sampling){.temperature = 1e-6f, .top_k = 2}, ids), 2);
+}
+
+static void penalties_count_what_stands_before(void **state)
+{
+    (void)state;
+    const int32_t prompt[] = {1, 2, 2, 900, -1}, answer[] = {2, 3, 3, 3, 900};
+    const struct warp_history h = {prompt, answer, 5, 5};
+    int32_t counts[5] = {0}, bias_ids[] = {0, 4, 900}, banned[] = {4, 900};
+    float bias[] = {1.5f, -2, 3}, scores[] = {1, 1, -1, 4, 7};
+    struct sampling s = {.repetition_penalty = 2,
+                         .presence_penalty = 0.5f,
+                         .frequency_penalty = 0.25f,
+                         .bias_ids = bias_ids,
+                         .bias = bias,
+                         .n_bias = 3,
+                         .banned_ids = banned,
+                         .n_banned = 2,
+                         .banned_until = 5};
+    warp_adjust(scores, 5, &s, &h, counts);
+    const float wanted[] = {2.5f, 0.5f, -2 - 0.75f, 2 - 1.25f, 5};
+    assert_memory_equal(scores, wanted, sizeof wanted);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(counts[i], 0);
+    s.banned_until = 6; /* the sixth token is to come */
+    warp_adjust(scores, 5, &s, &h, counts);
+    assert_true(isinf(scores[4]) && scores[4] < 0);
+}
+
+static int32_t token_of(const float *from, int n, const struct sampling *s)
+{
+    float scores[MOST];
+    const struct warp_history none = {0};
+    struct sampler *sampler = sampler_new(n);
+    memcpy(scores, from, (size_t)n * sizeof *scores);
+    int32_t token = sampler_token(sampler, scores, s, &none, -1, NULL);
+    sampler_free(sampler);
+    return token;
+}
+
+static void scores_that_are_no_numbers(void **state)
+{
+    (void)state;
+    const float none[] = {NAN, NAN, -INFINITY}, one[] = {NAN, 3, NAN};
+    struct sampling s = {.repetition_penalty = 1};
+    for (s.temperature = 0; s.temperature < 2; s.temperature++)
+        for (s.mode = SAMPLING_COUPLED; s.mode <= SAMPLING_REJECTION; s.mode++)
+            for (s.top_k = 0; s.top_k < 3; s.top_k++) {
+                assert_int_equal(token_of(none, 3, &s), -1);
+                assert_int_equal(token_of(one, 3, &s), 1);
+            }
+}
+
+/* What no temperature may turn into something else than the best: also where s / T is beyond every float. */
+static void a_small_temperature_is_greedy(void **state)
+{
+    (void)state;
+    const float scores[] = {1, 900, -900, 899.5f};
+    struct sampling s = {.repetition_penalty = 1, .temperature = 1e-6f};
+    for (s.seed = 0; s.seed < 100; s.seed++) {
+        s.mode = s.seed & 1 ? SAMPLING_COUPLED : SAMPLING_REJECTION;
+        s.temperature = s.seed & 2 ? 1e-6f : 1e-38f;
+        assert_int_equal(token_of(scores, 4, &s), 1);
+    }
+}
+
+static void logprobs_are_those_of_the_softmax(void **state)
+{
+    (void)state;
+    const float scores[] = {1, 3, NAN, 2, 3, -5};
+    struct logprobs l;
+    double sum = 0;
+    for (int i = 0; i < 6; i++)
+        sum += isnan(scores[i]) ? 0 : exp((double)scores[i]);
+    sampler_logprobs(&l, scores, 6, 3, 3);
+    assert_float_equal(l.chosen, (float)(2 - log(sum)), 1e-6f);
+    assert_int_equal(l.n_top, 3);
+    assert_int_equal(l.top_ids[0], 1); /* ties: the lower id first */
+    assert_int_equal(l.top_ids[1], 4);
+    assert_int_equal(l.top_ids[2], 3);
+    assert_true(l.top[2] == l.chosen && l.top[0] == l.top[1]);
+    sampler_logprobs(&l, scores, 6, 0, 20);
+    assert_int_equal(l.n_top, 5);
+    sampler_logprobs(&l, scores, 6, 0, 0);
+    assert_int_equal(l.n_top, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(truncation_agrees_with_the_goldens), cmocka_unit_test(truncation_at_the_borders),
+        cmocka_unit_test(penalties_count_what_stands_before), cmocka_unit_test(scores_that_are_no_numbers),
+        cmocka_unit_test(a_small_temperature_is_greedy),      cmocka_unit_test(logprobs_are_those_of_the_softmax),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
