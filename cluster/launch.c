@@ -108,6 +108,7 @@ static void add_hosts(struct list *argv, const struct launch_options *o)
     list_add(argv, o->hosts);
     list_add_mca(argv, "pml", "ob1");
     list_add_mca(argv, "btl", "self,vader,tcp");
+    list_add_mca(argv, "orte_keep_fqdn_hostnames", "1"); /* else h1.a and h1.b are one host to mpirun, and ssh is asked for "h1" */
     if (o->interface) {
         list_add_mca(argv, "btl_tcp_if_include", o->interface);
         list_add_mca(argv, "oob_tcp_if_include", o->interface);

@@ -16,7 +16,8 @@ MODEL = ["--target", MODELS / "scenes-large", "--drafter", MODELS / "scenes-mass
 
 @pytest.fixture
 def net():
-    env = dict(ENVIRONMENT, MASSV_NET=f"massvup{os.getpid()}", OMPI_MCA_plm_rsh_agent=f"{HOSTS} rsh", OMPI_MCA_btl_tcp_if_include="eth0")
+    """The hosts' names have a dot: what is before it is the same for both."""
+    env = dict(ENVIRONMENT, MASSV_NET=f"massvup{os.getpid()}.lan", OMPI_MCA_plm_rsh_agent=f"{HOSTS} rsh", OMPI_MCA_btl_tcp_if_include="eth0")
     try:
         made = subprocess.run([HOSTS, "up", "2"], env=env, text=True, capture_output=True, check=False)
         if made.returncode:
