@@ -413,15 +413,28 @@ static int generation_read(struct model_config *c, const char *path, struct erro
     return status;
 }
 
-/* The last component of dir. */
-static void name_read(struct model_config *c, const char *dir)
+static const char *last_component(const char *dir, size_t *length)
 {
     size_t end = strlen(dir), begin;
     while (end > 1 && dir[end - 1] == '/')
         end--;
     for (begin = end; begin > 0 && dir[begin - 1] != '/'; begin--)
         ;
-    snprintf(c->name, sizeof c->name, "%.*s", (int)(end - begin), dir + begin);
+    *length = end - begin;
+    return dir + begin;
+}
+
+/* The last component of dir; what "." and ".." stand for. A link keeps its own name. */
+static void name_read(struct model_config *c, const char *dir)
+{
+    size_t n;
+    const char *name = last_component(dir, &n);
+    bool dots = (n == 1 || n == 2) && !strncmp(name, "..", n);
+    char *real = dots ? realpath(dir, NULL) : NULL;
+    if (real)
+        name = last_component(real, &n);
+    snprintf(c->name, sizeof c->name, "%.*s", (int)n, name);
+    free(real);
 }
 
 int config_read(struct model_config *config, const char *dir, struct error *err)
