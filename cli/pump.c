@@ -131,16 +131,23 @@ void pump_relay(struct pump *pump)
     pthread_mutex_unlock(&pump->lock);
 }
 
-/* How much a line tells: a program's own error, anything a program of ours says, what mpirun adds, nothing. */
-static int line_worth(const char *line)
+static bool line_is_rule(const char *line)
 {
-    if (strspn(line, "-= \t") == strlen(line))
-        return 0;
+    return strlen(line) > 5 && strspn(line, "-=") == strlen(line);
+}
+
+/* How much a line tells. mpirun writes pages of advice between two rules, of which the first line says what happened. */
+enum { TELLS_NOTHING, TELLS_ADVICE, TELLS_ANYTHING, TELLS_WHO_DIED, TELLS_WHY };
+
+static int line_worth(const char *line, bool between_rules)
+{
+    if (strspn(line, "-= \t") == strlen(line) || strstr(line, " info "))
+        return TELLS_NOTHING;
     if (!strncmp(line, "massv", 5) || strstr(line, " error ") || strstr(line, "ERROR: "))
-        return 3;
-    if (strstr(line, "mpirun") || strstr(line, "Primary job") || strstr(line, "exited on signal"))
-        return 2;
-    return 1;
+        return TELLS_WHY;
+    if (!strncmp(line, "mpirun ", 7) || strstr(line, "Primary job") || strstr(line, "exited on signal"))
+        return TELLS_WHO_DIED;
+    return between_rules ? TELLS_ADVICE : TELLS_ANYTHING;
 }
 
 void pump_last_words(struct pump *pump, int i, char *line, size_t size)
@@ -151,13 +158,17 @@ void pump_last_words(struct pump *pump, int i, char *line, size_t size)
     char *text = mem_new(slot->n + 1, 1), *rest = text, *each;
     memcpy(text, slot->kept, slot->n);
     pthread_mutex_unlock(&pump->lock);
-    int worth = 0;
+    int worth = TELLS_NOTHING;
+    bool between_rules = false;
     snprintf(line, size, "it said nothing");
-    while ((each = strsep(&rest, "\n")))
-        if (line_worth(each) && line_worth(each) >= worth) {
-            const char *text_of_log = strstr(each, " error "); /* behind its time and its speaker */
-            worth = line_worth(each);
-            snprintf(line, size, "%s", text_of_log ? text_of_log + 7 : each);
-        }
+    while ((each = strsep(&rest, "\n"))) {
+        int more = line_worth(each, between_rules);
+        between_rules ^= line_is_rule(each);
+        if (more < worth || more == TELLS_NOTHING || (more == worth && more == TELLS_ADVICE))
+            continue;
+        const char *text_of_log = strstr(each, " error "); /* behind its time and its speaker */
+        worth = more;
+        snprintf(line, size, "%s", text_of_log ? text_of_log + 7 : each);
+    }
     free(text);
 }

@@ -50,6 +50,30 @@ static void test_mpirun_line(void **state)
     assert_string_equal(line, "mpirun noticed that process rank 1 exited on signal 9");
 }
 
+#define RULE "--------------------------------------------------------------------------\n"
+
+static void test_unreachable_host(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("ssh: connect to host h2 port 22: Connection refused\n" RULE
+               "ORTE was unable to reliably start one or more daemons.\nThis usually is caused by:\n\n"
+               "*  an inability to create a connection back to mpirun due to a\n  lack of common network interfaces\n" RULE,
+               line, sizeof line);
+    assert_string_equal(line, "ssh: connect to host h2 port 22: Connection refused");
+}
+
+static void test_advice(void **state)
+{
+    (void)state;
+    char line[200];
+    last_words("2026-11-22T10:00:00.123Z worker rank 0 info attached\n" RULE
+               "ORTE has lost communication with a remote daemon.\n\n  HNP daemon   : [[1,0],0] on node h1\n\n"
+               "This is usually due to\n" RULE,
+               line, sizeof line);
+    assert_string_equal(line, "ORTE has lost communication with a remote daemon.");
+}
+
 static void test_silence(void **state)
 {
     (void)state;
@@ -75,6 +99,8 @@ int main(void)
         {"a line of ours comes before those of mpirun that follow it", test_own_line, 0, 0, 0},
         {"an error that was logged is told without its time and speaker", test_log_line, 0, 0, 0},
         {"mpirun's own words are taken where nobody else said why", test_mpirun_line, 0, 0, 0},
+        {"a host that ssh cannot reach is named", test_unreachable_host, 0, 0, 0},
+        {"of a page of advice its first line is taken", test_advice, 0, 0, 0},
         {"silence is said to be silence", test_silence, 0, 0, 0},
         {"more text than is kept ends in its last line", test_only_the_end_is_kept, 0, 0, 0},
     };
