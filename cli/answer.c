@@ -19,12 +19,15 @@ static void answer_token(struct answer *a, const struct generate_response *r)
     a->ids = mem_grow(a->ids, (size_t)a->n + (size_t)r->n_ids, sizeof *a->ids);
     memcpy(a->ids + a->n, r->ids, (size_t)r->n_ids * sizeof *a->ids);
     a->n += r->n_ids;
+    a->usage.completion_tokens = a->n; /* until the last message counts: an interrupted answer has none */
 }
 
 void answer_add(struct answer *a, const struct generate_response *r)
 {
     if (!a->id)
         a->id = mem_string(r->request_id);
+    if (r->event == GENERATE_PROMPT)
+        a->usage = r->usage;
     if (r->event == GENERATE_TOKEN)
         answer_token(a, r);
     if (r->event != GENERATE_FINISHED)

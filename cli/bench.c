@@ -2,13 +2,13 @@
 #include "cli/cli.h"
 
 static const struct command benches[] = {
-    {"kernels", "each operation beside what memory and arithmetic of this machine allow", command_bench_kernels},
+    {"kernels", "each operation beside what this machine allows", command_bench_kernels},
     {"step", "one step of a published model shape, random weights", command_bench_step},
     {0},
 };
 
 int command_bench(struct comm *comm, int argc, char **argv)
 {
-    return command_choose(benches, "massv bench - measure, each figure beside the probe it is to be compared with", comm, argc,
-                          argv);
+    return command_choose(benches, "massv bench - measure, each figure beside the probe it is to be compared with",
+                          "massv bench step --shape qwen2.5-vl-3b", comm, argc, argv);
 }

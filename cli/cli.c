@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "model/utf8.h"
+#include "proto/rpc_address.h"
 
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
@@ -40,6 +42,22 @@ float cli_real(const struct argp_state *state, const char *flag, const char *tex
         exit(CLI_USAGE);
     }
     return value;
+}
+
+const char *cli_address(const struct argp_state *state, const char *flag, const char *text)
+{
+    struct error err;
+    if (rpc_address_check(text, &err))
+        argp_error(state, "%s %s", flag, err.text);
+    return text;
+}
+
+const char *cli_text(const struct argp_state *state, const char *flag, const char *text)
+{
+    size_t at = utf8_check(text, strlen(text));
+    if (text[at])
+        argp_error(state, "%s: UTF-8 is wanted, but byte %zu is 0x%02x", flag, at, (unsigned char)text[at]);
+    return text;
 }
 
 void cli_list_add(const struct argp_state *state, const char *flag, const char *value, struct cli_list *list)

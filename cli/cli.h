@@ -29,8 +29,8 @@ struct command {
     const char *name, *summary;
     int (*run)(struct comm *comm, int argc, char **argv);
 };
-/* Parses argv up to the command's name and runs it. doc: argp's, without the list of commands, which is added. */
-int command_choose(const struct command *commands, const char *doc, struct comm *comm, int argc, char **argv);
+/* Parses argv up to the command's name and runs it. doc: argp's, without the list of commands and the example, which are added. */
+int command_choose(const struct command *commands, const char *doc, const char *example, struct comm *comm, int argc, char **argv);
 
 /* argp_parse with our exit status for wrong usage. Ends the process on --help, --version and wrong usage. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
@@ -38,6 +38,10 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* A whole number in [low, high], or the end of the process with status 2 and a line that names the flag. */
 int cli_number(const struct argp_state *state, const char *flag, const char *text, int low, int high);
 float cli_real(const struct argp_state *state, const char *flag, const char *text, float low, float high);
+
+/* The text if it is an address that rpc.h takes, and if it is UTF-8; else as above. */
+const char *cli_address(const struct argp_state *state, const char *flag, const char *text);
+const char *cli_text(const struct argp_state *state, const char *flag, const char *text);
 
 /* The values of a flag that may be repeated. */
 struct cli_list {

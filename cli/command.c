@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/standard.h"
 #include "base/version.h"
 #include "cli/cli.h"
 
@@ -44,8 +45,8 @@ static error_t choice_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* "doc", a vertical tab (what follows it argp prints after the options), and a line for each command. */
-static char *choice_doc(const char *doc, const struct command *list)
+/* "doc", a vertical tab (what follows it argp prints after the options), a line for each command, and the example. */
+static char *choice_doc(const char *doc, const char *example, const struct command *list)
 {
     char *text = mem_format("%s\vCommands:\n", doc);
     for (const struct command *c = list; c->name; c++) {
@@ -53,12 +54,14 @@ static char *choice_doc(const char *doc, const struct command *list)
         free(text);
         text = longer;
     }
-    return text;
+    char *whole = mem_format("%s\nExample:\n  %s", text, example);
+    free(text);
+    return whole;
 }
 
-int command_choose(const struct command *list, const char *doc, struct comm *comm, int argc, char **argv)
+int command_choose(const struct command *list, const char *doc, const char *example, struct comm *comm, int argc, char **argv)
 {
-    struct choice choice = {.commands = list, .doc = choice_doc(doc, list)};
+    struct choice choice = {.commands = list, .doc = choice_doc(doc, example, list)};
     const struct argp argp = {.parser = choice_parse, .args_doc = "COMMAND [ARGUMENT...]", .doc = choice.doc};
     argp_err_exit_status = CLI_USAGE;
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
@@ -75,7 +78,9 @@ int command_run(struct comm *comm, int argc, char **argv)
 {
     static char name[] = "massv"; /* whatever path it was called by: it stands in every message */
     argp_program_version = "massv " MASSV_VERSION;
+    struct error err;
     argv[0] = name;
-    return command_choose(commands, "massv - distributed inference of vision-language models with speculative decoding", comm, argc,
-                          argv);
+    int status = command_choose(commands, "massv - distributed inference of vision-language models with speculative decoding",
+                                "massv up --target models/scenes-large --drafter models/scenes-massv", comm, argc, argv);
+    return status == CLI_DONE && standard_flush(&err) ? cli_failed(comm, name, &err) : status;
 }

@@ -35,8 +35,9 @@ static const char doc[] =
     "massv dump - run one forward pass and write what it computed\v"
     "Tensors: input_ids, position_ids, per picture i pixel_values.i, grid_thw.i, image_features.i; logits of every position; "
     "greedy_ids, the 48 tokens that follow greedily, without penalties, end tokens ignored.\n\n"
-    "Example:\n  massv dump --model models/scenes-large --image models/pictures/scene-00002.png \\\n"
-    "    --prompt 'What can you see in this picture?' --ranks 2 --out dump.safetensors";
+    "Example:\n  massv dump --model models/scenes-large --ranks 2 --out dump.safetensors \\\n"
+    "    --image models/pictures/scene-00002.png \\\n"
+    "    --prompt 'What can you see in this picture?'";
 
 static int arguments_activations(const struct argp_state *state, const char *arg)
 {
@@ -62,10 +63,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->dump.dir = arg;
         return 0;
     case KEY_PROMPT:
-        a->dump.prompt = arg;
+        a->dump.prompt = cli_text(state, "--prompt", arg);
         return 0;
     case KEY_SYSTEM:
-        a->dump.system = arg;
+        a->dump.system = cli_text(state, "--system", arg);
         return 0;
     case KEY_IMAGE:
         cli_list_add(state, "--image", arg, &a->images);

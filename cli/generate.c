@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/standard.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/service.h"
@@ -59,15 +60,17 @@ static const struct argp_option flags[] = {
     {"repetition-penalty", KEY_PENALTY, "R", 0, "1 is none", 3},
     {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 3},
     {0, 0, 0, 0, "What is printed:", 4},
-    {"json", KEY_JSON, 0, 0, "one JSON object when the answer is whole, instead of text as it comes", 4},
+    {"json", KEY_JSON, 0, 0,
+     "one JSON object when the answer is whole, instead of text as it comes; --show-drafts then goes to stderr", 4},
     {"show-drafts", KEY_SHOW_DRAFTS, 0, 0,
      "mark accepted drafts (green) and rejected ones (dimmed); without colours [accepted] and {rejected}", 4},
     {0, 0, 0, 0, 0, -1},
     {0}};
 
 static const char doc[] = "massv generate - ask once, and stream the answer\v"
-                          "Example:\n  massv generate --address 127.0.0.1:50051 --image models/pictures/scene-00002.png \\\n"
-                          "    --prompt 'What can you see in this picture?' --show-drafts";
+                          "Example:\n  massv generate --address 127.0.0.1:50051 --show-drafts \\\n"
+                          "    --image models/pictures/scene-00002.png \\\n"
+                          "    --prompt 'What can you see in this picture?'";
 
 static void arguments_check(struct argp_state *state, const struct arguments *a)
 {
@@ -77,15 +80,13 @@ static void arguments_check(struct argp_state *state, const struct arguments *a)
         argp_error(state, "--drafter, --ranks and --threads belong to a private service (--target), not to --address");
     if (!a->prompt)
         argp_error(state, "--prompt is missing");
-    if (a->json && a->show_drafts)
-        argp_error(state, "--show-drafts marks text; it does not go with --json");
 }
 
 static int arguments_where(int key, char *arg, struct argp_state *state, struct arguments *a)
 {
     switch (key) {
     case KEY_ADDRESS:
-        a->address = arg;
+        a->address = cli_address(state, "--address", arg);
         return 0;
     case KEY_TARGET:
         a->service.target = arg;
@@ -132,10 +133,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     struct arguments *a = state->input;
     switch (key) {
     case KEY_PROMPT:
-        a->prompt = arg;
+        a->prompt = cli_text(state, "--prompt", arg);
         return 0;
     case KEY_SYSTEM:
-        a->system = arg;
+        a->system = cli_text(state, "--system", arg);
         return 0;
     case KEY_IMAGE:
         cli_list_add(state, "--image", arg, &a->images);
@@ -169,6 +170,8 @@ static int picture_read(struct generate_picture *picture, const char *path, stru
     fclose(f);
     if (broken)
         return fail(err, "%s: cannot be read: is it a file?", path);
+    if (!picture->size)
+        return fail(err, "%s: is empty; a JPEG, PNG or WebP picture is wanted", path);
     if (picture->size > limit)
         return fail(err, "%s: more than %d MiB; no picture file may be that large", path, PICTURE_MIB);
     return 0;
@@ -207,7 +210,8 @@ static int request_make(struct generate_request *request, const struct arguments
 static int stream_follow(struct rpc_stream *stream, const struct arguments *a, struct answer *answer, enum rpc_status *status,
                          struct error *err)
 {
-    enum answer_marks marks = a->show_drafts ? answer_marks_for(stdout) : MARKS_NONE;
+    FILE *out = !a->json ? stdout : a->show_drafts ? stderr : NULL;
+    enum answer_marks marks = a->show_drafts ? answer_marks_for(out) : MARKS_NONE;
     for (;;) {
         struct rpc_bytes message = {0};
         struct generate_response response = {0};
@@ -225,12 +229,22 @@ static int stream_follow(struct rpc_stream *stream, const struct arguments *a, s
         if (broken)
             return -1;
         answer_add(answer, &response);
-        if (!a->json) {
-            answer_show(stdout, &response, marks);
-            fflush(stdout);
-        }
+        if (out)
+            answer_show(out, &response, marks);
         generate_response_free(&response);
+        if (standard_flush(err)) {
+            rpc_stream_cancel(stream);
+            return -1;
+        }
     }
+}
+
+/* The service counts pictures; the user gave files. */
+static void picture_name(const struct arguments *a, struct error *err)
+{
+    int i;
+    if (sscanf(err->text, "media[%d]", &i) == 1 && i >= 0 && i < a->images.n)
+        fail_in(err, "%s", a->images.values[i]);
 }
 
 static int failed_call(const char *address, enum rpc_status status, struct error *err)
@@ -254,8 +268,10 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
     if (rpc_channel_open(&channel, address, &options, err))
         return -1;
     int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
-    if (!result && (result = stream_follow(stream, a, answer, &status, err)) == -1 && status != RPC_OK)
+    if (!result && (result = stream_follow(stream, a, answer, &status, err)) == -1 && status != RPC_OK) {
+        picture_name(a, err);
         failed_call(address, status, err);
+    }
     rpc_stream_close(stream);
     rpc_channel_close(channel);
     if (!result && !answer->reason)
@@ -263,18 +279,18 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
     return result;
 }
 
-static void answer_print(const struct arguments *a, const struct answer *answer)
+/* result: 0 done, 1 interrupted, -1 failed. Whoever reads JSON gets what there is of an interrupted answer, too. */
+static void answer_end(const struct arguments *a, const struct answer *answer, int result)
 {
-    if (a->json) {
-        answer_json(stdout, answer);
-        return;
+    if ((!a->json || a->show_drafts) && (!result || answer->size))
+        fputc('\n', a->json ? stderr : stdout);
+    fflush(stdout); /* before the summary, where both are one terminal */
+    if (!result && a->show_drafts) {
+        answer_summary(stderr, answer);
+        fputc('\n', stderr);
     }
-    putchar('\n');
-    fflush(stdout);
-    if (!a->show_drafts)
-        return;
-    answer_summary(stderr, answer);
-    fputc('\n', stderr);
+    if (a->json && result >= 0)
+        answer_json(stdout, answer);
 }
 
 /* Packs first: a picture that cannot be read should not cost the start of a service. */
@@ -306,11 +322,7 @@ int command_generate(struct comm *comm, int argc, char **argv)
         a.service.ranks = 1;
     signals_hold();
     int result = generate(&a, &answer, &err);
-    if (!result)
-        answer_print(&a, &answer);
-    else if (answer.size && !a.json)
-        putchar('\n');
-    fflush(stdout);
+    answer_end(&a, &answer, result);
     answer_free(&answer);
     return result == 1 ? GENERATE_INTERRUPTED : result ? cli_failed(comm, argv[0], &err) : CLI_DONE;
 }

@@ -13,7 +13,7 @@ _massv()
     local help
     help=$("${COMP_WORDS[0]}" "${words[@]}" --help 2>/dev/null) || return
     if [[ $word != -* && $help == *$'\nCommands:\n'* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(sed -n '/^Commands:/,$s/^  \([a-z]*\) .*/\1/p' <<<"$help")" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "$(sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' <<<"$help")" -- "$word")
     elif [[ $word != -* && ${words[0]} == inspect ]]; then
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
     else

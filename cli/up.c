@@ -46,7 +46,7 @@ static const char doc[] =
     "massv up - start a whole local service\v"
     "Prints one line, `serving MODEL on ADDR`, when a real warm-up generation has passed; Ctrl-C drains and stops it. Logs "
     "go to stderr.\n\n"
-    "Example:\n  massv up --target models/scenes-large --drafter models/scenes-massv --ranks 2";
+    "Example:\n  massv up --target models/scenes-large --drafter models/scenes-massv \\\n    --ranks 2";
 
 static error_t arguments_parse(int key, char *arg, struct argp_state *state)
 {
@@ -73,7 +73,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         o->draft_tokens = arg;
         return 0;
     case KEY_LISTEN:
-        o->listen = arg;
+        o->listen = cli_address(state, "--listen", arg);
         return 0;
     case KEY_DEVICE:
         if (strcmp(arg, "auto") && strcmp(arg, "cpu") && strcmp(arg, "cuda"))

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "base/log.h"
+#include "base/standard.h"
 #include "coordinator/serve.h"
 
 /* Threads inherit the mask: signals come to sigwait in serve.c alone. A client that went away must not end the service. */
@@ -19,6 +20,7 @@ int main(int argc, char **argv)
 {
     struct coordinator_options options;
     struct error err;
+    standard_hold();
     log_name("coordinator");
     coordinator_options_parse(&options, argc, argv);
     signals_block();

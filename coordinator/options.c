@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/generate.h"
+#include "proto/rpc_address.h"
 
 enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_LISTEN, KEY_WORKER_LISTEN, KEY_ACTIVATIONS, KEY_NUMBERS };
 
@@ -66,12 +67,20 @@ static void number_parse(struct coordinator_options *options, const struct numbe
     memcpy((char *)options + number->offset, &(int){(int)value}, sizeof(int));
 }
 
+static const char *address_parse(const char *flag, const char *text, struct argp_state *state)
+{
+    struct error err;
+    if (rpc_address_check(text, &err) != 0)
+        argp_error(state, "%s %s", flag, err.text);
+    return text;
+}
+
 static void listen_add(struct coordinator_options *options, const char *address, struct argp_state *state)
 {
     if (options->n_listen == LISTEN_MAX)
         argp_error(state, "--listen: at most %d addresses", LISTEN_MAX);
     else
-        options->listen[options->n_listen++] = address;
+        options->listen[options->n_listen++] = address_parse("--listen", address, state);
 }
 
 static void activations_parse(struct coordinator_options *options, const char *text, struct argp_state *state)
@@ -105,7 +114,7 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         listen_add(options, value, state);
         return 0;
     case KEY_WORKER_LISTEN:
-        options->worker_listen = value;
+        options->worker_listen = address_parse("--worker-listen", value, state);
         return 0;
     case KEY_ACTIVATIONS:
         activations_parse(options, value, state);
@@ -130,8 +139,8 @@ void coordinator_options_parse(struct coordinator_options *options, int argc, ch
         .parser = option_parse,
         .doc = "massv-coordinator - serves one vision-language model over gRPC: requests, pictures, drafts and scheduling; worker "
                "groups (massv-worker) dial in and compute the model.\v"
-               "Example: massv-coordinator --target models/scenes-large --drafter models/scenes-massv --listen 127.0.0.1:50051 "
-               "--worker-listen 127.0.0.1:50052",
+               "Example:\n  massv-coordinator --target models/scenes-large \\\n"
+               "    --listen 127.0.0.1:50051 --worker-listen 127.0.0.1:50052",
     };
     *options = (struct coordinator_options){0};
     for (int i = 0; i < N_NUMBERS; i++)

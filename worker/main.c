@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/standard.h"
 #include "worker/leader.h"
 #include "worker/options.h"
 #include "worker/rank.h"
@@ -33,6 +34,7 @@ int main(int argc, char **argv)
     struct stop *stop = NULL;
     struct comm *comm = NULL;
     const struct comm_options collectives = {.timeout = COLLECTIVE_SECONDS};
+    standard_hold();
     options_parse(&options, argc, argv);
     log_name("worker");
     int rc = stop_open(&stop, &err) || comm_open_mpi(&comm, &collectives, &err) ? -1 : 0;

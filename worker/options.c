@@ -5,16 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/rpc_address.h"
+
 static const char doc[] =
-    "One rank of a worker group: a shard of the target's language model. Started by mpirun on every rank, or alone as a group of "
-    "one. "
-    "Rank 0 dials the coordinator and attaches the group.\v"
+    "massv-worker - one rank of a worker group: a shard of the target's language model. Started by mpirun on every rank, or alone "
+    "as a group of one. Rank 0 dials the coordinator and attaches the group.\v"
     "The key/value cache holds by default 8 full contexts of the model, or what fits into half of the memory that the weights of "
-    "this "
-    "host's ranks leave free (the smallest of all ranks). Threads are by default the cores that this rank may use, divided by the "
-    "ranks "
-    "that may use the same ones.\n\n"
-    "Example:\n  mpirun -np 2 --bind-to none massv-worker --target models/scenes-large --coordinator 127.0.0.1:50052";
+    "this host's ranks leave free (the smallest of all ranks). Threads are by default the cores that this rank may use, divided "
+    "by the ranks that may use the same ones.\n\n"
+    "Example:\n  mpirun -np 2 --bind-to none massv-worker \\\n"
+    "    --target models/scenes-large --coordinator 127.0.0.1:50052";
 
 static const struct argp_option table[] = {
     {"target", 't', "DIR", 0, "the target's checkpoint folder; the coordinator must have the same model", 0},
@@ -35,6 +35,14 @@ static int whole_number(struct argp_state *state, const char *name, const char *
     if (!*text || *end || value < 1 || value > most)
         argp_error(state, "--%s %s: a whole number from 1 to %ld is right", name, text, most);
     return (int)value;
+}
+
+static const char *address(struct argp_state *state, const char *text)
+{
+    struct error err;
+    if (rpc_address_check(text, &err) != 0)
+        argp_error(state, "--coordinator %s", err.text);
+    return text;
 }
 
 static double seconds(struct argp_state *state, const char *text)
@@ -62,7 +70,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         options->target = text;
         return 0;
     case 'c':
-        options->coordinator = text;
+        options->coordinator = address(state, text);
         return 0;
     case 'T':
         options->threads = whole_number(state, "threads", text, 1024);

@@ -113,12 +113,29 @@ static void test_json_of_an_answer_without_a_step(void **state)
     answer_free(&answer);
 }
 
+static void test_json_of_an_interrupted_answer(void **state)
+{
+    (void)state;
+    const struct generate_response prompt = {.request_id = "r", .event = GENERATE_PROMPT, .usage = {20, 9, 0}};
+    struct answer answer = {0};
+    answer_add(&answer, &prompt);
+    answer_add(&answer, &step);
+    json_t *all = printed(&answer);
+    assert_string_equal(json_string_value(json_object_get(all, "finish_reason")), "cancelled");
+    assert_string_equal(json_string_value(json_object_get(all, "text")), "The cat sat!");
+    assert_true(real(all, "usage", "prompt_tokens") == 20 && real(all, "usage", "image_tokens") == 9);
+    assert_true(real(all, "usage", "completion_tokens") == 4);
+    json_decref(all);
+    answer_free(&answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         {"accepted drafts, the target's own tokens and rejected drafts are told apart", test_marks, 0, 0, 0},
         {"a message without details is shown as plain text", test_unmarked_without_details, 0, 0, 0},
         {"the JSON object has the contract's fields, its ratios and one line", test_json, 0, 0, 0},
+        {"an answer without its last message was cancelled; what came of it is told", test_json_of_an_interrupted_answer, 0, 0, 0},
         {"an answer of one token divides by no step", test_json_of_an_answer_without_a_step, 0, 0, 0},
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,23 +1,44 @@
 """The command line: wrong usage ends with 2, a failure with 1 and one line on stderr, help with an example."""
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 
 import pytest
 
-from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
 COMMANDS = ["up", "generate", "dump", "inspect", "bench kernels", "bench step"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command):
-    done = massv(*command.split(), "--help")
-    assert done.returncode == 0 and f"Usage: massv {command}" in done.stdout
-    assert "Example:" in done.stdout and f"massv {command}" in done.stdout.partition("Example:")[2]
+HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", *COMMANDS)), "massv-coordinator", "massv-worker"]
+
+
+def example(command):
+    """The last lines of the command's help, as a shell reads them."""
+    words = command.split()
+    done = subprocess.run([BIN / words[0], *words[1:], "--help"], env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=True)
+    assert f"Usage: {command}" in done.stdout
+    return done.stdout.partition("\nExample:\n")[2].strip()
+
+
+@pytest.mark.parametrize("command", HELPFUL)
+def test_every_help_has_an_example_that_can_be_pasted(command):
+    lines = example(command).replace("\\\n", " ").splitlines()
+    assert len(lines) == 1, f"one command: help breaks long lines without asking: {lines}"
+    assert command in " ".join(shlex.split(lines[0]))
+
+
+@pytest.mark.parametrize("command", ["massv dump", "massv inspect"])
+def test_the_example_works_as_it_stands(command, tmp_path):
+    (tmp_path / "models").symlink_to(MODELS)
+    done = subprocess.run(["bash", "-c", example(command)], cwd=tmp_path, env=dict(ENVIRONMENT, PATH=f"{BIN}:{os.environ['PATH']}"),
+                          timeout=120, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "kind massv" in done.stdout if command == "massv inspect" else read_tensors(tmp_path / "dump.safetensors")
 
 
 def test_help_lists_the_commands():
@@ -37,10 +58,32 @@ def test_help_lists_the_commands():
     ["generate", "--address", "a", "--prompt", "x", "--temperature", "warm"], ["generate", "--address", "a", "--prompt", "x", "--fly"],
     ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
-    ["bench", "fly"], ["bench", "step", "--fly"]], ids=lambda a: " ".join(str(x).rpartition("/")[2] for x in a) or "nothing")
+    ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],
+    ["generate", "--address", "nowhere", "--prompt", "x"], ["generate", "--address", "a:1", "--prompt", "a\udcff"],
+    ["dump", "--model", TINY, "--out", "o", "--prompt", "\udcc3"]], ids=lambda a: " ".join(str(x).rpartition("/")[2] for x in a) or "nothing")
 def test_wrong_usage_ends_with_2(arguments):
     done = massv(*arguments)
     assert done.returncode == 2 and done.stdout == "" and "--help" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("program,arguments", [
+    ("massv-worker", ["--target", TINY, "--coordinator", "nowhere"]),
+    ("massv-coordinator", ["--target", TINY, "--listen", "nowhere", "--worker-listen", "127.0.0.1:0"]),
+    ("massv-coordinator", ["--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:65536"])])
+def test_what_is_no_address_is_refused_before_a_model_is_read(program, arguments):
+    done = subprocess.run([BIN / program, *arguments], env=ENVIRONMENT, timeout=20, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "not an address; right are host:port" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["inspect", TINY], ["inspect", TINY, "--json"], ["bench", "kernels", "--quick"],
+                                       ["generate", "--target", TINY, "--prompt", "x", "--max-tokens", "9"],
+                                       ["generate", "--target", TINY, "--prompt", "x", "--max-tokens", "9", "--json"]],
+                         ids=lambda a: " ".join(a[:1] + [str(x) for x in a[-1:]]))
+def test_what_cannot_be_printed_is_a_failure(arguments):
+    for out in "/dev/full", None:
+        done = subprocess.run(["bash", "-c", f'"$@" >{out or "&-"}', "bash", BIN / "massv", *arguments], env=ENVIRONMENT, timeout=120,
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "standard output" in done.stderr and done.stderr.count("\n") == 1, (out, done.stderr)
 
 
 def failure(*arguments, **rest):
@@ -57,6 +100,16 @@ def test_nobody_at_the_address():
 
 def test_a_picture_that_is_not_there():
     assert "nowhere.png" in failure("generate", "--address", "127.0.0.1:9", "--prompt", "x", "--image", "nowhere.png")
+
+
+def test_an_empty_picture(tmp_path):
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert "empty.png: is empty" in failure("generate", "--address", "127.0.0.1:9", "--prompt", "x", "--image", tmp_path / "empty.png")
+
+
+def test_up_with_a_host_that_cannot_be_reached():
+    line = failure("up", "--target", TINY, "--ranks", "2", "--hosts", "127.0.0.1:1,192.0.2.1:1", "--listen", "127.0.0.1:0")
+    assert "192.0.2.1" in line and "ORTE" not in line, line
 
 
 def test_up_without_a_gpu_says_so():

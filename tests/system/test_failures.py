@@ -1,4 +1,5 @@
 """What happens when a process dies: an answer only pauses, nothing is left behind, every wait ends."""
+import json
 import os
 import signal
 import time
@@ -102,9 +103,11 @@ def test_a_worker_of_another_model_is_refused(coordinator):
     good.stop()
 
 
-def test_an_interrupted_generate_cancels_its_request():
+@pytest.mark.parametrize("json_wanted", (False, True))
+def test_an_interrupted_generate_cancels_its_request(json_wanted):
     with service(TINY) as client:
-        asking = Process(BIN / "massv", "generate", "--address", client.address, "--prompt", "x", "--max-tokens", "3000", "--ignore-eos")
+        asking = Process(BIN / "massv", "generate", "--address", client.address, "--prompt", "x", "--max-tokens", "3000", "--ignore-eos",
+                         *["--json"] * json_wanted)
         info = client.pb.GetServerInfoRequest()
         until = time.monotonic() + 20
         while client.control.GetServerInfo(info).running == 0 and time.monotonic() < until:
@@ -113,6 +116,9 @@ def test_an_interrupted_generate_cancels_its_request():
         while client.control.GetServerInfo(info).running and time.monotonic() < until:
             time.sleep(0.01)
         assert client.control.GetServerInfo(info).running == 0
+        if json_wanted:
+            answer = json.loads(asking.line("", 5))
+            assert answer["finish_reason"] == "cancelled" and len(answer["token_ids"]) == answer["usage"]["completion_tokens"] < 3000
 
 
 def test_running_requests_finish_when_the_service_drains():

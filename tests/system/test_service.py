@@ -171,6 +171,21 @@ def test_generate_streams_text_and_marks_drafts(client):
     assert "drafts accepted" in marked.stderr
 
 
+def test_generate_marks_drafts_beside_its_json(client):
+    plain = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts")
+    done = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts", "--json")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    assert json.loads(done.stdout)["text"] + "\n" == massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION).stdout
+    assert done.stderr.startswith(plain.stdout) and "drafts accepted" in done.stderr
+
+
+def test_generate_names_the_file_of_a_bad_picture(client, tmp_path):
+    (tmp_path / "bad.png").write_bytes(cut_picture())
+    done = massv("generate", "--address", client.address, "--image", SCENE, "--image", tmp_path / "bad.png", "--prompt", "x")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert f"{tmp_path}/bad.png: media[1]" in done.stderr, done.stderr
+
+
 def test_generate_says_in_one_line_what_the_service_refused(client):
     done = massv("generate", "--address", client.address, "--prompt", "many words " * 4000)
     assert done.returncode == 1 and done.stdout == ""
