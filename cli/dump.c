@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "model/config.h"
 #include "model/model.h"
+#include "model/safetensors.h"
 
 enum { KEY_MODEL = 256, KEY_PROMPT, KEY_SYSTEM, KEY_IMAGE, KEY_RAW, KEY_RANKS, KEY_ACTIVATIONS, KEY_THREADS, KEY_OUT };
 
@@ -129,6 +130,8 @@ int command_dump(struct comm *comm, int argc, char **argv)
     cli_parse(&argp, argc, argv, &a);
     a.dump.pictures = a.images.values;
     a.dump.n_pictures = a.images.n;
+    if (!cli_under_mpi(comm) && safetensors_writable(a.out, &err))
+        return cli_failed(comm, argv[0], &err);
     if (a.ranks > 1 && !cli_under_mpi(comm))
         return dump_can_start(&a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, argc, argv);
     if (a.ranks != comm->size && cli_under_mpi(comm)) {

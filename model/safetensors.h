@@ -47,6 +47,9 @@ int safetensors_read(struct safetensors *st, const struct tensor *t, int64_t row
  * without that prefix: two towers are the same if these agree. */
 int safetensors_hash(struct safetensors *st, const char *prefix, int with_data, uint64_t hash[2], struct error *err);
 
+/* Will safetensors_write be able to? For those who compute for a while before they write. */
+int safetensors_writable(const char *path, struct error *err);
+
 /* Writes tensors with data[i] (t[i].bytes each, contiguous) to path, whole or not at all. */
 int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err);
 

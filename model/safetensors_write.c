@@ -1,9 +1,11 @@
 /* safetensors_write.c - writing one .safetensors file, whole or not at all */
 #include <errno.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -50,20 +52,35 @@ static int file_write(FILE *f, const struct tensor *t, const void *const *data, 
     return bad || fflush(f) || fsync(fileno(f)) ? -1 : 0;
 }
 
+/* A device or a pipe is refused: renaming a file over it would replace it for the whole machine. */
+int safetensors_writable(const char *path, struct error *err)
+{
+    struct stat file;
+    if (!stat(path, &file))
+        return S_ISREG(file.st_mode) ? 0 : fail(err, "%s: cannot be written: only a regular file can, whole or not at all", path);
+    char *copy = mem_string(path);
+    int closed = access(dirname(copy), W_OK | X_OK);
+    free(copy);
+    return closed || !*path ? fail(err, "%s: cannot be written: %s", path, strerror(errno)) : 0;
+}
+
 int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err)
 {
-    char *temporary = mem_format("%s.%ld.part", path, (long)getpid());
+    if (safetensors_writable(path, err))
+        return -1;
+    char *link = realpath(path, NULL); /* a link stays one: its file is replaced */
+    const char *file = link ? link : path;
+    char *temporary = mem_format("%s.%ld.part", file, (long)getpid());
     FILE *f = fopen(temporary, "wb");
-    int status = 0;
-    if (!f)
-        status = fail(err, "%s: %s", temporary, strerror(errno));
-    else {
-        int bad = file_write(f, t, data, count);
-        if (fclose(f) || bad || rename(temporary, path)) {
-            status = fail(err, "%s: cannot be written: %s", path, strerror(errno));
+    int bad = f ? file_write(f, t, data, count) : -1;
+    if (f && fclose(f))
+        bad = -1;
+    if (bad || rename(temporary, file)) {
+        bad = fail(err, "%s: cannot be written: %s", path, strerror(errno));
+        if (f)
             unlink(temporary);
-        }
     }
     free(temporary);
-    return status;
+    free(link);
+    return bad;
 }

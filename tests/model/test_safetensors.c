@@ -1,6 +1,8 @@
 /* test_safetensors.c - checkpoint files: what is read, what is written, and what is refused with which words */
 #include "tests/model/folder.h"
 
+#include <sys/stat.h>
+
 #include "base/memory.h"
 #include "base/random.h"
 #include "model/safetensors.h"
@@ -234,6 +236,30 @@ static void a_file_is_written_whole_or_not_at_all(void **state)
     folder_remove(&folder);
 }
 
+static void only_a_regular_file_is_replaced(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct error err;
+    struct stat made;
+    const uint16_t data[ROWS * COLS] = {0};
+    char path[128], other[128];
+    folder_path(&folder, "pipe", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(safetensors_write(path, NULL, NULL, 0, &err), -1);
+    check_words(err.text, "pipe|only a regular file", "a pipe");
+    assert_true(!lstat(path, &made) && S_ISFIFO(made.st_mode));
+    folder_path(&folder, "real", other);
+    matrix_write(&folder, "real", data);
+    folder_path(&folder, "link", path);
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(truncate(other, 1), 0);
+    matrix_write(&folder, "link", data);
+    assert_true(!lstat(path, &made) && S_ISLNK(made.st_mode));
+    assert_true(!lstat(other, &made) && made.st_size > 1);
+    folder_remove(&folder);
+}
+
 static void hash_of(const struct folder *folder, const char *name, const char *prefix, int with_data, uint64_t hash[2])
 {
     struct error err;
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(slices_are_what_was_written),
         cmocka_unit_test(one_file_opens_by_its_own_name),
         cmocka_unit_test(a_file_is_written_whole_or_not_at_all),
+        cmocka_unit_test(only_a_regular_file_is_replaced),
         cmocka_unit_test(hashes_see_what_they_should_and_nothing_else),
         cmocka_unit_test(random_damage_never_crashes),
     };

@@ -1,5 +1,6 @@
 """Parity with Hugging Face transformers: massv dump against tests/golden, through the real program."""
 import json
+import os
 
 import numpy
 import pytest
@@ -91,6 +92,11 @@ def test_bad_input_is_one_line(arguments, words, tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_an_unwritable_file_is_one_line(tmp_path):
-    done = massv("dump", "--model", GOLDEN / VLM, "--prompt", "x", "--out", tmp_path / "none" / "out.safetensors")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "out.safetensors" in done.stderr, done.stderr
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_an_unwritable_file_is_one_line(ranks, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for out in tmp_path / "none" / "out.safetensors", tmp_path, tmp_path / "pipe":
+        done = massv("dump", "--model", GOLDEN / VLM, "--prompt", "x", "--ranks", ranks, "--out", out)
+        assert done.returncode == 1 and done.stderr.startswith(f"massv dump: {out}: cannot be written: "), done.stderr
+        assert done.stderr.count("\n") == 1
+    assert (tmp_path / "pipe").is_fifo()
