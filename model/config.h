@@ -1,4 +1,4 @@
-/* config.h - a checkpoint's config.json, preprocessor_config.json and generation_config.json as plain numbers.
+/* config.h - a checkpoint's config.json, its preprocessor's settings and generation_config.json as plain numbers.
  * The three layouts of config.json (published flat, nested text_config, rope_parameters) and their missing fields end here. */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H

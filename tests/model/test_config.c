@@ -6,13 +6,15 @@
 #include "model/config.h"
 #include "model/family.h"
 
-static const char *const files[] = {"config.json", "preprocessor_config.json", "generation_config.json"};
+enum { FILES = 4 };
+static const char *const files[FILES] = {"config.json", "preprocessor_config.json", "generation_config.json",
+                                         "processor_config.json"};
 
 /* Copies the configuration of a checkpoint, with one field ("a.b") of one file replaced by a JSON value, or removed. */
 static void folder_copy(const struct folder *folder, const char *from, const char *file, const char *field, const char *value)
 {
     folder_empty(folder);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < FILES; i++) {
         char path[256], name[64];
         snprintf(path, sizeof path, "%s/%s", from, files[i]);
         json_t *root = json_load_file(path, 0, NULL), *object = root;
@@ -83,16 +85,20 @@ static const struct {
     {VL, C, "image_token_id", NULL, "image_token_id is missing"},
     {VL, C, "image_token_id", "672", "image_token_id must be an integer from 0 to 671"},
     {VL, C, "vision_config", NULL, "vision_config is missing"},
-    {VL, C, "vision_config.depth", NULL, "vision_config.depth is missing"},
+    {VL, C, "vision_config.hidden_size", NULL, "vision_config.hidden_size is missing"},
+    {VL, C, "vision_config.hidden_act", "\"gelu\"", "vision_config.hidden_act must be \"silu\""},
+    {NEW, C, "vision_config.rope_parameters", "{\"rope_theta\":500.0}", "vision_config.rope_parameters.rope_theta must be 10000"},
+    {NEW, C, "vision_config.rope_parameters", "{\"rope_type\":\"yarn\"}", "rope_type must be \"axial\""},
     {VL, C, "vision_config.depth", "1000", "vision_config.depth must be an integer from 1 to 128"},
     {VL, C, "vision_config.in_chans", "1", "vision_config.in_chans 1 must be 3"},
-    {VL, C, "vision_config.in_chans", NULL, "vision_config.in_chans is missing"},
     {VL, C, "vision_config.num_heads", "5", "vision_config.hidden_size 64 must be num_heads 5 times"},
     {VL, C, "vision_config.out_hidden_size", "64", "out_hidden_size 64 must be hidden_size 128"},
     {VL, C, "vision_config.window_size", "14", "window_size 14 must be at least"},
-    {VL, C, "vision_config.fullatt_block_indexes", "[1,4]", "fullatt_block_indexes must be an integer from 0 to 3"},
-    {VL, C, "vision_config.fullatt_block_indexes", NULL, "fullatt_block_indexes is missing"},
+    {VL, C, "vision_config.fullatt_block_indexes", "[-1]", "fullatt_block_indexes must be an integer from 0"},
+    {VL, C, "vision_config.fullatt_block_indexes", "7", "fullatt_block_indexes must be a list"},
     {VL, C, "text_config", "[]", "text_config must be a JSON object"},
+    {NEW, C, "text_config.layer_types", "[\"full_attention\",\"sliding_attention\"]", "layer_types must be \"full_attention\""},
+    {NEW, C, "text_config.tie_word_embeddings", "\"no\"", "tie_word_embeddings must be true or false"},
     {NEW, C, "text_config.num_hidden_layers", NULL, "num_hidden_layers is missing"},
     {NEW, C, "text_config.rope_parameters", NULL, "rope_theta is missing"},
     {VL, P, "min_pixels", "0", "preprocessor_config.json|min_pixels"},
@@ -101,6 +107,9 @@ static const struct {
     {VL, P, "image_std", "[0,0.5,0.5]", "image_std"},
     {VL, P, "patch_size", "16", "patch_size must be 14"},
     {VL, P, "merge_size", "4", "merge_size must be 2"},
+    {VL, P, "resample", "2", "resample must be 3"},
+    {VL, P, "rescale_factor", "1", "rescale_factor must be 1 / 255"},
+    {VL, P, "do_normalize", "false", "do_normalize must be true"},
     {VL, G, "eos_token_id", "[1,2,3,4,5,6,7,8,9]", "generation_config.json|9 ids|at most 8"},
     {VL, G, "eos_token_id", "-1", "eos_token_id must be"},
     {VL, G, "temperature", "-1", "temperature must be a number from 0"},
@@ -239,6 +248,69 @@ static void absent_files_and_fields_take_their_defaults(void **state)
     folder_remove(&folder);
 }
 
+/* What transformers 4.49 makes of a published vision_config; the file of the 32B model is of that kind. */
+static void a_sparse_vision_config_means_its_class(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    folder_copy(
+        &folder, VL, C, "vision_config",
+        "{\"hidden_size\":1280,\"in_chans\":3,\"intermediate_size\":3456,\"model_type\":\"qwen2_5_vl\",\"out_hidden_size\":128,"
+        "\"spatial_patch_size\":14,\"tokens_per_second\":2}");
+    struct vision_config v = read_of(folder.path).vision;
+    const int have[] = {v.depth, v.d, v.heads, v.ff, v.patch, v.temporal_patch, v.merge, v.channels, v.window};
+    const int want[] = {32, 1280, 16, 3456, 14, 2, 2, 3, 112};
+    assert_memory_equal(have, want, sizeof want);
+    for (int i = 0; i < 128; i++)
+        assert_int_equal(v.full_attention[i], i == 7 || i == 15 || i == 23 || i == 31);
+    folder_copy(&folder, VL, C, "vision_config.fullatt_block_indexes", "[1,4,31]"); /* of 4 blocks */
+    v = read_of(folder.path).vision;
+    for (int i = 0; i < 128; i++)
+        assert_int_equal(v.full_attention[i], i == 1);
+    folder_remove(&folder);
+}
+
+static void either_place_ties_the_head(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    folder_copy(&folder, NEW, C, "text_config.tie_word_embeddings", "true"); /* the top says false */
+    assert_true(read_of(folder.path).tied);
+    folder_copy(&folder, NEW, C, "tie_word_embeddings", "true");
+    assert_true(read_of(folder.path).tied);
+    folder_remove(&folder);
+}
+
+static void stale_rotary_parameters_at_the_top_do_not_count(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    folder_copy(&folder, NEW, C, "rope_scaling", "{\"type\":\"mrope\",\"mrope_section\":[6,5,5],\"rope_theta\":5.0}");
+    assert_int_equal(read_of(folder.path).mrope_section[0], 4);
+    assert_float_equal(read_of(folder.path).rope_theta, 1e6, 0);
+    folder_remove(&folder);
+}
+
+/* As the processor of transformers 5 saves itself; older ones wrote the file, too, but without the part that counts. */
+static void the_processor_file_of_transformers_5_counts_first(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    const char *const nested = "{\"image_processor\":{\"size\":{\"longest_edge\":50176,\"shortest_edge\":784},"
+                               "\"image_mean\":[0.5,0.25,0.5],\"resample\":3,\"rescale_factor\":0.00392156862745098}}";
+    folder_copy(&folder, VL, C, "eos_token_id", "642");
+    folder_write(&folder, "processor_config.json", nested, strlen(nested));
+    struct picture_config p = read_of(folder.path).picture;
+    assert_int_equal(p.max_pixels, 50176);
+    assert_int_equal(p.min_pixels, 784);
+    assert_float_equal(p.mean[1], 0.25f, 0);
+    folder_write(&folder, "processor_config.json", "{\"processor_class\":\"Qwen2_5_VLProcessor\"}", 41);
+    assert_int_equal(read_of(folder.path).picture.max_pixels, 28224);
+    folder_copy(&folder, VL, P, "max_pixels", NULL);
+    assert_int_equal(read_of(folder.path).picture.max_pixels, 1280 * 28 * 28); /* of the class */
+    folder_remove(&folder);
+}
+
 static void families_are_found_by_their_type(void **state)
 {
     (void)state;
@@ -256,6 +328,10 @@ int main(void)
         cmocka_unit_test(the_three_layouts_say_the_same),
         cmocka_unit_test(a_text_model_has_one_axis_and_no_pictures),
         cmocka_unit_test(absent_files_and_fields_take_their_defaults),
+        cmocka_unit_test(a_sparse_vision_config_means_its_class),
+        cmocka_unit_test(either_place_ties_the_head),
+        cmocka_unit_test(stale_rotary_parameters_at_the_top_do_not_count),
+        cmocka_unit_test(the_processor_file_of_transformers_5_counts_first),
         cmocka_unit_test(families_are_found_by_their_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
