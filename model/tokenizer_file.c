@@ -337,14 +337,28 @@ static int read_splitting(const struct reading *r, const json_t *root)
     return compile_pattern(r, regex);
 }
 
+/* A text is encoded without what goes around it, which must be nothing: the template as transformers 5 writes it. */
+static int read_post_processor(const struct reading *r, const json_t *post)
+{
+    const char *type = json_string_value(json_object_get(post, "type"));
+    const json_t *special = json_object_get(post, "special_tokens");
+    if (!json_is_object(post))
+        return 0;
+    if (!type || strcmp(type, "TemplateProcessing"))
+        return expect_string(r, post, "post_processor", "type", "ByteLevel");
+    if (!json_is_object(special) || json_object_size(special) > 0)
+        return fail(r->err, "%s: post_processor.special_tokens must be {}: a template that adds tokens is not supported", r->path);
+    return 0;
+}
+
 /* Sections that must be absent, or of this type. */
 static int read_rest(const struct reading *r, const json_t *root)
 {
-    const json_t *normalizer = json_object_get(root, "normalizer"), *post = json_object_get(root, "post_processor");
+    const json_t *normalizer = json_object_get(root, "normalizer");
     r->t->nfc = json_is_object(normalizer);
     if (r->t->nfc && expect_string(r, normalizer, "normalizer", "type", "NFC"))
         return -1;
-    if (json_is_object(post) && expect_string(r, post, "post_processor", "type", "ByteLevel"))
+    if (read_post_processor(r, json_object_get(root, "post_processor")))
         return -1;
     return expect_string(r, json_object_get(root, "decoder"), "decoder", "type", "ByteLevel");
 }

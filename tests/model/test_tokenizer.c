@@ -311,7 +311,9 @@ static void a_wrong_file_is_refused_by_the_name_of_its_fault(void **state)
         {"pre_tokenizer.pretokenizers.0.pattern", "{\"String\": \" \"}", "has no Regex"},
         {"pre_tokenizer.pretokenizers.0.pattern.Regex", "\"(unclosed\"", "the Split pattern is wrong"},
         {"pre_tokenizer.pretokenizers.1.add_prefix_space", "true", "add_prefix_space is set"},
-        {"post_processor", "{\"type\": \"TemplateProcessing\"}", "post_processor.type is TemplateProcessing"},
+        {"post_processor", "{\"type\": \"BertProcessing\"}", "post_processor.type is BertProcessing"},
+        {"post_processor", "{\"type\": \"TemplateProcessing\"}", "post_processor.special_tokens must be {}"},
+        {"post_processor", "{\"type\": \"TemplateProcessing\", \"special_tokens\": {\"<s>\": {}}}", "special_tokens must be {}"},
         {"decoder", "null", "decoder.type is missing"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -322,6 +324,23 @@ static void a_wrong_file_is_refused_by_the_name_of_its_fault(void **state)
         free(text);
         if (rc != -1 || !strstr(err.text, bad[i].text) || !strstr(err.text, "tokenizer.json"))
             fail_msg("case %zu, %s: \"%s\"", i, bad[i].where, err.text);
+    }
+}
+
+static void a_post_processor_that_adds_nothing_is_accepted(void **state)
+{
+    (void)state;
+    static const char *const values[] = {"null", "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": false}",
+                                         "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {\"id\": \"A\", "
+                                         "\"type_id\": 0}}], \"special_tokens\": {}}"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct error err;
+        struct tokenizer *t = NULL;
+        char *text = changed_file("post_processor", values[i]);
+        if (open_text(text, &t, &err))
+            fail_msg("%s: %s", values[i], err.text);
+        tokenizer_close(t);
+        free(text);
     }
 }
 
@@ -428,6 +447,7 @@ int main(void)
         cmocka_unit_test(text_that_cannot_be_encoded_is_an_error),
         cmocka_unit_test(a_zero_byte_is_text_like_any_other),
         cmocka_unit_test(a_wrong_file_is_refused_by_the_name_of_its_fault),
+        cmocka_unit_test(a_post_processor_that_adds_nothing_is_accepted),
         cmocka_unit_test(a_file_that_is_no_json_is_an_error),
         cmocka_unit_test(damaged_files_do_no_harm),
         cmocka_unit_test(merges_may_be_strings),
