@@ -212,23 +212,43 @@ static int table_load(struct loader *l, struct matrix **out, const char *name)
     return matrix_load(l, out, &rows, 1);
 }
 
+/* The name of the head that the checkpoint has, or NULL. */
+static const char *head_find(const struct loader *l)
+{
+    for (const char *const *name = l->c->family->head_names; l->source->st && *name; name++)
+        if (safetensors_find(l->source->st, *name))
+            return *name;
+    return NULL;
+}
+
+/* Whether the embedding table is the head: a tied model's, unless its files hold another head, which then counts (as in
+ * transformers). */
+static int head_is_table(struct loader *l, const char *table, const char *head, bool *same)
+{
+    uint64_t ours[2], theirs[2];
+    *same = l->c->tied;
+    if (!l->c->tied || !head)
+        return 0;
+    if (safetensors_hash(l->source->st, table, 1, ours, l->err) || safetensors_hash(l->source->st, head, 1, theirs, l->err))
+        return -1;
+    *same = !memcmp(ours, theirs, sizeof ours);
+    return 0;
+}
+
 /* The embedding table, the head if it is not the same, and the norm before it. */
 static int ends_load(struct loader *l)
 {
     struct weights *w = l->w;
     char name[256];
-    const char *const *head = l->c->family->head_names;
+    const char *head = head_find(l);
+    bool same;
     snprintf(name, sizeof name, "%sembed_tokens.weight", l->prefix);
-    if (table_load(l, &w->embed, name))
+    if (table_load(l, &w->embed, name) || head_is_table(l, name, head, &same))
         return -1;
-    if (l->c->tied)
+    if (same)
         w->head = w->embed;
-    else {
-        while (l->source->st && head[1] && !safetensors_find(l->source->st, *head))
-            head++;
-        if (table_load(l, &w->head, l->source->st && !safetensors_find(l->source->st, *head) ? l->c->family->head_names[0] : *head))
-            return fail_in(l->err, "the head of an untied model");
-    }
+    else if (table_load(l, &w->head, head ? head : l->c->family->head_names[0]))
+        return l->c->tied ? -1 : fail_in(l->err, "the head of an untied model");
     snprintf(name, sizeof name, "%snorm.weight", l->prefix);
     return norm_load(l, &w->norm, name);
 }
