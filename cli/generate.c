@@ -12,6 +12,7 @@
 #include "cli/service.h"
 #include "cli/signals.h"
 #include "proto/generate.h"
+#include "proto/rpc_flags.h"
 
 enum { GENERATE_INTERRUPTED = 130, PICTURE_MIB = 64 }; /* as shells say 128 + SIGINT; the service's message limit */
 
@@ -36,6 +37,7 @@ enum {
 struct arguments {
     const char *address, *prompt, *system;
     struct service_options service; /* the private one; target NULL without */
+    struct rpc_security_files security;
     struct cli_list images;
     int max_tokens, draft_tokens;
     float temperature, penalty;
@@ -132,6 +134,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *a = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &a->security;
+        return 0;
     case KEY_PROMPT:
         a->prompt = cli_text(state, "--prompt", arg);
         return 0;
@@ -264,8 +269,7 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
     struct rpc_channel *channel = NULL;
     struct rpc_stream *stream = NULL;
     enum rpc_status status = RPC_OK;
-    const struct rpc_options options = {0};
-    if (rpc_channel_open(&channel, address, &options, err))
+    if (rpc_channel_open_with(&channel, address, &a->security, err))
         return -1;
     int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
     if (!result && (result = stream_follow(stream, a, answer, &status, err)) == -1 && status != RPC_OK) {
@@ -315,7 +319,8 @@ int command_generate(struct comm *comm, int argc, char **argv)
     struct arguments a = {.temperature = -1, .draft_tokens = -1};
     struct answer answer = {0};
     struct error err;
-    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
+    const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
     cli_parse(&argp, argc, argv, &a);
     a.service.listen = "127.0.0.1:0";
     if (!a.service.ranks)

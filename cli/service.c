@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "cli/signals.h"
 #include "cluster/launch.h"
 #include "cluster/process.h"
+#include "proto/step.h"
 
 static const double START_SECONDS = 900; /* loading a large model and its warm-up; a process that died is noticed at once */
 static const double DRAIN_SECONDS = 15;  /* the coordinator's own limit is 10 */
@@ -26,7 +28,7 @@ static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTE
 static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30;
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
-enum { DEATHS_IN_A_ROW = 8, ARGUMENTS = 24, LINE = 1024 };
+enum { DEATHS_IN_A_ROW = 8, ARGUMENTS = 32, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
@@ -64,6 +66,12 @@ static void words_add_number(struct words *words, const char *flag, int value)
     char text[16];
     snprintf(text, sizeof text, "%d", value);
     words_add(words, flag, text);
+}
+
+static void words_add_if(struct words *words, const char *flag, const char *value)
+{
+    if (value)
+        words_add(words, flag, value);
 }
 
 static void words_free(struct words *words)
@@ -108,12 +116,14 @@ static int coordinator_spawn(struct service *s, struct error *err)
     struct words words = {0};
     words_add(&words, s->coordinator_path, NULL);
     words_add(&words, "--target", o->target);
-    if (o->drafter)
-        words_add(&words, "--drafter", o->drafter);
+    words_add_if(&words, "--drafter", o->drafter);
     words_add(&words, "--listen", o->listen);
     words_add(&words, "--worker-listen", workers);
-    if (o->draft_tokens)
-        words_add(&words, "--draft-tokens", o->draft_tokens);
+    words_add_if(&words, "--draft-tokens", o->draft_tokens);
+    words_add_if(&words, "--tls-certificate", o->security.certificate);
+    words_add_if(&words, "--tls-key", o->security.key);
+    words_add_if(&words, "--tls-client-ca", o->security.authorities);
+    words_add_if(&words, "--token-file", o->security.token);
     if (o->threads)
         words_add_number(&words, "--threads", o->threads);
     if (pipe2(ends, O_CLOEXEC)) {
@@ -142,7 +152,9 @@ static int group_spawn(struct service *s, int i, struct error *err)
         words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
     if (o->kv_positions)
         words_add_number(&words, "--kv-positions", o->kv_positions);
-    const struct launch_options options = {.ranks = o->ranks, .hosts = o->hosts, .program = (const char *const *)words.argv};
+    const char *const exported[] = {GROUP_TOKEN_VARIABLE, NULL};
+    const struct launch_options options = {
+        .ranks = o->ranks, .hosts = o->hosts, .exported = exported, .program = (const char *const *)words.argv};
     int result = launch_argv(&launch, &options, err), log = -1;
     if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)
         result = -1;
@@ -221,10 +233,24 @@ static int lines_await(struct service *s, const char *field, int groups, struct 
     return 0;
 }
 
+/* Worker groups of this service show a secret that nobody else knows. It goes through the environment: arguments are for all to
+ * read. */
+static int group_token_make(struct error *err)
+{
+    unsigned char bytes[16];
+    char token[2 * sizeof bytes + 1];
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+        return fail(err, "no random bytes: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(token + 2 * i, 3, "%02x", bytes[i]);
+    return setenv(GROUP_TOKEN_VARIABLE, token, 1) ? fail(err, "no memory for the environment") : 0;
+}
+
 static int service_bring_up(struct service *s, struct error *err)
 {
-    if (cli_sibling(&s->coordinator_path, "massv-coordinator", err) || cli_sibling(&s->worker_path, "massv-worker", err) ||
-        pump_open(&s->pump, err) || coordinator_spawn(s, err) || lines_await(s, s->workers, 0, err))
+    if (group_token_make(err) || cli_sibling(&s->coordinator_path, "massv-coordinator", err) ||
+        cli_sibling(&s->worker_path, "massv-worker", err) || pump_open(&s->pump, err) || coordinator_spawn(s, err) ||
+        lines_await(s, s->workers, 0, err))
         return -1;
     for (int i = 0; i < s->options.groups; i++)
         if (group_spawn(s, i, err))

@@ -6,18 +6,20 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "proto/rpc.h"
 
 enum { SERVICE_GROUPS = 31 };
 
 struct service_options {
-    const char *target, *drafter; /* checkpoint folders; drafter NULL = none */
-    const char *listen;           /* public address; port 0 chooses a free one */
-    const char *hosts;            /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
-    int ranks, groups;            /* 0 = 1 */
-    int threads;                  /* per rank; 0 = cores / ranks */
-    int kv_positions;             /* of a group's cache; 0 = the worker's default */
-    const char *draft_tokens;     /* a number; NULL = the coordinator's default */
-    bool relay;                   /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
+    const char *target, *drafter;       /* checkpoint folders; drafter NULL = none */
+    const char *listen;                 /* public address; port 0 chooses a free one */
+    const char *hosts;                  /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
+    int ranks, groups;                  /* 0 = 1 */
+    int threads;                        /* per rank; 0 = cores / ranks */
+    int kv_positions;                   /* of a group's cache; 0 = the worker's default */
+    const char *draft_tokens;           /* a number; NULL = the coordinator's default */
+    struct rpc_security_files security; /* of the public port; authorities: of its clients */
+    bool relay; /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
 };
 
 struct service;
@@ -30,7 +32,7 @@ const char *service_address(const struct service *service);
 const char *service_line(const struct service *service);
 
 /* Looks after the processes for up to `seconds`: a group that died is started again after a pause that doubles. -1 when the
- * coordinator died, or a group dies again and again. */
+ * coordinator died. */
 int service_watch(struct service *service, double seconds, struct error *err);
 
 /* Drains and stops everything; returns when no process is left. NULL is legal. */

@@ -21,7 +21,11 @@ enum {
     KEY_LISTEN,
     KEY_DEVICE,
     KEY_THREADS,
-    KEY_KV_POSITIONS
+    KEY_KV_POSITIONS,
+    KEY_TLS_CERTIFICATE,
+    KEY_TLS_KEY,
+    KEY_TLS_CLIENT_CA,
+    KEY_TOKEN_FILE
 };
 
 struct arguments {
@@ -40,6 +44,12 @@ static const struct argp_option flags[] = {
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
+    {0, 0, 0, 0, "Who may call (files are PEM):", 1},
+    {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0, "speak TLS, with this certificate", 1},
+    {"tls-key", KEY_TLS_KEY, "FILE", 0, "its key", 1},
+    {"tls-client-ca", KEY_TLS_CLIENT_CA, "FILE", 0, "only clients with a certificate that one of these signed may call", 1},
+    {"token-file", KEY_TOKEN_FILE, "FILE", 0, "only clients that show the bearer token in this file may call", 1},
+    {0, 0, 0, 0, 0, -1},
     {0}};
 
 static const char doc[] =
@@ -85,6 +95,18 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_KV_POSITIONS:
         o->kv_positions = cli_number(state, "--kv-positions", arg, 1, 1 << 30);
+        return 0;
+    case KEY_TLS_CERTIFICATE:
+        o->security.certificate = arg;
+        return 0;
+    case KEY_TLS_KEY:
+        o->security.key = arg;
+        return 0;
+    case KEY_TLS_CLIENT_CA:
+        o->security.authorities = arg;
+        return 0;
+    case KEY_TOKEN_FILE:
+        o->security.token = arg;
         return 0;
     case ARGP_KEY_END:
         if (!o->target)

@@ -10,7 +10,7 @@
 #include "proto/generate.h"
 #include "proto/rpc_address.h"
 
-enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_LISTEN, KEY_WORKER_LISTEN, KEY_ACTIVATIONS, KEY_NUMBERS };
+enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_LISTEN, KEY_WORKER_LISTEN, KEY_ACTIVATIONS, KEY_TRUST, KEY_NUMBERS = KEY_TRUST + 8 };
 
 /* Options that are one whole number: key KEY_NUMBERS + index. */
 static const struct number {
@@ -53,6 +53,18 @@ static const struct argp_option table[] = {
     {"drain-seconds", KEY_NUMBERS + 7, "S", 0, "time that running requests get after SIGTERM; default 10", 0},
     {"group-wait-seconds", KEY_NUMBERS + 8, "S", 0, "time that requests wait for any worker group; default 60", 0},
     {"step-seconds", KEY_NUMBERS + 9, "S", 0, "a worker group that takes longer for one step is lost; default 120", 0},
+    {0, 0, 0, 0, "Who may call the public port (files are PEM):", 1},
+    {"tls-certificate", KEY_TRUST + 0, "FILE", 0, "speak TLS, with this certificate", 1},
+    {"tls-key", KEY_TRUST + 1, "FILE", 0, "its key", 1},
+    {"tls-client-ca", KEY_TRUST + 2, "FILE", 0, "only clients with a certificate that one of these signed may call", 1},
+    {"token-file", KEY_TRUST + 3, "FILE", 0, "only clients that show the bearer token in this file may call", 1},
+    {0, 0, 0, 0, "Which worker groups may attach:", 2},
+    {"worker-tls-certificate", KEY_TRUST + 4, "FILE", 0, "speak TLS with them, with this certificate", 2},
+    {"worker-tls-key", KEY_TRUST + 5, "FILE", 0, "its key", 2},
+    {"worker-tls-client-ca", KEY_TRUST + 6, "FILE", 0, "only groups with a certificate that one of these signed may attach", 2},
+    {"worker-token-file", KEY_TRUST + 7, "FILE", 0,
+     "only groups that show the token in this file may attach; default: what MASSV_GROUP_TOKEN holds", 2},
+    {0, 0, 0, 0, 0, -1},
     {0},
 };
 
@@ -90,12 +102,31 @@ static void activations_parse(struct coordinator_options *options, const char *t
         argp_error(state, "--activations %s: auto or f32", text);
 }
 
+/* The files of both ports in the order of their flags. */
+static const char **trust_file(struct coordinator_options *options, int i)
+{
+    struct rpc_security_files *clients = &options->clients, *workers = &options->workers;
+    const char **files[] = {&clients->certificate, &clients->key, &clients->authorities, &clients->token,
+                            &workers->certificate, &workers->key, &workers->authorities, &workers->token};
+    return files[i];
+}
+
+static void trust_check(struct argp_state *state, const struct rpc_security_files *files, const char *prefix)
+{
+    if (!files->certificate != !files->key)
+        argp_error(state, "%stls-certificate and %stls-key come together", prefix, prefix);
+    if (files->authorities && !files->certificate)
+        argp_error(state, "%stls-client-ca is for TLS, which %stls-certificate turns on", prefix, prefix);
+}
+
 static void complete(const struct coordinator_options *options, struct argp_state *state)
 {
     if (!options->target)
         argp_error(state, "--target DIR is missing");
     if (!options->n_listen)
         argp_error(state, "--listen ADDR is missing, e.g. --listen 127.0.0.1:50051");
+    trust_check(state, &options->clients, "--");
+    trust_check(state, &options->workers, "--worker-");
     if (!options->worker_listen)
         argp_error(state, "--worker-listen ADDR is missing, e.g. --worker-listen 127.0.0.1:50052");
 }
@@ -124,6 +155,10 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         complete(options, state);
+        return 0;
+    }
+    if (key >= KEY_TRUST && key < KEY_NUMBERS) {
+        *trust_file(options, key - KEY_TRUST) = value;
         return 0;
     }
     if (key < KEY_NUMBERS || key >= KEY_NUMBERS + N_NUMBERS)

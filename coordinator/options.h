@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "proto/rpc.h"
+
 enum { LISTEN_MAX = 8 };
 
 struct coordinator_options {
@@ -19,6 +21,7 @@ struct coordinator_options {
     int max_positions;   /* 0 = the model's */
     int draft_positions; /* of the drafter's cache, over all requests */
     int drain_seconds, group_wait_seconds, step_seconds;
+    struct rpc_security_files clients, workers; /* of the public and of the workers' port */
 };
 
 /* Ends the process with status 2 and one line on wrong usage, with 0 after --help. */

@@ -16,6 +16,7 @@
 #include "coordinator/reflection.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/service.h"
+#include "coordinator/trust.h"
 #include "model/fingerprint.h"
 #include "proto/reflection.h"
 
@@ -223,24 +224,36 @@ static void address_print(char *text, size_t size, const char *address, int port
         snprintf(text, size, "%.*s:%d", (int)(colon - address), address, port);
 }
 
-static int servers_open(struct server *s, struct error *err)
+static int ports_open(struct server *s, const struct trust *trust, struct error *err)
 {
-    if (reflection_open(&s->reflection, reflection_files(), err) != 0)
-        return -1;
     const struct coordinator_options *o = s->options;
-    const struct rpc_options limits = {.message_limit = (size_t)o->message_limit << 20};
-    char address[256];
+    const struct rpc_options clients = {.message_limit = (size_t)o->message_limit << 20, .security = &trust->clients};
+    const struct rpc_options workers = {.message_limit = (size_t)o->message_limit << 20, .security = &trust->workers};
     const struct rpc_service public[] = {
-        {service_methods, &s->service},
-        {health_methods, s->health},
-        {reflection_methods, s->reflection},
+        {.methods = service_methods, .context = &s->service},
+        {.methods = health_methods, .context = s->health, .needs_no_token = true}, /* probes have none */
+        {.methods = reflection_methods, .context = s->reflection},
         {0},
     };
-    const struct rpc_service workers[] = {{attach_methods, &s->attach}, {0}};
-    if (rpc_server_open(&s->public_server, o->listen, o->n_listen, public, &limits, err) != 0)
+    const struct rpc_service inner[] = {{.methods = attach_methods, .context = &s->attach}, {0}};
+    if (rpc_server_open(&s->public_server, o->listen, o->n_listen, public, &clients, err) != 0)
         return fail_in(err, "--listen");
-    if (rpc_server_open(&s->worker_server, &o->worker_listen, 1, workers, &limits, err) != 0)
+    if (rpc_server_open(&s->worker_server, &o->worker_listen, 1, inner, &workers, err) != 0)
         return fail_in(err, "--worker-listen");
+    return 0;
+}
+
+static int servers_open(struct server *s, struct error *err)
+{
+    const struct coordinator_options *o = s->options;
+    char address[256];
+    struct trust trust;
+    if (reflection_open(&s->reflection, reflection_files(), err) != 0 || trust_read(&trust, o, err) != 0)
+        return -1;
+    int rc = ports_open(s, &trust, err);
+    trust_free(&trust);
+    if (rc != 0)
+        return rc;
     for (int i = o->n_listen - 1; i >= 0; i--)
         address_print(s->address, sizeof s->address, o->listen[i], rpc_server_port(s->public_server, i));
     for (int i = 0; i < o->n_listen; i++) {

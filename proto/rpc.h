@@ -34,9 +34,25 @@ enum rpc_status { /* the gRPC codes */
 };
 const char *rpc_status_name(enum rpc_status status); /* "INVALID_ARGUMENT" */
 
+/* Who may speak to whom: PEM texts, and a secret. NULL = not asked for. Unix sockets are never TLS. */
+struct rpc_security {
+    char *certificate, *key; /* own; a server with them speaks TLS, a client shows them to a server that asks */
+    char *authorities;       /* who signs for the peer. Client: with them it speaks TLS. Server: only clients so signed may call */
+    char *token;             /* bearer token: a server answers calls without it UNAUTHENTICATED, a client sends it */
+};
+struct rpc_security_files { /* paths of the same; NULL = none */
+    const char *certificate, *key, *authorities, *token;
+};
+/* Malloc'ed texts; rpc_security_free forgets them. An error names the file. */
+int rpc_security_read(struct rpc_security *security, const struct rpc_security_files *files, struct error *err);
+void rpc_security_free(struct rpc_security *security);
+/* Where no file gave a token: the one that this environment variable holds, if it is set. */
+int rpc_security_environment(struct rpc_security *security, const char *variable, struct error *err);
+
 struct rpc_options {      /* 0 = the default */
     size_t message_limit; /* bytes of one message, either way; 64 MiB */
     int keepalive_ms;     /* a peer that is silent for about twice this is gone; 2000. At most one question a second is asked */
+    const struct rpc_security *security; /* needed during the open only */
 };
 
 /* Bytes that one owner hands to the next: malloc'ed. */
@@ -65,6 +81,7 @@ struct rpc_method {
 struct rpc_service {
     const struct rpc_method *methods; /* end with a NULL path; outlive the server */
     void *context;                    /* handed to start */
+    bool needs_no_token;              /* may be called without the server's bearer token */
 };
 
 /* addresses: "127.0.0.1:50051", "[::1]:0", "unix:/path"; one server may listen on several. A port in use is an error that says so.

@@ -101,7 +101,7 @@ static int rpc_address_try_host(const char *address, const char **reason)
     return error;
 }
 
-int rpc_address_refused(const char *address, struct error *err)
+int rpc_address_refused(const char *address, const char *otherwise, struct error *err)
 {
     const char *reason = "";
     int error;
@@ -116,5 +116,5 @@ int rpc_address_refused(const char *address, struct error *err)
         if (!error)
             unlink(path.sun_path);
     }
-    return fail(err, "cannot listen on %s: %s", address, error ? reason : "gRPC refused it");
+    return fail(err, "cannot listen on %s: %s", address, error ? reason : otherwise);
 }

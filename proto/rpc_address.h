@@ -15,7 +15,7 @@ int rpc_address_check(const char *address, struct error *err);
 /* Does nobody listen there yet? Asked for Unix sockets only, where core would take the path away from a living server. */
 int rpc_address_free(const char *address, struct error *err);
 
-/* Finds out why listening failed by trying it: always -1, with the reason. */
-int rpc_address_refused(const char *address, struct error *err);
+/* Finds out why listening failed by trying it: always -1, with the reason, or `otherwise` where the address is not to blame. */
+int rpc_address_refused(const char *address, const char *otherwise, struct error *err);
 
 #endif

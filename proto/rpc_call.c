@@ -225,16 +225,16 @@ struct rpc_call *rpc_call_begin(const struct rpc_method *method, const struct rp
         pthread_mutex_lock(&call->mutex);
         rpc_call_receive(call);
         pthread_mutex_unlock(&call->mutex);
-    } else if (!arrival->payload) { /* no message at all: as an empty one */
-        if (method->start)
-            method->start(call, "", 0, arrival->context);
-    } else {
+    } else if (method->start && !arrival->payload) { /* no message at all: as an empty one */
+        method->start(call, "", 0, arrival->context);
+    } else if (method->start) {
         struct core_view view;
         core_view_open(&view, arrival->payload);
         method->start(call, view.data, view.size, arrival->context);
         core_view_close(&view);
-        grpc_byte_buffer_destroy(arrival->payload);
     }
+    if (arrival->payload)
+        grpc_byte_buffer_destroy(arrival->payload);
     return call;
 }
 

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "proto/core.h"
 #include "proto/rpc_address.h"
+#include "proto/rpc_security.h"
 
 enum {
     /* ms; how soon a channel tries again when nobody answered, and how long one try may take. */
@@ -25,6 +26,7 @@ struct rpc_channel {
     grpc_channel *core;
     char *address;
     size_t message_limit;
+    char *token; /* sent with every call; NULL = none */
 };
 
 struct rpc_stream {
@@ -67,9 +69,11 @@ int rpc_channel_open(struct rpc_channel **out, const char *address, const struct
     core_args_add(&args, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS);
     core_args_add(&args, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS); /* despite its name: the time one try may take */
     grpc_channel_args list = {args.count, args.list};
-    grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
-    channel->core = grpc_channel_create(address, insecure, &list);
-    grpc_channel_credentials_release(insecure);
+    const struct rpc_security *security = options ? options->security : NULL;
+    channel->token = security && security->token ? rpc_token_header(security->token) : NULL;
+    grpc_channel_credentials *credentials = rpc_channel_credentials(rpc_address_is_unix(address) ? NULL : security);
+    channel->core = grpc_channel_create(address, credentials, &list);
+    grpc_channel_credentials_release(credentials);
     *out = channel;
     return 0;
 }
@@ -81,6 +85,7 @@ void rpc_channel_close(struct rpc_channel *channel)
     grpc_channel_destroy(channel->core);
     core_events_close(&channel->events);
     free(channel->address);
+    free(channel->token);
     free(channel);
 }
 
@@ -186,6 +191,8 @@ int rpc_stream_open(struct rpc_stream **out, struct rpc_channel *channel, const 
     grpc_byte_buffer *buffer = request ? core_buffer(request, size) : NULL;
     grpc_op ops[4];
     size_t n = 0;
+    grpc_metadata token = {.key = grpc_slice_from_static_string("authorization"),
+                           .value = grpc_slice_from_copied_string(channel->token ? channel->token : "")};
     pthread_mutex_lock(&stream->mutex);
     memset(ops, 0, sizeof ops);
     ops[0].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
@@ -194,7 +201,9 @@ int rpc_stream_open(struct rpc_stream **out, struct rpc_channel *channel, const 
     ops[0].data.recv_status_on_client.trailing_metadata = &stream->trailer;
     rpc_stream_start(stream, ops, 1, &stream->on_status);
     memset(ops, 0, sizeof ops);
-    ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[n].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[n].data.send_initial_metadata.count = channel->token ? 1 : 0;
+    ops[n++].data.send_initial_metadata.metadata = &token;
     if (buffer) {
         ops[n].op = GRPC_OP_SEND_MESSAGE;
         ops[n++].data.send_message.send_message = buffer;
@@ -206,8 +215,9 @@ int rpc_stream_open(struct rpc_stream **out, struct rpc_channel *channel, const 
     rpc_stream_start(stream, ops, n, &stream->on_start);
     rpc_stream_receive(stream);
     pthread_mutex_unlock(&stream->mutex);
+    grpc_slice_unref(token.value); /* core holds its own references */
     if (buffer)
-        grpc_byte_buffer_destroy(buffer); /* core holds its own reference */
+        grpc_byte_buffer_destroy(buffer);
     *out = stream;
     return 0;
 }
@@ -220,7 +230,11 @@ static void rpc_stream_explain(const struct rpc_stream *stream, struct error *er
     enum rpc_status status = (enum rpc_status)stream->status;
     /* core's own wording where no connection could be made */
     bool unreached = strstr(text, "failed to connect to all addresses") || strstr(text, "resolution failed");
-    if (status == RPC_UNAVAILABLE && unreached)
+    if (status == RPC_UNAVAILABLE && unreached && strstr(text, "Ssl handshake failed"))
+        fail(err, "TLS with %s failed: %s", address, strrchr(text, ':') + 1);
+    else if (status == RPC_UNAVAILABLE && unreached && strstr(text, "Socket closed"))
+        fail(err, "%s closed the connection at once: does it want TLS, or a certificate that it trusts?", address);
+    else if (status == RPC_UNAVAILABLE && unreached)
         fail(err, "no server answers at %s", address);
     else if (status == RPC_UNAVAILABLE)
         fail(err, "%s: %s", address, *text ? text : "the connection was lost");

@@ -9,12 +9,14 @@
 #include "base/memory.h"
 #include "proto/rpc_address.h"
 #include "proto/rpc_call.h"
+#include "proto/rpc_security.h"
 
 /* A posted wish for the next call of one method. */
 struct rpc_slot {
     struct rpc_server *server;
     const struct rpc_method *method;
-    void *context;             /* of its service */
+    void *context; /* of its service */
+    bool needs_no_token;
     void *registered;          /* NULL: the slot for methods that nobody knows */
     grpc_call_details details; /* of such a call */
     grpc_call *core;
@@ -28,6 +30,7 @@ struct rpc_server {
     struct core_events events;
     grpc_server *core;
     size_t message_limit;
+    char *token; /* what calls must show in their metadata; NULL = nothing */
     struct rpc_slot *slots;
     int n_slots;
     int *ports;
@@ -38,6 +41,7 @@ struct rpc_server {
     bool down; /* under the mutex */
 };
 
+/* Of calls that are refused before any method sees them. */
 static const struct rpc_method unknown_method = {.kind = RPC_SERVER_STREAM};
 
 static void rpc_slot_post(struct rpc_slot *slot)
@@ -80,11 +84,16 @@ static void rpc_slot_filled(struct core_tag *tag, bool ok)
                                   .payload = slot->payload,
                                   .message_limit = slot->server->message_limit,
                                   .context = slot->context};
+    const char *token = slot->needs_no_token ? NULL : slot->server->token;
+    bool trusted = !token || rpc_token_shown(token, &slot->metadata);
     char *path = slot->registered ? NULL : core_text(slot->details.method);
     rpc_slot_empty(slot);
     rpc_slot_post(slot);
-    struct rpc_call *call = rpc_call_begin(slot->method, &arrival);
-    if (path) {
+    struct rpc_call *call = rpc_call_begin(trusted ? slot->method : &unknown_method, &arrival);
+    if (!trusted) {
+        rpc_call_finish(call, RPC_UNAUTHENTICATED, "the right bearer token is missing (metadata `authorization: Bearer TOKEN`)");
+        free(path);
+    } else if (path) {
         char *text = mem_format("unknown method %s", path);
         rpc_call_finish(call, RPC_UNIMPLEMENTED, text);
         free(text);
@@ -120,6 +129,7 @@ static void rpc_server_free(struct rpc_server *server)
     pthread_mutex_destroy(&server->mutex);
     free(server->slots);
     free(server->ports);
+    free(server->token);
     free(server);
 }
 
@@ -149,31 +159,37 @@ static grpc_server *rpc_server_make(struct rpc_server *server, const struct rpc_
     return core;
 }
 
-static int rpc_server_listen(struct rpc_server *server, const char *address, int *port, struct error *err)
+static int rpc_server_listen(struct rpc_server *server, const char *address, const struct rpc_security *security, int *port,
+                             struct error *err)
 {
     if (rpc_address_check(address, err) || rpc_address_free(address, err))
         return -1;
-    grpc_server_credentials *insecure = grpc_insecure_server_credentials_create();
-    *port = grpc_server_add_http2_port(server->core, address, insecure);
-    grpc_server_credentials_release(insecure);
+    bool is_unix = rpc_address_is_unix(address);
+    grpc_server_credentials *credentials = rpc_server_credentials(is_unix ? NULL : security);
+    *port = grpc_server_add_http2_port(server->core, address, credentials);
+    grpc_server_credentials_release(credentials);
     if (!*port)
-        return rpc_address_refused(address, err);
-    if (rpc_address_is_unix(address))
+        return rpc_address_refused(
+            address, security && security->certificate ? "is the TLS key that of the certificate?" : "gRPC refused it", err);
+    if (is_unix)
         *port = 0;
     return 0;
 }
 
-static struct rpc_slot *rpc_server_register(struct rpc_server *server, const struct rpc_method *method)
+static void rpc_server_register(struct rpc_server *server, const struct rpc_method *method, const struct rpc_service *service)
 {
     struct rpc_slot *slot = &server->slots[server->n_slots++];
-    *slot = (struct rpc_slot){.server = server, .method = method, .tag = {rpc_slot_filled, slot}};
+    *slot = (struct rpc_slot){.server = server,
+                              .method = method,
+                              .context = service->context,
+                              .needs_no_token = service->needs_no_token,
+                              .tag = {rpc_slot_filled, slot}};
     if (!method->path)
-        return slot;
+        return;
     bool streams_in = method->kind == RPC_BIDIRECTIONAL;
     slot->registered = grpc_server_register_method(
         server->core, method->path, NULL, streams_in ? GRPC_SRM_PAYLOAD_NONE : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
     assert(slot->registered); /* NULL: the path stands twice in the tables */
-    return slot;
 }
 
 static void rpc_server_register_all(struct rpc_server *server, const struct rpc_service *services)
@@ -185,8 +201,8 @@ static void rpc_server_register_all(struct rpc_server *server, const struct rpc_
     server->slots = mem_new(n, sizeof *server->slots);
     for (const struct rpc_service *service = services; service->methods; service++)
         for (const struct rpc_method *method = service->methods; method->path; method++)
-            rpc_server_register(server, method)->context = service->context;
-    rpc_server_register(server, &unknown_method);
+            rpc_server_register(server, method, service);
+    rpc_server_register(server, &unknown_method, &(struct rpc_service){0});
 }
 
 int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n_addresses, const struct rpc_service *services,
@@ -195,6 +211,8 @@ int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n
     *out = NULL;
     struct rpc_server *server = mem_new(1, sizeof *server);
     server->message_limit = core_message_limit(options);
+    const struct rpc_security *security = options ? options->security : NULL;
+    server->token = security && security->token ? rpc_token_header(security->token) : NULL;
     server->on_shutdown = (struct core_tag){rpc_server_went_down, server};
     pthread_mutex_init(&server->mutex, NULL);
     core_cond_init(&server->changed);
@@ -208,7 +226,7 @@ int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n
     server->ports = mem_new((size_t)n_addresses, sizeof *server->ports);
     int status = 0;
     for (int i = 0; i < n_addresses && !status; i++)
-        status = rpc_server_listen(server, addresses[i], &server->ports[i], err);
+        status = rpc_server_listen(server, addresses[i], security, &server->ports[i], err);
     grpc_server_start(server->core);
     if (status) {
         rpc_server_close(server, 0);

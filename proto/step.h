@@ -11,6 +11,9 @@
 
 #define ATTACH_PATH "/massv.worker.v1.Coordinator/Attach"
 
+/* The environment variable that may hold the token of the workers' port, where no file is named. */
+#define GROUP_TOKEN_VARIABLE "MASSV_GROUP_TOKEN"
+
 enum { STEP_PROTOCOL = 2 };
 
 struct step_hello {

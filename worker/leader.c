@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "worker/link.h"
 
 /* Seconds. The group may be up before its coordinator has loaded its models; a coordinator that was there and left for longer
  * than it takes to start again is gone, and the group must not outlive it by more than 5 s, of which mpirun needs up to 2 to end
@@ -46,12 +45,12 @@ static enum link_state leader_serve(const struct post *post, struct link *link, 
 }
 
 /* Tries until `until`, with a pause that doubles from 50 ms to 0.5 s. */
-static enum link_state leader_dial(struct link **link, const struct leader_options *options, double until, struct error *err)
+static enum link_state leader_dial(struct link **link, const struct link_options *options, double until, struct error *err)
 {
     double pause = 0.05, left;
     enum link_state state = LINK_LOST;
     while (state == LINK_LOST && !stop_asked(options->stop) && (left = until - clock_seconds()) > 0) {
-        state = link_open(link, options->address, options->hello, options->stop, left, err);
+        state = link_open(link, options, left, err);
         double next = clock_seconds() + pause;
         while (state == LINK_LOST && clock_seconds() < next && clock_seconds() < until && !stop_asked(options->stop))
             clock_sleep(0.05);
@@ -60,7 +59,7 @@ static enum link_state leader_dial(struct link **link, const struct leader_optio
     return state;
 }
 
-int leader_run(const struct post *post, const struct leader_options *options, struct error *err)
+int leader_run(const struct post *post, const struct link_options *options, struct error *err)
 {
     struct link *link;
     enum link_state state = leader_dial(&link, options, clock_seconds() + FIRST_DIAL, err);

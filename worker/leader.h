@@ -2,17 +2,11 @@
 #ifndef WORKER_LEADER_H
 #define WORKER_LEADER_H
 
+#include "worker/link.h"
 #include "worker/order.h"
-#include "worker/stop.h"
-
-struct leader_options {
-    const char *address;
-    const struct step_hello *hello;
-    struct stop *stop;
-};
 
 /* Until the coordinator dismisses the group or a signal asks it to end (0), or refuses it or stays away (-1 with text). The other
  * ranks are told the end in every case. */
-int leader_run(const struct post *post, const struct leader_options *options, struct error *err);
+int leader_run(const struct post *post, const struct link_options *options, struct error *err);
 
 #endif

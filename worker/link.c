@@ -178,32 +178,31 @@ static enum link_state link_welcome(struct link *link, double wait, struct error
     return state;
 }
 
-static enum link_state link_attach(struct link *link, const struct step_hello *hello, double wait, struct error *err)
+static enum link_state link_attach(struct link *link, const struct link_options *options, double wait, struct error *err)
 {
-    const struct rpc_options options = {.message_limit = LINK_MESSAGE_LIMIT};
-    if (rpc_channel_open(&link->channel, link->address, &options, err) != 0 ||
+    const struct rpc_options limits = {.message_limit = LINK_MESSAGE_LIMIT, .security = options->security};
+    if (rpc_channel_open(&link->channel, link->address, &limits, err) != 0 ||
         rpc_stream_open(&link->stream, link->channel, ATTACH_PATH, NULL, 0, 0, err) != 0)
         return LINK_LOST;
     stop_watch(link->stop, link_wake, link->stream);
-    const struct step_message message = {.kind = STEP_HELLO, .hello = *hello};
+    const struct step_message message = {.kind = STEP_HELLO, .hello = *options->hello};
     /* A refusal may come before the hello has left: the reader knows why, a failed write does not. */
     (void)link_write(link, &message, err);
     return link_welcome(link, wait, err);
 }
 
-enum link_state link_open(struct link **link, const char *address, const struct step_hello *hello, struct stop *stop, double wait,
-                          struct error *err)
+enum link_state link_open(struct link **link, const struct link_options *options, double wait, struct error *err)
 {
     struct link *l = mem_new(1, sizeof *l);
     pthread_condattr_t attributes;
-    snprintf(l->address, sizeof l->address, "%s", address);
-    l->stop = stop;
+    snprintf(l->address, sizeof l->address, "%s", options->address);
+    l->stop = options->stop;
     pthread_mutex_init(&l->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&l->closing, &attributes);
     pthread_condattr_destroy(&attributes);
-    enum link_state state = link_attach(l, hello, wait, err);
+    enum link_state state = link_attach(l, options, wait, err);
     if (state == LINK_OK)
         *link = l;
     else

@@ -16,9 +16,15 @@ enum link_state {
     LINK_DISMISSED, /* the coordinator ended the stream in good order */
 };
 
+struct link_options {
+    const char *address; /* of the coordinator */
+    const struct step_hello *hello;
+    struct stop *stop;
+    const struct rpc_security *security;
+};
+
 /* Dials, says hello and waits for the welcome, all within `wait` seconds. err is filled unless LINK_OK. */
-enum link_state link_open(struct link **link, const char *address, const struct step_hello *hello, struct stop *stop, double wait,
-                          struct error *err);
+enum link_state link_open(struct link **link, const struct link_options *options, double wait, struct error *err);
 void link_close(struct link *link); /* NULL is legal */
 
 /* The next step or piece, unpacked and as it came (both the caller's to free). A coordinator that is silent, heartbeats included,

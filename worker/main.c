@@ -11,15 +11,27 @@
  * own, shorter bound. */
 static const double COLLECTIVE_SECONDS = 600;
 
+/* How rank 0 shows the coordinator who it is. */
+static int security_read(struct rpc_security *security, const struct options *options, struct error *err)
+{
+    if (rpc_security_read(security, &options->security, err) != 0)
+        return -1;
+    return rpc_security_environment(security, GROUP_TOKEN_VARIABLE, err);
+}
+
 static int run(struct comm *comm, const struct options *options, struct stop *stop, struct error *err)
 {
     struct rank *rank;
+    struct rpc_security security = {0};
+    if (comm->rank == 0 && security_read(&security, options, err) != 0)
+        return -1;
     if (rank_open(&rank, comm, options, err) != 0)
         return -1;
     int rc = 0;
     if (comm->rank == 0) {
-        const struct leader_options leader = {options->coordinator, rank_hello(rank), stop};
-        rc = leader_run(rank_post(rank), &leader, err);
+        const struct link_options link = {options->coordinator, rank_hello(rank), stop, &security};
+        rc = leader_run(rank_post(rank), &link, err);
+        rpc_security_free(&security);
     } else {
         order_obey(rank_post(rank));
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/rpc_address.h"
+#include "proto/rpc_flags.h"
 
 static const char doc[] =
     "massv-worker - one rank of a worker group: a shard of the target's language model. Started by mpirun on every rank, or alone "
@@ -13,6 +14,7 @@ static const char doc[] =
     "The key/value cache holds by default 8 full contexts of the model, or what fits into half of the memory that the weights of "
     "this host's ranks leave free (the smallest of all ranks). Threads are by default the cores that this rank may use, divided "
     "by the ranks that may use the same ones.\n\n"
+    "A coordinator that asks for a token gets the one in --token-file, or what MASSV_GROUP_TOKEN holds.\n\n"
     "Example:\n  mpirun -np 2 --bind-to none massv-worker \\\n"
     "    --target models/scenes-large --coordinator 127.0.0.1:50052";
 
@@ -66,6 +68,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->security;
+        return 0;
     case 't':
         options->target = text;
         return 0;
@@ -99,7 +104,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    static const struct argp argp = {.options = table, .parser = parse, .doc = doc};
+    static const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
+    static const struct argp argp = {.options = table, .parser = parse, .doc = doc, .children = children};
     *options = (struct options){.step_seconds = 30};
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, options);

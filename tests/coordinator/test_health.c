@@ -27,7 +27,7 @@ static int place_open(void **state)
     const char *address = "127.0.0.1:0";
     char target[64];
     place->health = health_new();
-    const struct rpc_service services[] = {{health_methods, place->health}, {0}};
+    const struct rpc_service services[] = {{.methods = health_methods, .context = place->health}, {0}};
     if (rpc_server_open(&place->server, &address, 1, services, NULL, &err) != 0)
         fail_msg("%s", err.text);
     snprintf(target, sizeof target, "127.0.0.1:%d", rpc_server_port(place->server, 0));

@@ -135,7 +135,7 @@ static const struct rpc_options options = {.message_limit = LIMIT};
 static inline const struct rpc_service *services_of(struct seen *seen)
 {
     static struct rpc_service services[2];
-    services[0] = (struct rpc_service){methods, seen};
+    services[0] = (struct rpc_service){.methods = methods, .context = seen};
     return services;
 }
 

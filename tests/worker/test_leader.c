@@ -98,7 +98,7 @@ static void coordinator_open(struct coordinator *c, int port)
     char address[64];
     const char *addresses[] = {address};
     snprintf(address, sizeof address, "127.0.0.1:%d", port);
-    const struct rpc_service services[] = {{coordinator_methods, c}, {0}};
+    const struct rpc_service services[] = {{.methods = coordinator_methods, .context = c}, {0}};
     if (rpc_server_open(&c->server, addresses, 1, services, NULL, &err) != 0)
         fail_msg("%s", err.text);
     snprintf(c->address, sizeof c->address, "127.0.0.1:%d", rpc_server_port(c->server, 0));
@@ -149,7 +149,7 @@ struct fixture {
 static void *leader_thread(void *arg)
 {
     struct fixture *f = arg;
-    const struct leader_options options = {f->coordinator.address, &f->hello, f->stop};
+    const struct link_options options = {f->coordinator.address, &f->hello, f->stop, NULL};
     f->rc = leader_run(&f->post, &options, &f->err);
     atomic_store(&f->over, true);
     return NULL;
