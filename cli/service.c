@@ -28,7 +28,7 @@ static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTE
 static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30;
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
-enum { DEATHS_IN_A_ROW = 8, ARGUMENTS = 32, LINE = 1024 };
+enum { ARGUMENTS = 32, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
@@ -287,31 +287,20 @@ const char *service_line(const struct service *s)
     return s->line;
 }
 
-static bool groups_running(const struct service *s)
+/* A group that has ended: what it said, and when it is started again. There is no last time: health tells that nobody serves. */
+static void group_bury(struct service *s, int i, int status)
 {
-    for (int i = 0; i < s->options.groups; i++)
-        if (s->groups[i].process)
-            return true;
-    return false;
-}
-
-/* A group that has ended: what it said, and when it is started again. A crash loop ends the service only when nobody else serves.
- */
-static int group_bury(struct service *s, int i, int status, struct error *err)
-{
+    struct error err;
     struct service_group *group = &s->groups[i];
     double now = clock_seconds(), pause = PAUSE_FIRST;
     process_close(group->process);
     group->process = NULL;
     group->deaths = now - group->started > HEALTHY_SECONDS ? 1 : group->deaths + 1;
-    process_died(s, "worker group", 1 + i, status, err);
-    if (group->deaths >= DEATHS_IN_A_ROW && !groups_running(s))
-        return fail_in(err, "a worker group died %d times in a row", group->deaths);
+    process_died(s, "worker group", 1 + i, status, &err);
     for (int k = 1; k < group->deaths && pause < PAUSE_LONGEST; k++)
         pause *= 2;
     group->again = now + (pause < PAUSE_LONGEST ? pause : PAUSE_LONGEST);
-    log_line(LOG_WARNING, "%s; starting it again in %.1f s", err->text, group->again - now);
-    return 0;
+    log_line(LOG_WARNING, "%s; starting it again in %.1f s", err.text, group->again - now);
 }
 
 int service_watch(struct service *s, double seconds, struct error *err)
@@ -321,8 +310,8 @@ int service_watch(struct service *s, double seconds, struct error *err)
         return process_died(s, "massv-coordinator", 0, status, err);
     for (int i = 0; i < s->options.groups; i++) {
         struct service_group *group = &s->groups[i];
-        if (group->process && process_wait(group->process, 0, &status) && group_bury(s, i, status, err))
-            return -1;
+        if (group->process && process_wait(group->process, 0, &status))
+            group_bury(s, i, status);
         if (!group->process && clock_seconds() >= group->again && group_spawn(s, i, err))
             return -1;
     }

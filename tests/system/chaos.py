@@ -38,17 +38,13 @@ class Event:
     seconds: float  # for which it is stopped
 
 
-def plan(seed, seconds, every, kills):
-    """Events of a run; with `kills`, so many kills of ranks and mpiruns however long it takes."""
-    dice, events, at, killed = random.Random(seed), [], 0.0, 0
-    while (killed < kills) if kills else True:
+def plan(seed, every, coordinator):
+    """Endless events; with `coordinator` it is killed, too."""
+    dice, at = random.Random(seed), 0.0
+    while True:
         at += dice.expovariate(1 / every)
-        if not kills and at > seconds:
-            break
-        kind = dice.choices(["kill rank", "kill mpirun", "stop rank", "stop coordinator", "kill coordinator"], [8, 3, 3, 1, 0 if kills else 1])[0]
-        events.append(Event(at, kind, dice.randrange(1 << 30), dice.uniform(0.2, 4 if kind == "stop rank" else 1.5)))
-        killed += kind in ("kill rank", "kill mpirun")
-    return events
+        kind = dice.choices(["kill rank", "kill mpirun", "stop rank", "stop coordinator", "kill coordinator"], [8, 3, 3, 1, coordinator])[0]
+        yield Event(at, kind, dice.randrange(1 << 30), dice.uniform(0.2, 4 if kind == "stop rank" else 1.5))
 
 
 class Service:
@@ -181,26 +177,36 @@ def quiet(service):
         time.sleep(0.1)
 
 
-def chaos(options):
-    events = plan(options.seed, options.seconds, options.every, options.kills)
-    print(f"seed {options.seed}: {len(events)} events in {events[-1].at if events else 0:.0f} s, {options.streams} streams, "
-          f"{options.groups} groups of {options.ranks} ranks", flush=True)
-    service = Service(options)
-    load = Load(service, options.streams, options.seed)
+def strikes(options, service, load):
+    """Strikes until the time or the kills are over; how often what was done."""
     begun, done = time.monotonic(), collections.Counter()
-    for event in events:
+    for event in plan(options.seed, options.every, coordinator=not options.kills):
+        if (done["kill rank"] + done["kill mpirun"] >= options.kills) if options.kills else event.at > options.seconds:
+            return done
         time.sleep(max(0.0, begun + event.at - time.monotonic()))
-        if load.faults:
-            break
+        if load.faults or service.up.process.poll() is not None:
+            return done
         victim = service.strike(event)
         done[event.kind if victim else "nobody to hit"] += 1
         if options.verbose:
             print(f"{event.at:7.2f} s  {event.kind} {victim}", flush=True)
+    return done
+
+
+def chaos(options):
+    print(f"seed {options.seed}: {options.streams} streams, {options.groups} groups of {options.ranks} ranks, "
+          + (f"{options.kills} kills" if options.kills else f"{options.seconds:g} s"), flush=True)
+    service = Service(options)
+    load = Load(service, options.streams, options.seed)
+    done = strikes(options, service, load)
     load.finish()
-    faults = load.faults + quiet(service)
-    family, memory = descendants(service.up.process.pid), resident_mb(service.pids("coordinator")[0])
+    faults, memory = load.faults, 0.0
+    if service.up.process.poll() is None:
+        faults += quiet(service)
+        memory = resident_mb(service.pids("coordinator")[0])
+    family = descendants(service.up.process.pid)
     if service.up.stop() != 0:
-        faults.append(f"massv up ended badly: {service.up.stderr()[-2000:]}")
+        faults.append(f"massv up ended badly: {service.up.stderr()[-800:]}")
     faults += [f"left behind: {family[pid]}" for pid in wait_gone(family, 10)]
     print("done:   " + (", ".join(f"{n} x {kind}" for kind, n in sorted(done.items())) or "nothing"))
     print(f"calls:  {load.counts.pop('compared', 0)} whole answers equal to the undisturbed ones"
@@ -208,6 +214,8 @@ def chaos(options):
     print(f"longest pause within an answer {load.longest_pause:.1f} s; coordinator {memory:.0f} MB at the end")
     for fault in faults[:20]:
         print("FAULT:", fault[:1000])
+    if faults:
+        print(service.up.stderr()[-4000:])
     print("chaos:", "failed" if faults else "passed", f"(--seed {options.seed})", flush=True)
     return 1 if faults else 0
 
