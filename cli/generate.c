@@ -29,6 +29,8 @@ enum {
     KEY_DRAFT_TOKENS,
     KEY_TEMPERATURE,
     KEY_PENALTY,
+    KEY_MIN_TOKENS,
+    KEY_STOP,
     KEY_IGNORE_EOS,
     KEY_JSON,
     KEY_SHOW_DRAFTS
@@ -38,8 +40,8 @@ struct arguments {
     const char *address, *prompt, *system;
     struct service_options service; /* the private one; target NULL without */
     struct rpc_security_files security;
-    struct cli_list images;
-    int max_tokens, draft_tokens;
+    struct cli_list images, stops;
+    int max_tokens, min_tokens, draft_tokens;
     float temperature, penalty;
     bool ignore_eos, json, show_drafts;
 };
@@ -56,6 +58,8 @@ static const struct argp_option flags[] = {
     {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 2},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 2},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end the answer after N tokens", 2},
+    {"min-tokens", KEY_MIN_TOKENS, "N", 0, "do not let it end before N tokens", 2},
+    {"stop", KEY_STOP, "TEXT", 0, "end the answer before this text; may be repeated", 2},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},
     {0, 0, 0, 0, "How (a flag not given takes the model's or the service's default):", 3},
     {"temperature", KEY_TEMPERATURE, "T", 0, "0 is greedy", 3},
@@ -112,6 +116,12 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
     switch (key) {
     case KEY_MAX_TOKENS:
         a->max_tokens = cli_number(state, "--max-tokens", arg, 1, 1 << 24);
+        return 0;
+    case KEY_MIN_TOKENS:
+        a->min_tokens = cli_number(state, "--min-tokens", arg, 0, 1 << 24);
+        return 0;
+    case KEY_STOP:
+        cli_list_add(state, "--stop", arg, &a->stops);
         return 0;
     case KEY_DRAFT_TOKENS:
         a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
@@ -192,6 +202,10 @@ static int request_make(struct generate_request *request, const struct arguments
     request->temperature = a->temperature;
     request->repetition_penalty = a->penalty;
     request->max_tokens = a->max_tokens;
+    request->min_tokens = a->min_tokens;
+    request->stop_strings = mem_new((size_t)a->stops.n, sizeof *request->stop_strings);
+    for (; request->n_stop_strings < a->stops.n; request->n_stop_strings++)
+        request->stop_strings[request->n_stop_strings] = mem_string(a->stops.values[request->n_stop_strings]);
     request->ignore_eos = a->ignore_eos;
     request->drafts = a->show_drafts;
     request->draft_tokens = a->draft_tokens;

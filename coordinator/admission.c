@@ -61,7 +61,7 @@ void request_end(struct scheduler *s, struct request *request, enum rpc_status s
         drafts->end(drafts->context, request->draft);
     request->draft = NULL;
     request_apply(request, REQUEST_END);
-    stream_fail(request, status, message);
+    stream_end(request, status, message);
     if (request->internal)
         warm_up_ended(s, request, status, message);
     else
@@ -108,7 +108,7 @@ void admission_arrived(struct scheduler *s, struct request *request, struct prep
     struct error err;
     enum rpc_status status = arrival_check(s, request, &err);
     if (status != RPC_OK) {
-        stream_fail(request, status, err.text);
+        stream_end(request, status, err.text);
         request_free(request);
         preparation_free(job);
         return;
@@ -131,6 +131,9 @@ static int answer_size(const struct scheduler *s, struct request *request, struc
                     request->max_tokens, prompt, context, room);
     if (request->max_tokens == 0)
         request->max_tokens = room < MAX_TOKENS_DEFAULT ? room : MAX_TOKENS_DEFAULT;
+    if (request->min_tokens > request->max_tokens)
+        return fail(err, "stopping.min_tokens: %d is above the %d tokens that the answer may have (stopping.max_tokens)",
+                    request->min_tokens, request->max_tokens);
     return 0;
 }
 

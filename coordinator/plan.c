@@ -176,6 +176,8 @@ static void span_fill(struct step_span *span, struct flight_span *chosen)
     chosen->want_token = chosen->kind == SPAN_VERIFY || (last_chunk && r->n_tokens == 0);
     span->want_token = chosen->want_token;
     span->answered = chosen->want_token ? r->n_tokens : 0;
+    if (r->n_tokens >= r->sampling.banned_until)
+        span->sampling.n_banned = 0; /* the plain way to a token is the faster one */
 }
 
 /* running: those of requests that the group may compute. */

@@ -54,6 +54,7 @@ void request_free(struct request *request)
         request->client.calls->drop(request->client.call);
     prepared_free(&request->prepared);
     free(request->stop_ids);
+    answer_text_free(&request->text);
     free(request->tokens);
     free(request->draft_features);
     free(request);

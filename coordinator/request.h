@@ -2,6 +2,7 @@
 #ifndef COORDINATOR_REQUEST_H
 #define COORDINATOR_REQUEST_H
 
+#include "coordinator/answer_text.h"
 #include "coordinator/client.h"
 #include "coordinator/drafter.h"
 #include "coordinator/prepare.h"
@@ -39,6 +40,7 @@ struct request {
     struct sampling sampling;
     int32_t *stop_ids; /* malloc'ed */
     int n_stop_ids;
+    int min_tokens; /* no stop id and no stop string ends the answer before it has these */
     bool show_drafts;
 
     struct preparation *job;  /* while PREPARING */
@@ -47,7 +49,7 @@ struct request {
     /* The answer so far. */
     int32_t *tokens; /* (max_tokens) */
     int n_tokens;
-    struct text_stream text;
+    struct answer_text text;
 
     /* On a group. */
     struct group *group;

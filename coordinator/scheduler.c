@@ -200,6 +200,7 @@ int scheduler_abort(struct scheduler *s, const char *request_id)
     for (int i = 0; i < s->n_requests; i++) {
         struct request *request = s->requests[i];
         if (request->state != REQUEST_ENDED && !request->internal && strcmp(request->id, request_id) == 0) {
+            stream_finish(request, "cancelled", "", s->options.drafts.kind, clock_seconds());
             request_end(s, request, RPC_CANCELLED, "aborted");
             return 1;
         }

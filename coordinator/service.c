@@ -61,7 +61,7 @@ static enum rpc_status asked_check(const struct service *service, const struct g
     return RPC_OK;
 }
 
-/* The tokens that end an answer: the model's, unless they are to be ignored, and the request's. */
+/* What ends an answer: the model's stop ids, unless they are to be ignored, and the request's ids and strings. */
 static void stops_set(struct request *request, const struct generate_request *asked, const struct generation_config *defaults)
 {
     int own = asked->ignore_eos ? 0 : defaults->n_stop_ids;
@@ -70,6 +70,11 @@ static void stops_set(struct request *request, const struct generate_request *as
     memcpy(request->stop_ids, defaults->stop_ids, (size_t)own * sizeof *request->stop_ids);
     for (int i = 0; i < asked->n_stop_ids; i++)
         request->stop_ids[own + i] = asked->stop_ids[i];
+    request->min_tokens = request->sampling.banned_until = asked->min_tokens;
+    request->sampling.banned_ids = request->stop_ids;
+    request->sampling.n_banned = request->n_stop_ids;
+    if (asked->n_stop_strings)
+        request->text.stops = stop_strings_new(asked->stop_strings, asked->n_stop_strings);
 }
 
 static void drafts_set(struct request *request, const struct service *service, const struct generate_request *asked)

@@ -103,7 +103,7 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
     struct progress progress;
     struct error err;
     request->in_flight = false;
-    if (progress_take(&progress, span, answer, &err) != 0) {
+    if (progress_take(&progress, span, answer, s->options.tokenizer, &err) != 0) {
         request_end(s, request, RPC_INTERNAL, err.text);
         return;
     }
@@ -113,17 +113,12 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
     if (!request->first_token)
         request->first_token = now;
     request->last_token = now;
-    struct delta delta = {.ids = progress.ids,
-                          .n = progress.n,
-                          .accepted = progress.accepted,
-                          .rejected = progress.rejected,
-                          .n_rejected = progress.n_rejected,
-                          .last = progress.reason != NULL};
-    stream_delta(request, s->options.tokenizer, &delta);
-    if (!progress.reason)
-        return;
-    stream_finish(request, progress.reason, s->options.drafts.kind, now);
-    request_end(s, request, RPC_OK, "");
+    stream_delta(request, s->options.tokenizer, &progress);
+    if (progress.reason) {
+        stream_finish(request, progress.reason, progress.match, s->options.drafts.kind, now);
+        request_end(s, request, RPC_OK, "");
+    }
+    progress_free(&progress);
 }
 
 static void flight_land(struct flight *flight)

@@ -31,19 +31,6 @@ void stream_prompt(struct request *request)
     free(grids);
 }
 
-/* Text that token `id` makes visible, malloc'ed. Special tokens have none. */
-static char *token_text(struct text_stream *stream, const struct tokenizer *tokenizer, int32_t id, bool last)
-{
-    size_t size = 0;
-    const char *bytes = tokenizer_bytes(tokenizer, id, &size);
-    char *text = mem_new(3 * (size + 4) + 1, 1); /* for both pushes (tokenizer.h): what is held is less than a character */
-    size_t n = bytes ? text_stream_push(stream, bytes, size, text) : 0;
-    if (last)
-        n += text_stream_push(stream, NULL, 0, text + n);
-    text[n] = 0;
-    return text;
-}
-
 static char *texts_join(char *const *texts, int n)
 {
     size_t size = 1;
@@ -55,55 +42,56 @@ static char *texts_join(char *const *texts, int n)
     return all;
 }
 
-void stream_delta(struct request *request, const struct tokenizer *tokenizer, const struct delta *delta)
+void stream_delta(struct request *request, const struct tokenizer *tokenizer, const struct progress *progress)
 {
-    char *texts[DRAFT_TOKENS_MAX + 1];
     bool accepted[DRAFT_TOKENS_MAX + 1];
-    for (int i = 0; i < delta->n; i++) {
-        texts[i] = token_text(&request->text, tokenizer, delta->ids[i], delta->last && i == delta->n - 1);
-        accepted[i] = i < delta->accepted;
-    }
-    char *text = texts_join(texts, delta->n), *rejected = NULL;
+    for (int i = 0; i < progress->n; i++)
+        accepted[i] = i < progress->accepted;
+    char *text = texts_join(progress->texts, progress->n), *rejected = NULL;
     size_t size;
-    if (request->show_drafts && delta->n_rejected)
-        rejected = tokenizer_decode(tokenizer, delta->rejected, delta->n_rejected, false, &size);
+    if (request->show_drafts && progress->n_rejected)
+        rejected = tokenizer_decode(tokenizer, progress->rejected, progress->n_rejected, false, &size);
     struct generate_response response = {
         .event = GENERATE_TOKEN,
-        .ids = delta->ids,
-        .n_ids = delta->n,
+        .ids = progress->ids,
+        .n_ids = progress->n,
         .text = text,
         .accepted = request->show_drafts ? accepted : NULL,
-        .token_texts = request->show_drafts ? (const char *const *)texts : NULL,
+        .token_texts = request->show_drafts ? (const char *const *)progress->texts : NULL,
         .rejected_text = rejected ? rejected : "",
     };
     response_send(request, &response);
     free(rejected);
     free(text);
-    for (int i = 0; i < delta->n; i++)
-        free(texts[i]);
+}
+
+/* ms; 0 while one of the two has not happened. */
+static double ms_between(double from, double to)
+{
+    return from && to ? 1e3 * (to - from) : 0;
 }
 
 static struct generate_timing timing_of(const struct request *request, double now)
 {
-    const double ms = 1e3;
-    double waited = request->placed - request->arrived;
+    double waited = ms_between(request->arrived, request->placed);
     double image = request->prepared.image_ms;
     return (struct generate_timing){
-        .queue = waited * ms > image ? waited * ms - image : 0,
+        .queue = waited > image ? waited - image : 0,
         .image = image,
-        .prefill = (request->first_token - request->placed) * ms,
-        .first_token = (request->first_token - request->arrived) * ms,
-        .decode = (request->last_token - request->first_token) * ms,
-        .total = (now - request->arrived) * ms,
+        .prefill = ms_between(request->placed, request->first_token),
+        .first_token = ms_between(request->arrived, request->first_token),
+        .decode = ms_between(request->first_token, request->last_token),
+        .total = ms_between(request->arrived, now),
     };
 }
 
-void stream_finish(struct request *request, const char *reason, const char *drafter, double now)
+void stream_finish(struct request *request, const char *reason, const char *match, const char *drafter, double now)
 {
     const struct acceptance *a = &request->acceptance;
     struct generate_response response = {
         .event = GENERATE_FINISHED,
         .reason = reason,
+        .stop_match = match,
         .usage = {.prompt_tokens = request->prepared.prompt.n,
                   .image_tokens = request->prepared.image_tokens,
                   .completion_tokens = request->n_tokens},
@@ -117,10 +105,9 @@ void stream_finish(struct request *request, const char *reason, const char *draf
     };
     memcpy(response.speculation.accepted_per_position, a->accepted_per_position, sizeof a->accepted_per_position);
     response_send(request, &response);
-    stream_fail(request, RPC_OK, "");
 }
 
-void stream_fail(struct request *request, enum rpc_status status, const char *message)
+void stream_end(struct request *request, enum rpc_status status, const char *message)
 {
     if (request->client.calls)
         request->client.calls->finish(request->client.call, status, message);

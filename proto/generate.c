@@ -10,7 +10,7 @@
 #include "proto/massv.pb-c.h"
 #include "proto/message.h"
 
-enum { MAX_TOKENS_LIMIT = 1 << 20, STOP_IDS_LIMIT = 1024 };
+enum { MAX_TOKENS_LIMIT = 1 << 20, STOP_IDS_LIMIT = 1024, STOP_STRINGS_LIMIT = 16, STOP_STRING_BYTES = 1024 };
 
 /* ---- checks ---- */
 
@@ -85,9 +85,26 @@ static int sampling_check(const Massv__V1__Sampling *sampling, struct error *err
     return message_amount("sampling.repetition_penalty", sampling->repetition_penalty, err);
 }
 
+static int stop_strings_check(char *const *strings, size_t n, struct error *err)
+{
+    if (n > STOP_STRINGS_LIMIT)
+        return fail(err, "stopping.stop_strings: %zu strings are above %d", n, STOP_STRINGS_LIMIT);
+    for (size_t i = 0; i < n; i++) {
+        if (!*strings[i])
+            return fail(err, "stopping.stop_strings[%zu]: empty", i);
+        if (strlen(strings[i]) > STOP_STRING_BYTES)
+            return fail(err, "stopping.stop_strings[%zu]: %zu bytes are above %d", i, strlen(strings[i]), STOP_STRING_BYTES);
+    }
+    return 0;
+}
+
 static int stopping_check(const Massv__V1__Stopping *stopping, struct error *err)
 {
     if (stopping->max_tokens_presence_case && message_range("stopping.max_tokens", stopping->max_tokens, 1, MAX_TOKENS_LIMIT, err))
+        return -1;
+    int64_t most = stopping->max_tokens_presence_case ? stopping->max_tokens : MAX_TOKENS_LIMIT;
+    if (message_range("stopping.min_tokens", stopping->min_tokens, 0, most, err) ||
+        stop_strings_check(stopping->stop_strings, stopping->n_stop_strings, err))
         return -1;
     if (stopping->n_stop_token_ids > STOP_IDS_LIMIT)
         return fail(err, "stopping.stop_token_ids: %zu ids are above %d", stopping->n_stop_token_ids, STOP_IDS_LIMIT);
@@ -122,6 +139,14 @@ static int32_t *ids_steal(int32_t **ids, size_t *count, int *n)
     *ids = NULL;
     *count = 0;
     return stolen;
+}
+
+static void strings_steal(struct generate_request *request, Massv__V1__Stopping *stopping)
+{
+    request->stop_strings = stopping->stop_strings;
+    request->n_stop_strings = (int)stopping->n_stop_strings;
+    stopping->stop_strings = NULL;
+    stopping->n_stop_strings = 0;
 }
 
 static void turns_steal(struct generate_request *request, Massv__V1__Conversation *conversation)
@@ -163,6 +188,7 @@ static void parameters_take(struct generate_request *request, const Massv__V1__G
         request->max_tokens = (int)m->stopping->max_tokens;
     if (m->speculation && m->speculation->draft_tokens_presence_case)
         request->draft_tokens = (int)m->speculation->draft_tokens;
+    request->min_tokens = m->stopping ? (int)m->stopping->min_tokens : 0;
     request->ignore_eos = m->stopping && m->stopping->ignore_eos;
     request->drafts = m->response && m->response->drafts;
 }
@@ -183,8 +209,10 @@ int generate_request_unpack(struct generate_request *request, const void *data, 
             request->ids = ids_steal(&m->token_ids->ids, &m->token_ids->n_ids, &request->n_ids);
         else
             turns_steal(request, m->conversation);
-        if (m->stopping)
+        if (m->stopping) {
+            strings_steal(request, m->stopping);
             request->stop_ids = ids_steal(&m->stopping->stop_token_ids, &m->stopping->n_stop_token_ids, &request->n_stop_ids);
+        }
         pictures_steal(request, m);
         parameters_take(request, m);
     }
@@ -202,6 +230,9 @@ void generate_request_free(struct generate_request *request)
     }
     for (int i = 0; i < request->n_pictures; i++)
         free(request->pictures[i].bytes);
+    for (int i = 0; i < request->n_stop_strings; i++)
+        free(request->stop_strings[i]);
+    free(request->stop_strings);
     free(request->turns);
     free(request->pictures);
     free(request->request_id);
@@ -310,6 +341,9 @@ static void parameters_make(struct packer *p, const struct generate_request *req
     }
     p->stopping.stop_token_ids = request->stop_ids;
     p->stopping.n_stop_token_ids = (size_t)request->n_stop_ids;
+    p->stopping.stop_strings = request->stop_strings;
+    p->stopping.n_stop_strings = (size_t)request->n_stop_strings;
+    p->stopping.min_tokens = (uint32_t)request->min_tokens;
     p->stopping.ignore_eos = request->ignore_eos;
     p->response.drafts = request->drafts;
 }

@@ -49,6 +49,9 @@ struct generate_request {
     int max_tokens;           /* 0 = absent */
     int32_t *stop_ids;
     int n_stop_ids;
+    char **stop_strings;
+    int n_stop_strings;
+    int min_tokens; /* 0 = none */
     bool ignore_eos;
     bool drafts;
     int draft_tokens; /* -1 = absent */
@@ -84,6 +87,7 @@ struct generate_response {
     const char *rejected_text;      /* "" or the text */
     /* GENERATE_FINISHED */
     const char *reason;
+    const char *stop_match; /* "" unless the reason is stop */
     struct generate_usage usage;
     struct generate_speculation speculation;
     struct generate_timing timing;

@@ -92,6 +92,7 @@ static void finished_pack(const struct generate_response *response, Massv__V1__G
     timing.queue = t->queue, timing.image = t->image, timing.prefill = t->prefill;
     timing.first_token = t->first_token, timing.decode = t->decode, timing.total = t->total;
     finished.reason = message_text(response->reason);
+    finished.stop_match = message_text(response->stop_match);
     finished.usage = &usage;
     finished.speculation = &speculation;
     finished.timing = &timing;
@@ -199,6 +200,7 @@ static int finished_take(struct generate_response *response, struct response_own
     const Massv__V1__Finished *m = owner->message->finished;
     response->event = GENERATE_FINISHED;
     response->reason = m->reason;
+    response->stop_match = m->stop_match;
     response->speculation.drafter = response->speculation.inactive = "";
     if (strcmp(m->reason, "stop") && strcmp(m->reason, "length") && strcmp(m->reason, "cancelled"))
         return fail(err, "finished.reason: \"%.40s\" is not stop, length or cancelled", m->reason);

@@ -117,6 +117,7 @@ static void client_send(void *call, const struct generate_response *response)
     } else {
         client->finished = true;
         snprintf(client->reason, sizeof client->reason, "%s", response->reason);
+        snprintf(client->match, sizeof client->match, "%s", response->stop_match ? response->stop_match : "");
         snprintf(client->inactive, sizeof client->inactive, "%s", response->speculation.inactive);
         client->speculation = response->speculation;
         client->usage = response->usage;
@@ -516,6 +517,9 @@ struct stage_client *stage_ask(struct stage *stage, const struct stage_question 
     request->stop_ids = mem_new(1, sizeof *request->stop_ids);
     request->stop_ids[0] = question->stop;
     request->n_stop_ids = question->stop != 0;
+    request->min_tokens = question->min_tokens;
+    if (question->stop_string)
+        request->text.stops = stop_strings_new((char *[]){question->stop_string}, 1);
     /* What the preparing thread of the stage makes a prompt of. */
     job->asked.n_ids = question->prompt;
     job->asked.max_tokens = question->seed;

@@ -29,7 +29,7 @@ struct stage_client {
     char rejected[256]; /* of the last delta */
     bool accepted[STAGE_TOKENS];
     bool finished; /* the finished event */
-    char reason[16], inactive[256];
+    char reason[16], match[64], inactive[256];
     struct generate_speculation speculation;
     struct generate_usage usage;
     bool ended; /* the call */
@@ -88,7 +88,9 @@ struct stage_question {
     int prompt; /* tokens */
     int seed;   /* of the prompt */
     int max_tokens, k;
-    int32_t stop;   /* 0 = none */
+    int32_t stop; /* 0 = none */
+    char *stop_string;
+    int min_tokens;
     int picture;    /* tokens of a picture in the middle of the prompt; 0 = none */
     double seconds; /* deadline; 0 = none */
 };

@@ -1,9 +1,11 @@
 /* test_request.c - a request's states and sizes, and the text that its client reads */
 #include "tests/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "coordinator/stream.h"
 
 static void every_request_reaches_its_end_from_every_state(void **state)
@@ -40,15 +42,22 @@ static void sizes_follow_from_prompt_and_tokens(void **state)
 }
 
 struct reader { /* a client that keeps what it reads */
-    char text[256], rejected[64], last[64];
+    char text[256], rejected[64];
     int deltas;
+};
+
+struct talk { /* a request whose target says what the test wants */
+    struct request request;
+    struct reader reader;
+    int32_t tokens[256];
+    const char *reason; /* once it has ended */
+    char match[64];
 };
 
 static void reader_send(void *call, const struct generate_response *response)
 {
     struct reader *reader = call;
     strcat(reader->text, response->text);
-    strcpy(reader->last, response->text);
     strcpy(reader->rejected, response->rejected_text);
     assert_int_equal(response->accepted != NULL, response->token_texts != NULL);
     reader->deltas++;
@@ -86,75 +95,167 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Sends ids[0, n) one by one. */
-static void ids_send(struct request *request, const struct tokenizer *tokenizer, const int32_t *ids, int n, bool last)
+static struct talk *talk_new(int max_tokens)
 {
-    for (int i = 0; i < n; i++) {
-        struct delta delta = {.ids = &ids[i], .n = 1, .last = last && i == n - 1};
-        stream_delta(request, tokenizer, &delta);
+    struct talk *talk = mem_new(1, sizeof *talk);
+    talk->request.client = (struct client){&reader_calls, &talk->reader};
+    talk->request.max_tokens = max_tokens;
+    talk->request.tokens = talk->tokens;
+    return talk;
+}
+
+static void talk_free(struct talk *talk)
+{
+    answer_text_free(&talk->request.text);
+    free(talk);
+}
+
+/* The target says ids[0, n), one in each step. */
+static void ids_say(struct talk *talk, const struct tokenizer *tokenizer, const int32_t *ids, int n)
+{
+    struct error err;
+    const struct flight_span span = {.request = &talk->request, .kind = SPAN_VERIFY, .want_token = true};
+    for (int i = 0; i < n && !talk->reason; i++) {
+        struct progress progress;
+        const struct step_answer answer = {.next = ids[i]};
+        assert_int_equal(progress_take(&progress, &span, &answer, tokenizer, &err), 0);
+        stream_delta(&talk->request, tokenizer, &progress);
+        talk->reason = progress.reason;
+        snprintf(talk->match, sizeof talk->match, "%s", progress.match ? progress.match : "");
+        progress_free(&progress);
     }
+}
+
+/* The same with the ids of a text; returns how many there are. */
+static int text_say(struct talk *talk, const struct tokenizer *tokenizer, const char *text)
+{
+    struct error err;
+    int32_t *ids;
+    int n = tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &err);
+    ids_say(talk, tokenizer, ids, n);
+    free(ids);
+    return n;
 }
 
 static void a_character_of_several_tokens_comes_whole(void **state)
 {
     const struct tokenizer *tokenizer = *state;
-    struct error err;
-    struct reader reader = {.deltas = 0};
-    struct request request = {.client = {&reader_calls, &reader}};
+    struct talk *talk = talk_new(256);
     const char text[] = "ab \xf0\x9f\xa6\x94 c"; /* a hedgehog: four bytes */
-    int32_t *ids;
-    int n = tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &err);
+    int n = text_say(talk, tokenizer, text);
     assert_true(n > 5); /* or the hedgehog is one token and nothing is tested */
-    for (int i = 0; i < n; i++) {
-        ids_send(&request, tokenizer, &ids[i], 1, i == n - 1);
-        assert_null(strstr(reader.text, "\xef\xbf\xbd"));
-    }
-    assert_string_equal(reader.text, text);
-    assert_int_equal(reader.deltas, n);
-    free(ids);
+    assert_string_equal(talk->reader.text, text);
+    assert_int_equal(talk->reader.deltas, n);
+    talk_free(talk);
 }
 
 static void what_stays_incomplete_ends_as_a_replacement_character(void **state)
 {
     const struct tokenizer *tokenizer = *state;
-    struct error err;
-    struct reader reader = {.deltas = 0};
-    struct request request = {.client = {&reader_calls, &reader}};
-    int32_t *ids;
-    int n = tokenizer_encode(tokenizer, "\xf0\x9f\xa6\x94", 4, false, &ids, &err);
-    assert_true(n > 1);
-    ids_send(&request, tokenizer, ids, n - 1, true);
-    assert_string_equal(reader.text, "\xef\xbf\xbd");
-    free(ids);
+    struct talk *talk = talk_new(2);
+    assert_true(text_say(talk, tokenizer, "\xf0\x9f\xa6\x94") > 2);
+    assert_string_equal(talk->reason, "length");
+    assert_string_equal(talk->reader.text, "\xef\xbf\xbd");
+    talk_free(talk);
 }
 
-static void special_tokens_have_no_text(void **state)
+static void special_tokens_have_no_text_but_say_what_stopped_the_answer(void **state)
 {
     const struct tokenizer *tokenizer = *state;
-    struct reader reader = {.deltas = 0};
-    struct request request = {.client = {&reader_calls, &reader}};
+    struct talk *talk = talk_new(256);
     int32_t id = tokenizer_find(tokenizer, "<|im_end|>");
     assert_true(id >= 0);
-    ids_send(&request, tokenizer, &id, 1, true);
-    assert_string_equal(reader.text, "");
-    assert_int_equal(reader.deltas, 1);
+    talk->request.stop_ids = &id;
+    talk->request.n_stop_ids = 1;
+    ids_say(talk, tokenizer, &id, 1);
+    assert_string_equal(talk->reader.text, "");
+    assert_int_equal(talk->reader.deltas, 1);
+    assert_string_equal(talk->reason, "stop");
+    assert_string_equal(talk->match, "<|im_end|>");
+    talk_free(talk);
+}
+
+static struct talk *talk_with_stops(int max_tokens, char *one, char *two)
+{
+    struct talk *talk = talk_new(max_tokens);
+    talk->request.text.stops = stop_strings_new((char *[]){one, two}, 2);
+    return talk;
+}
+
+static void a_stop_string_ends_the_answer_in_the_middle_of_a_token(void **state)
+{
+    const struct tokenizer *tokenizer = *state;
+    char one[] = "xyz", two[] = "c d";
+    struct talk *talk = talk_with_stops(256, one, two);
+    int n = text_say(talk, tokenizer, "ab c defg");
+    assert_string_equal(talk->reason, "stop");
+    assert_string_equal(talk->match, "c d");
+    assert_string_equal(talk->reader.text, "ab ");
+    assert_true(talk->request.n_tokens <= n);
+    size_t size;
+    char *whole = tokenizer_decode(tokenizer, talk->tokens, talk->request.n_tokens, false, &size);
+    assert_true(strncmp(whole, "ab c d", 6) == 0); /* the ids reach up to the token that completes it, no further */
+    char *before = tokenizer_decode(tokenizer, talk->tokens, talk->request.n_tokens - 1, false, &size);
+    assert_null(strstr(before, "c d"));
+    free(before);
+    free(whole);
+    talk_free(talk);
+}
+
+static void what_may_begin_a_stop_string_is_held_back_until_it_is_decided(void **state)
+{
+    const struct tokenizer *tokenizer = *state;
+    char one[] = "!!!", two[] = "\xf0\x9f\xa6\x94";
+    struct talk *talk = talk_with_stops(6, one, two);
+    text_say(talk, tokenizer, "a!");
+    assert_string_equal(talk->reader.text, "a");
+    text_say(talk, tokenizer, "?!");
+    assert_string_equal(talk->reader.text, "a!?");
+    text_say(talk, tokenizer, "b!");
+    assert_string_equal(talk->reason, "length"); /* what was held back comes with the end */
+    assert_string_equal(talk->reader.text, "a!?!b!");
+    talk_free(talk);
+    talk = talk_with_stops(256, one, two);
+    text_say(talk, tokenizer, "a\xf0\x9f\xa6\x94 b"); /* a character of several tokens */
+    assert_string_equal(talk->match, two);
+    assert_string_equal(talk->reader.text, "a");
+    talk_free(talk);
+}
+
+static void nothing_ends_the_answer_before_min_tokens(void **state)
+{
+    const struct tokenizer *tokenizer = *state;
+    char one[] = "!", two[] = "??";
+    struct talk *talk = talk_with_stops(256, one, two);
+    talk->request.min_tokens = 4;
+    int32_t b = tokenizer_find(tokenizer, "b");
+    talk->request.stop_ids = &b;
+    talk->request.n_stop_ids = b >= 0;
+    text_say(talk, tokenizer, "a!b");
+    assert_null(talk->reason);
+    text_say(talk, tokenizer, "!");
+    assert_string_equal(talk->match, "!");
+    assert_int_equal(talk->request.n_tokens, 4);
+    assert_string_equal(talk->reader.text, "a!b");
+    talk_free(talk);
 }
 
 static void drafts_are_shown_to_those_who_ask(void **state)
 {
     const struct tokenizer *tokenizer = *state;
     struct error err;
-    struct reader reader = {.deltas = 0};
-    struct request request = {.client = {&reader_calls, &reader}};
+    struct talk *talk = talk_new(256);
     int32_t *ids;
     int n = tokenizer_encode(tokenizer, "no", 2, false, &ids, &err);
-    struct delta delta = {.ids = ids, .n = n, .rejected = ids, .n_rejected = n};
-    stream_delta(&request, tokenizer, &delta);
-    assert_string_equal(reader.rejected, "");
-    request.show_drafts = true;
-    stream_delta(&request, tokenizer, &delta);
-    assert_string_equal(reader.rejected, "no");
+    struct progress progress = {.n_rejected = n};
+    memcpy(progress.rejected, ids, (size_t)n * sizeof *ids);
+    stream_delta(&talk->request, tokenizer, &progress);
+    assert_string_equal(talk->reader.rejected, "");
+    talk->request.show_drafts = true;
+    stream_delta(&talk->request, tokenizer, &progress);
+    assert_string_equal(talk->reader.rejected, "no");
     free(ids);
+    talk_free(talk);
 }
 
 int main(void)
@@ -164,7 +265,10 @@ int main(void)
         cmocka_unit_test(sizes_follow_from_prompt_and_tokens),
         cmocka_unit_test(a_character_of_several_tokens_comes_whole),
         cmocka_unit_test(what_stays_incomplete_ends_as_a_replacement_character),
-        cmocka_unit_test(special_tokens_have_no_text),
+        cmocka_unit_test(special_tokens_have_no_text_but_say_what_stopped_the_answer),
+        cmocka_unit_test(a_stop_string_ends_the_answer_in_the_middle_of_a_token),
+        cmocka_unit_test(what_may_begin_a_stop_string_is_held_back_until_it_is_decided),
+        cmocka_unit_test(nothing_ends_the_answer_before_min_tokens),
         cmocka_unit_test(drafts_are_shown_to_those_who_ask),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

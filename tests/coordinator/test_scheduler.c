@@ -117,6 +117,58 @@ static void a_stop_id_inside_accepted_drafts_ends_the_answer_there(void **state)
     }
 }
 
+/* The stage's token i is the character '!' + i. */
+static void a_stop_string_over_drafts_and_steps_ends_the_answer_there(void **state)
+{
+    (void)state;
+    for (int from = 0; from < 12; from++) {
+        struct stage stage;
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 100, 64);
+        stage.right = 3;
+        char string[4] = "";
+        struct stage_question question = {.prompt = 12, .max_tokens = 60, .k = 6, .stop_string = string};
+        int at = fresh_token(&question, from + 2);
+        int32_t ids[64];
+        stage_expect(&question, ids, 64);
+        for (int i = 0; i < 3; i++)
+            string[i] = (char)('!' + ids[at - 2 + i]);
+        struct stage_client *client = stage_ask(&stage, &question);
+        stage_run(&stage);
+        assert_answer(client, &question, at + 1);
+        assert_string_equal(client->reason, "stop");
+        assert_string_equal(client->match, string);
+        assert_int_equal(strlen(client->text), at - 2);
+        /* Of each step but the last: 3 accepted and 1. The last ends with the token at `at`, accepted or the target's own. */
+        int beyond_prompt = at, steps = (beyond_prompt + 3) / 4;
+        assert_int_equal(client->speculation.steps, steps);
+        assert_int_equal(client->speculation.accepted, beyond_prompt - beyond_prompt / 4);
+        assert_int_equal(group->n_sequences, 0);
+        stage_close(&stage);
+    }
+}
+
+static void an_abort_says_cancelled_and_what_was_used(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_question question = {.id = "mine", .prompt = 12, .max_tokens = 60};
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < 3; i++)
+        stage_answer(group);
+    assert_int_equal(scheduler_abort(stage.scheduler, "mine"), 1);
+    assert_true(client->finished && client->ended);
+    assert_string_equal(client->reason, "cancelled");
+    assert_int_equal(client->usage.completion_tokens, 3);
+    assert_int_equal(client->status, RPC_CANCELLED);
+    stage_run(&stage);
+    stage_close(&stage);
+}
+
 static void prompts_go_in_chunks_beside_answers(void **state)
 {
     (void)state;
@@ -794,6 +846,8 @@ int main(void)
         cmocka_unit_test(counts_tell_accepted_from_drafted),
         cmocka_unit_test(drafts_never_reach_beyond_max_tokens),
         cmocka_unit_test(a_stop_id_inside_accepted_drafts_ends_the_answer_there),
+        cmocka_unit_test(a_stop_string_over_drafts_and_steps_ends_the_answer_there),
+        cmocka_unit_test(an_abort_says_cancelled_and_what_was_used),
         cmocka_unit_test(prompts_go_in_chunks_beside_answers),
         cmocka_unit_test(no_answer_starves_when_rows_are_short),
         cmocka_unit_test(a_lost_group_is_replayed_row_class_by_row_class),

@@ -61,6 +61,8 @@ static struct generate_request full_request(struct generate_turn turns[2], struc
     static char texts[][24] = {"What is this?", "", "user", "assistant", "req-1", "qwen"};
     static uint8_t files[2][5] = {{0xff, 0xd8, 0, 1, 2}, {0x89, 'P', 0, 0, 0}};
     static int32_t stops[2] = {0, 151645};
+    static char strings[][8] = {"\n\n", "Ende ß"};
+    static char *stop_strings[2] = {strings[0], strings[1]};
     parts[0].text = NULL;
     parts[1].text = texts[0];
     parts[2].text = NULL;
@@ -80,6 +82,9 @@ static struct generate_request full_request(struct generate_turn turns[2], struc
                                      .max_tokens = 1 << 20,
                                      .stop_ids = stops,
                                      .n_stop_ids = 2,
+                                     .stop_strings = stop_strings,
+                                     .n_stop_strings = 2,
+                                     .min_tokens = 1 << 20,
                                      .ignore_eos = true,
                                      .drafts = true,
                                      .draft_tokens = 0};
@@ -132,6 +137,10 @@ static void a_full_request_comes_back(void **state)
     assert_int_equal(b.max_tokens, 1 << 20);
     assert_int_equal(b.n_stop_ids, 2);
     assert_int_equal(b.stop_ids[1], 151645);
+    assert_int_equal(b.n_stop_strings, 2);
+    assert_string_equal(b.stop_strings[0], "\n\n");
+    assert_string_equal(b.stop_strings[1], "Ende ß");
+    assert_int_equal(b.min_tokens, 1 << 20);
     assert_true(b.ignore_eos && b.drafts);
     assert_int_equal(b.draft_tokens, 0);
     generate_request_free(&b);
@@ -151,7 +160,7 @@ static void what_is_absent_stays_absent(void **state)
     assert_true(b.temperature < 0 && b.repetition_penalty == 0);
     assert_int_equal(b.max_tokens, 0);
     assert_int_equal(b.draft_tokens, -1);
-    assert_int_equal(b.n_turns + b.n_pictures + b.n_stop_ids + b.n_ids, 0);
+    assert_int_equal(b.n_turns + b.n_pictures + b.n_stop_ids + b.n_stop_strings + b.min_tokens + b.n_ids, 0);
     assert_false(b.ignore_eos || b.drafts);
     generate_request_free(&b);
     assert_int_equal(generate_request_unpack(&b, "\x1a\x02hi", 4, NULL), 0); /* no sub-message at all */
@@ -235,6 +244,13 @@ static void a_wrong_request_is_refused_by_field(void **state)
         BAD(HI "\x32\x02\x08\x00", "stopping.max_tokens: 0 is below 1"),
         BAD(HI "\x32\x04\x08\x81\x80\x40", "stopping.max_tokens: 1048577 is above 1048576"),
         BAD(HI "\x32\x0c\x1a\x0a\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "stopping.stop_token_ids[0]: -2 is below 0"),
+        BAD(HI "\x32\x02\x2a\x00", "stopping.stop_strings[0]: empty"),
+        BAD(HI "\x32\x05\x2a\x01x\x2a\x00", "stopping.stop_strings[1]: empty"),
+        BAD(HI "\x32\x03\x2a\x01\xff", "stopping.stop_strings[0]: is not UTF-8"),
+        BAD(HI "\x32\x22\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0\x2a\0",
+            "stopping.stop_strings: 17 strings are above 16"),
+        BAD(HI "\x32\x04\x30\x81\x80\x40", "stopping.min_tokens: 1048577 is above 1048576"),
+        BAD(HI "\x32\x04\x08\x04\x30\x05", "stopping.min_tokens: 5 is above 4"),
         BAD(HI "\xaa\x01\x02\x08\x11", "speculation.draft_tokens: 17 is above 16"),
         BAD(HI "\xaa\x01\x02\x0a\x00", "speculation.draft_tokens: has another type"),
         BAD(HI "\x0a\x80\x01"
@@ -248,7 +264,10 @@ static void a_wrong_request_is_refused_by_field(void **state)
 static void a_client_learns_at_home_what_would_be_refused(void **state)
 {
     (void)state;
-    char prompt[] = "hi", broken[] = "\xff";
+    char prompt[] = "hi", broken[] = "\xff", long_string[1026];
+    char *stop_strings[] = {long_string};
+    memset(long_string, 'x', 1025);
+    long_string[1025] = 0;
     int32_t ids[1] = {1}, minus[1] = {-1};
     struct generate_turn turn = {prompt, NULL, 0};
     const struct {
@@ -263,6 +282,9 @@ static void a_client_learns_at_home_what_would_be_refused(void **state)
         {{.prompt = prompt, .temperature = NAN}, "sampling.temperature: nan"},
         {{.prompt = prompt, .repetition_penalty = -1}, "sampling.repetition_penalty: -1"},
         {{.prompt = prompt, .max_tokens = 1 << 21}, "stopping.max_tokens: 2097152"},
+        {{.prompt = prompt, .stop_strings = stop_strings, .n_stop_strings = 1},
+         "stopping.stop_strings[0]: 1025 bytes are above 1024"},
+        {{.prompt = prompt, .max_tokens = 3, .min_tokens = 4}, "stopping.min_tokens: 4 is above 3"},
         {{.prompt = prompt, .draft_tokens = 17}, "speculation.draft_tokens: 17"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -387,13 +409,15 @@ static void a_finished_event_comes_back(void **state)
     (void)state;
     struct generate_response a = {.request_id = "x",
                                   .event = GENERATE_FINISHED,
-                                  .reason = "length",
+                                  .reason = "stop",
+                                  .stop_match = "<|im_end|>",
                                   .usage = {10, 4, 256},
                                   .speculation = {4, 100, 400, 250, {90, 80, 50, 30}, "massv", "the drafter failed"},
                                   .timing = {0.5, 1.5, 20, 25.25, 1e4, 1.002e4}},
                              b;
     unpack_response(&b, &a);
-    assert_string_equal(b.reason, "length");
+    assert_string_equal(b.reason, "stop");
+    assert_string_equal(b.stop_match, "<|im_end|>");
     assert_memory_equal(&b.usage, &a.usage, sizeof a.usage);
     assert_memory_equal(&b.timing, &a.timing, sizeof a.timing);
     assert_int_equal(b.speculation.draft_tokens_per_step, 4);

@@ -152,7 +152,8 @@ class Client:
         self.inference = services.InferenceStub(self.channel)
         self.control = services.ControlStub(self.channel)
 
-    def request(self, prompt, pictures=(), k=None, max_tokens=None, ignore_eos=False, raw=False, temperature=0.0, penalty=1.0, **more):
+    def request(self, prompt, pictures=(), k=None, max_tokens=None, ignore_eos=False, raw=False, temperature=0.0, penalty=1.0,
+                stop=(), min_tokens=0, **more):
         pb = self.pb
         request = pb.GenerateRequest(**more)
         if raw:
@@ -171,6 +172,8 @@ class Client:
         if max_tokens is not None:
             request.stopping.max_tokens = max_tokens
         request.stopping.ignore_eos = ignore_eos
+        request.stopping.stop_strings.extend(stop)
+        request.stopping.min_tokens = min_tokens
         if k is not None:
             request.speculation.draft_tokens = k
         return request

@@ -55,6 +55,46 @@ def test_marked_tokens_make_up_the_text(client):
     assert any(any(t.accepted) for t in tokens) and not all(all(t.accepted) for t in tokens)
 
 
+@pytest.mark.parametrize("k", [0, 5])
+def test_a_stop_string_ends_the_text_before_it(client, k):
+    ids, text, finished = client.ask(QUESTION, [SCENE], max_tokens=100, k=k)
+    assert finished.reason == "stop" and finished.stop_match == "<|im_end|>"
+    for at in range(8, len(text) - 12, 5):
+        stop = text[at:at + 7]
+        at = text.index(stop)
+        got_ids, got, finished = client.ask(QUESTION, [SCENE], max_tokens=100, k=k, stop=["not in it", stop])
+        assert got == text[:at] and finished.stop_match == stop and finished.reason == "stop"
+        assert got_ids == ids[:len(got_ids)] and finished.usage.completion_tokens == len(got_ids) < len(ids)
+        s = finished.speculation
+        assert sum(s.accepted_per_position) == s.accepted <= s.drafted and len(got_ids) <= 1 + s.accepted + s.steps
+
+
+def test_held_back_text_comes_in_the_end(client):
+    _, text, _ = client.ask(QUESTION, [SCENE], max_tokens=30)
+    _, got, finished = client.ask(QUESTION, [SCENE], max_tokens=30, stop=[text[-4:] + "~"])
+    assert got == text and finished.reason == "length" and finished.stop_match == ""
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_an_answer_has_min_tokens(client, k):
+    ids, _, _ = client.ask(QUESTION, [SCENE], max_tokens=100, k=k)
+    more, _, finished = client.ask(QUESTION, [SCENE], max_tokens=200, k=k, min_tokens=len(ids) + 10)
+    assert len(more) >= len(ids) + 10 and more[:len(ids) - 1] == ids[:-1]
+    assert ids[-1] not in more[:len(ids) + 9], "a banned id was generated"
+    assert finished.usage.completion_tokens == len(more)
+
+
+def test_an_abort_ends_the_call_as_cancelled(client):
+    stream = client.stream(QUESTION, [SCENE], max_tokens=2000, ignore_eos=True, request_id="to-abort")
+    assert next(stream).WhichOneof("event") == "prompt"
+    assert client.control.Abort(client.pb.AbortRequest(request_id="to-abort"), timeout=30).aborted
+    last = None
+    with pytest.raises(grpc.RpcError) as error:
+        for last in stream:
+            pass
+    assert error.value.code() == CODE.CANCELLED and last.finished.reason == "cancelled"
+
+
 def picture_claiming(width, height):
     """A PNG header of that size, without the pixels."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -87,6 +127,9 @@ BAD = {
     "another model": (dict(prompt="x", model="llama"), CODE.NOT_FOUND),
     "a placeholder without a picture": (dict(prompt="<|vision_start|><|image_pad|><|vision_end|>x", raw=True), CODE.INVALID_ARGUMENT),
     "a picture without a placeholder": (dict(prompt="x", raw=True, pictures=[SCENE]), CODE.INVALID_ARGUMENT),
+    "an empty stop string": (dict(prompt="x", stop=["a", ""]), CODE.INVALID_ARGUMENT),
+    "a least above the most": (dict(prompt="x", max_tokens=4, min_tokens=5), CODE.INVALID_ARGUMENT),
+    "a least above the most by default": (dict(prompt="x", min_tokens=300), CODE.INVALID_ARGUMENT),
     "no tokens wanted": (dict(prompt="x", max_tokens=0), CODE.INVALID_ARGUMENT),
 }
 
@@ -156,6 +199,17 @@ def test_generate_prints_the_object_of_the_contract(client):
     assert s["mean_acceptance_length"] == pytest.approx(1 + s["accepted"] / s["steps"])
     assert s["acceptance_rate"] == pytest.approx(s["accepted"] / s["drafted"])
     assert set(answer["timing_ms"]) == {"queue", "image", "prefill", "first_token", "decode", "total"}
+
+
+def test_generate_passes_stops_on(client):
+    _, text, _ = client.ask(QUESTION, [SCENE])
+    stop = text[20:25]
+    done = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--stop", "not in it", "--stop", stop,
+                 "--repetition-penalty", "1")
+    assert done.returncode == 0 and done.stdout == text[:text.index(stop)] + "\n", done.stderr
+    few = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--min-tokens", "80", "--max-tokens",
+                "80", "--json")
+    assert len(json.loads(few.stdout)["token_ids"]) == 80
 
 
 def test_generate_streams_text_and_marks_drafts(client):
