@@ -102,17 +102,26 @@ static json_t *speculation_json(const struct answer *a)
                      "accepted_per_position", positions);
 }
 
-void answer_json(FILE *out, const struct answer *a)
+static json_t *answer_json(const struct answer *a)
 {
     json_t *ids = json_array();
     for (int i = 0; i < a->n; i++)
         json_array_append_new(ids, json_integer(a->ids[i]));
     const struct generate_timing *t = &a->timing;
-    json_t *all = json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text",
-                            a->text ? a->text : "", "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage",
-                            "prompt_tokens", a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens",
-                            a->usage.completion_tokens, "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image",
-                            t->image, "prefill", t->prefill, "first_token", t->first_token, "decode", t->decode, "total", t->total);
+    return json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text", a->text ? a->text : "",
+                     "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage", "prompt_tokens",
+                     a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens", a->usage.completion_tokens,
+                     "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image", t->image, "prefill", t->prefill,
+                     "first_token", t->first_token, "decode", t->decode, "total", t->total);
+}
+
+void answers_json(FILE *out, const struct answer *answers, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(list, answer_json(&answers[i]));
+    json_t *all = n == 1 ? json_incref(json_array_get(list, 0)) : json_pack("{sO}", "outputs", list);
+    json_decref(list);
     json_dumpf(all, out, JSON_COMPACT | JSON_REAL_PRECISION(8));
     fputc('\n', out);
     json_decref(all);

@@ -31,8 +31,8 @@ enum answer_marks answer_marks_for(FILE *out);
 /* Shows the text of one message. Marked: [accepted drafts], the target's own tokens as they are, {rejected drafts}. */
 void answer_show(FILE *out, const struct generate_response *response, enum answer_marks marks);
 
-/* The object of `massv generate --json`, one line. */
-void answer_json(FILE *out, const struct answer *answer);
+/* The object of `massv generate --json`, one line; of n > 1 answers {"outputs": [their objects]}. */
+void answers_json(FILE *out, const struct answer *answers, int n);
 
 /* mean_acceptance_length = 1 + accepted / steps: tokens that a step gave. */
 double answer_mean_length(const struct answer *answer);

@@ -32,6 +32,7 @@ enum {
     KEY_MIN_TOKENS,
     KEY_STOP,
     KEY_IGNORE_EOS,
+    KEY_N,
     KEY_JSON,
     KEY_SHOW_DRAFTS
 };
@@ -41,7 +42,7 @@ struct arguments {
     struct service_options service; /* the private one; target NULL without */
     struct rpc_security_files security;
     struct cli_list images, stops;
-    int max_tokens, min_tokens, draft_tokens;
+    int max_tokens, min_tokens, draft_tokens, n;
     float temperature, penalty;
     bool ignore_eos, json, show_drafts;
 };
@@ -61,13 +62,16 @@ static const struct argp_option flags[] = {
     {"min-tokens", KEY_MIN_TOKENS, "N", 0, "do not let it end before N tokens", 2},
     {"stop", KEY_STOP, "TEXT", 0, "end the answer before this text; may be repeated", 2},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},
+    {"n", KEY_N, "N", 0, "answers to the one prompt, 1 to 16; they are printed when all are whole", 2},
     {0, 0, 0, 0, "How (a flag not given takes the model's or the service's default):", 3},
     {"temperature", KEY_TEMPERATURE, "T", 0, "0 is greedy", 3},
     {"repetition-penalty", KEY_PENALTY, "R", 0, "1 is none", 3},
     {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 3},
     {0, 0, 0, 0, "What is printed:", 4},
     {"json", KEY_JSON, 0, 0,
-     "one JSON object when the answer is whole, instead of text as it comes; --show-drafts then goes to stderr", 4},
+     "one JSON object when the answer is whole, instead of text as it comes (--show-drafts then goes to stderr); "
+     "with --n above 1 {\"outputs\": [...]}",
+     4},
     {"show-drafts", KEY_SHOW_DRAFTS, 0, 0,
      "mark accepted drafts (green) and rejected ones (dimmed); without colours [accepted] and {rejected}", 4},
     {0, 0, 0, 0, 0, -1},
@@ -86,6 +90,8 @@ static void arguments_check(struct argp_state *state, const struct arguments *a)
         argp_error(state, "--drafter, --ranks and --threads belong to a private service (--target), not to --address");
     if (!a->prompt)
         argp_error(state, "--prompt is missing");
+    if (a->n > 1 && a->show_drafts)
+        argp_error(state, "--show-drafts follows one answer as it comes; it does not go with --n");
 }
 
 static int arguments_where(int key, char *arg, struct argp_state *state, struct arguments *a)
@@ -122,6 +128,9 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
         return 0;
     case KEY_STOP:
         cli_list_add(state, "--stop", arg, &a->stops);
+        return 0;
+    case KEY_N:
+        a->n = cli_number(state, "--n", arg, 1, GENERATE_OUTPUTS_MAX);
         return 0;
     case KEY_DRAFT_TOKENS:
         a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
@@ -208,6 +217,7 @@ static int request_make(struct generate_request *request, const struct arguments
         request->stop_strings[request->n_stop_strings] = mem_string(a->stops.values[request->n_stop_strings]);
     request->ignore_eos = a->ignore_eos;
     request->drafts = a->show_drafts;
+    request->n_outputs = a->n;
     request->draft_tokens = a->draft_tokens;
     if (a->system) {
         *turn = (struct generate_turn){mem_string("system"), mem_new(1, sizeof *turn->parts), 1};
@@ -225,15 +235,30 @@ static int request_make(struct generate_request *request, const struct arguments
     return 0;
 }
 
+/* One message into its answer, and on to the screen where it goes there at once. */
+static int message_take(const struct rpc_bytes *message, int n, struct answer *answers, FILE *out, enum answer_marks marks,
+                        struct error *err)
+{
+    struct generate_response response;
+    if (generate_response_unpack(&response, message->data, message->size, err))
+        return -1;
+    int output = response.output, known = output < n;
+    if (known)
+        answer_add(&answers[output], &response);
+    if (out)
+        answer_show(out, &response, marks);
+    generate_response_free(&response);
+    return known ? 0 : fail(err, "a message of output %d of %d", output, n);
+}
+
 /* Reads the stream to its end; 1 when the user interrupted it. */
-static int stream_follow(struct rpc_stream *stream, const struct arguments *a, struct answer *answer, enum rpc_status *status,
+static int stream_follow(struct rpc_stream *stream, const struct arguments *a, struct answer *answers, enum rpc_status *status,
                          struct error *err)
 {
-    FILE *out = !a->json ? stdout : a->show_drafts ? stderr : NULL;
+    FILE *out = a->n > 1 ? NULL : !a->json ? stdout : a->show_drafts ? stderr : NULL;
     enum answer_marks marks = a->show_drafts ? answer_marks_for(out) : MARKS_NONE;
     for (;;) {
         struct rpc_bytes message = {0};
-        struct generate_response response = {0};
         int got = rpc_stream_read(stream, 0.1, &message, status, err); /* s; how soon Ctrl-C is seen */
         if (signals_pending()) {
             rpc_stream_cancel(stream);
@@ -243,14 +268,10 @@ static int stream_follow(struct rpc_stream *stream, const struct arguments *a, s
             return got;
         if (got == -2)
             continue;
-        int broken = generate_response_unpack(&response, message.data, message.size, err);
+        int broken = message_take(&message, a->n, answers, out, marks, err);
         free(message.data);
         if (broken)
             return -1;
-        answer_add(answer, &response);
-        if (out)
-            answer_show(out, &response, marks);
-        generate_response_free(&response);
         if (standard_flush(err)) {
             rpc_stream_cancel(stream);
             return -1;
@@ -277,7 +298,14 @@ static int failed_call(const char *address, enum rpc_status status, struct error
     return -1;
 }
 
-static int request_send(const char *address, const struct rpc_bytes *bytes, const struct arguments *a, struct answer *answer,
+static bool answers_whole(const struct answer *answers, int n)
+{
+    while (n > 0 && answers[n - 1].reason)
+        n--;
+    return n == 0;
+}
+
+static int request_send(const char *address, const struct rpc_bytes *bytes, const struct arguments *a, struct answer *answers,
                         struct error *err)
 {
     struct rpc_channel *channel = NULL;
@@ -286,33 +314,41 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
     if (rpc_channel_open_with(&channel, address, &a->security, err))
         return -1;
     int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
-    if (!result && (result = stream_follow(stream, a, answer, &status, err)) == -1 && status != RPC_OK) {
+    if (!result && (result = stream_follow(stream, a, answers, &status, err)) == -1 && status != RPC_OK) {
         picture_name(a, err);
         failed_call(address, status, err);
     }
     rpc_stream_close(stream);
     rpc_channel_close(channel);
-    if (!result && !answer->reason)
+    if (!result && !answers_whole(answers, a->n))
         return fail(err, "%s: the stream ended before the answer did", address);
     return result;
 }
 
-/* result: 0 done, 1 interrupted, -1 failed. Whoever reads JSON gets what there is of an interrupted answer, too. */
-static void answer_end(const struct arguments *a, const struct answer *answer, int result)
+static void answers_show(const struct arguments *a, const struct answer *answers)
 {
-    if ((!a->json || a->show_drafts) && (!result || answer->size))
+    for (int i = 0; i < a->n; i++)
+        printf("%s[%d of %d]\n%s", i ? "\n\n" : "", i + 1, a->n, answers[i].text ? answers[i].text : "");
+}
+
+/* result: 0 done, 1 interrupted, -1 failed. Whoever reads JSON gets what there is of an interrupted answer, too. */
+static void answers_end(const struct arguments *a, const struct answer *answers, int result)
+{
+    if (a->n > 1 && !a->json && !result)
+        answers_show(a, answers);
+    if ((!a->json || a->show_drafts) && (!result || (answers->size && a->n == 1)))
         fputc('\n', a->json ? stderr : stdout);
     fflush(stdout); /* before the summary, where both are one terminal */
     if (!result && a->show_drafts) {
-        answer_summary(stderr, answer);
+        answer_summary(stderr, answers);
         fputc('\n', stderr);
     }
     if (a->json && result >= 0)
-        answer_json(stdout, answer);
+        answers_json(stdout, answers, a->n);
 }
 
 /* Packs first: a picture that cannot be read should not cost the start of a service. */
-static int generate(const struct arguments *a, struct answer *answer, struct error *err)
+static int generate(const struct arguments *a, struct answer *answers, struct error *err)
 {
     struct generate_request request = {0};
     struct rpc_bytes bytes = {0};
@@ -322,7 +358,7 @@ static int generate(const struct arguments *a, struct answer *answer, struct err
     if (!result && !a->address)
         result = service_start(&service, &a->service, err);
     if (!result)
-        result = request_send(a->address ? a->address : service_address(service), &bytes, a, answer, err);
+        result = request_send(a->address ? a->address : service_address(service), &bytes, a, answers, err);
     service_stop(service);
     free(bytes.data);
     return result;
@@ -330,8 +366,8 @@ static int generate(const struct arguments *a, struct answer *answer, struct err
 
 int command_generate(struct comm *comm, int argc, char **argv)
 {
-    struct arguments a = {.temperature = -1, .draft_tokens = -1};
-    struct answer answer = {0};
+    struct arguments a = {.temperature = -1, .draft_tokens = -1, .n = 1};
+    struct answer answers[GENERATE_OUTPUTS_MAX] = {{0}};
     struct error err;
     const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
@@ -340,8 +376,9 @@ int command_generate(struct comm *comm, int argc, char **argv)
     if (!a.service.ranks)
         a.service.ranks = 1;
     signals_hold();
-    int result = generate(&a, &answer, &err);
-    answer_end(&a, &answer, result);
-    answer_free(&answer);
+    int result = generate(&a, answers, &err);
+    answers_end(&a, answers, result);
+    for (int i = 0; i < a.n; i++)
+        answer_free(&answers[i]);
     return result == 1 ? GENERATE_INTERRUPTED : result ? cli_failed(comm, argv[0], &err) : CLI_DONE;
 }

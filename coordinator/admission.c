@@ -49,7 +49,8 @@ static void warm_up_ended(struct scheduler *s, const struct request *request, en
     log_line(LOG_WARNING, "%s", s->warm_up_failure);
 }
 
-void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
+/* Ends one output: its group, its drafts, its state. */
+static void output_end(struct scheduler *s, struct request *request)
 {
     const struct draft_source *drafts = &s->options.drafts;
     if (request->job)
@@ -61,6 +62,15 @@ void request_end(struct scheduler *s, struct request *request, enum rpc_status s
         drafts->end(drafts->context, request->draft);
     request->draft = NULL;
     request_apply(request, REQUEST_END);
+}
+
+void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
+{
+    output_end(s, request);
+    for (struct request *other; status != RPC_OK && (other = request_find(s, request->number));)
+        output_end(s, other);
+    if (request_find(s, request->number))
+        return; /* other outputs of the call go on */
     stream_end(request, status, message);
     if (request->internal)
         warm_up_ended(s, request, status, message);
@@ -83,6 +93,9 @@ void admission_sweep(struct scheduler *s)
 /* Why a request cannot be taken: RPC_OK and no text when it can. */
 static enum rpc_status arrival_check(const struct scheduler *s, const struct request *request, struct error *err)
 {
+    int outputs = 0;
+    for (const struct request *output = request; output; output = output->next_output)
+        outputs++;
     if (s->draining) {
         fail(err, "the service is stopping");
         return RPC_UNAVAILABLE;
@@ -95,9 +108,10 @@ static enum rpc_status arrival_check(const struct scheduler *s, const struct req
         }
     }
     int waiting = admission_count(s, false);
-    if (waiting >= s->options.max_waiting && !request->internal) {
-        fail(err, "%d requests are waiting (--max-waiting %d) and %d are running (--max-requests %d): try again later", waiting,
-             s->options.max_waiting, admission_count(s, true), s->options.max_requests);
+    if (waiting + outputs > s->options.max_waiting && !request->internal) {
+        fail(err,
+             "no room for %d more: %d requests are waiting (--max-waiting %d), %d are running (--max-requests %d); try again later",
+             outputs, waiting, s->options.max_waiting, admission_count(s, true), s->options.max_requests);
         return RPC_RESOURCE_EXHAUSTED;
     }
     return RPC_OK;
@@ -107,16 +121,23 @@ void admission_arrived(struct scheduler *s, struct request *request, struct prep
 {
     struct error err;
     enum rpc_status status = arrival_check(s, request, &err);
-    if (status != RPC_OK) {
+    if (status != RPC_OK)
         stream_end(request, status, err.text);
-        request_free(request);
-        preparation_free(job);
-        return;
+    for (struct request *next; request; request = next) {
+        next = request->next_output;
+        request->next_output = NULL;
+        if (status != RPC_OK) {
+            request_free(request);
+            continue;
+        }
+        s->requests = mem_grow(s->requests, (size_t)s->n_requests + 1, sizeof(struct request *));
+        s->requests[s->n_requests++] = request;
+        request->job = job;
     }
-    s->requests = mem_grow(s->requests, (size_t)s->n_requests + 1, sizeof(struct request *));
-    s->requests[s->n_requests++] = request;
-    request->job = job;
-    s->options.hooks.prepare(s->options.hooks.context, job);
+    if (status == RPC_OK)
+        s->options.hooks.prepare(s->options.hooks.context, job);
+    else
+        preparation_free(job);
 }
 
 /* Settles max_tokens against the context. */
@@ -137,11 +158,11 @@ static int answer_size(const struct scheduler *s, struct request *request, struc
     return 0;
 }
 
-static void prepared_take(struct scheduler *s, struct request *request, struct preparation *job, double now)
+static void prepared_take(struct scheduler *s, struct request *request, const struct preparation *job, double now)
 {
     struct error err;
-    request->prepared = job->prepared;
-    job->prepared = (struct prepared){0};
+    request->job = NULL;
+    prepared_copy(&request->prepared, &job->prepared);
     if (answer_size(s, request, &err) != 0) {
         request_end(s, request, RPC_INVALID_ARGUMENT, err.text);
         return;
@@ -149,14 +170,16 @@ static void prepared_take(struct scheduler *s, struct request *request, struct p
     request->tokens = mem_new((size_t)request->max_tokens, sizeof *request->tokens);
     request->queued = now;
     request_apply(request, REQUEST_PREPARED);
-    stream_prompt(request);
+    if (request->output == 0)
+        stream_prompt(request);
 }
 
 void admission_prepared(struct scheduler *s, struct preparation *job, double now)
 {
-    struct request *request = request_find(s, job->number);
-    if (request) {
-        request->job = NULL;
+    for (int i = 0; i < s->n_requests; i++) {
+        struct request *request = s->requests[i];
+        if (request->number != job->number || request->state == REQUEST_ENDED)
+            continue;
         if (job->failed)
             request_end(s, request, RPC_INVALID_ARGUMENT, job->error.text);
         else

@@ -10,7 +10,7 @@ struct client_calls {
     void (*send)(void *call, const struct generate_response *response);
     size_t (*backlog)(void *call); /* bytes that the client has not read yet */
     void (*finish)(void *call, enum rpc_status status, const char *message);
-    void (*drop)(void *call); /* the last use of call */
+    void (*drop)(void *call); /* the last use of call by one of the request's outputs */
 };
 
 struct client {

@@ -9,7 +9,7 @@
 struct scheduler;
 
 enum event_kind {
-    EVENT_ARRIVED,  /* request, job */
+    EVENT_ARRIVED,  /* request (all outputs of a call, by next_output), job */
     EVENT_CLOSED,   /* number: its client's call has ended */
     EVENT_PREPARED, /* job */
     EVENT_DIALLED,  /* link */

@@ -42,7 +42,8 @@ void preparer_close(struct preparer *preparer);
 /* Errors are the request's fault (INVALID_ARGUMENT). */
 int prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared,
                     struct error *err);
-/* From any thread. */
+/* Both from any thread. A copy shares the pictures. */
+void prepared_copy(struct prepared *to, const struct prepared *from);
 void prepared_free(struct prepared *prepared);
 
 #endif

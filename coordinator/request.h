@@ -1,4 +1,7 @@
-/* request.h - one request's whole state, from arrival to its last token. Only the scheduler's thread touches it. */
+/* request.h - one request's whole state, from arrival to its last token. Only the scheduler's thread touches it.
+ *
+ * A call that asks for n outputs is n requests with one number, one id and one client, made from one preparation; each finds its
+ * place and runs by itself. The call ends with the last of them, or with the first that fails, which ends the others. */
 #ifndef COORDINATOR_REQUEST_H
 #define COORDINATOR_REQUEST_H
 
@@ -28,8 +31,10 @@ struct group;
 struct preparation;
 
 struct request {
-    uint64_t number; /* of the service; never used twice */
-    char id[128];    /* the client's name for it, or made from the number */
+    uint64_t number;             /* of the service; never used twice */
+    char id[128];                /* the client's name for it, or made from the number */
+    int output;                  /* which of the call's outputs */
+    struct request *next_output; /* of the call; only until they have arrived */
     enum request_state state;
     struct client client; /* no calls for the warm-up */
     bool internal;        /* the warm-up: in no count and in no limit */

@@ -195,12 +195,19 @@ void scheduler_server_info(const struct scheduler *s, struct server_info *info)
     }
 }
 
+static void outputs_cancel(struct scheduler *s, uint64_t number)
+{
+    for (int i = 0; i < s->n_requests; i++)
+        if (s->requests[i]->number == number && s->requests[i]->state != REQUEST_ENDED)
+            stream_finish(s->requests[i], "cancelled", "", s->options.drafts.kind, clock_seconds());
+}
+
 int scheduler_abort(struct scheduler *s, const char *request_id)
 {
     for (int i = 0; i < s->n_requests; i++) {
         struct request *request = s->requests[i];
         if (request->state != REQUEST_ENDED && !request->internal && strcmp(request->id, request_id) == 0) {
-            stream_finish(request, "cancelled", "", s->options.drafts.kind, clock_seconds());
+            outputs_cancel(s, request->number);
             request_end(s, request, RPC_CANCELLED, "aborted");
             return 1;
         }

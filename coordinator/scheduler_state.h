@@ -33,7 +33,8 @@ struct scheduler {
 void admission_arrived(struct scheduler *s, struct request *request, struct preparation *job);
 void admission_prepared(struct scheduler *s, struct preparation *job, double now);
 void admission_closed(struct scheduler *s, uint64_t number, double now);
-/* Ends a request; status and message for its client. It is freed at the end of the turn. */
+/* Ends a request; unless it is RPC_OK, all outputs of its call; status and message for its client. They are freed at the end of the
+ * turn. */
 void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message);
 void admission_place(struct scheduler *s, double now);
 void admission_timeouts(struct scheduler *s, double now);

@@ -87,11 +87,11 @@ static void drafts_set(struct request *request, const struct service *service, c
     request->draft_tokens = 0;
 }
 
-static struct request *request_make(struct service *service, const struct generate_request *asked)
+static struct request *output_make(const struct service *service, const struct generate_request *asked, uint64_t number)
 {
     const struct generation_config *defaults = &service->config->generation;
     struct request *request = mem_new(1, sizeof *request);
-    request->number = atomic_fetch_add(&service->last_number, 1) + 1;
+    request->number = number;
     if (asked->request_id[0])
         snprintf(request->id, sizeof request->id, "%s", asked->request_id);
     else
@@ -103,6 +103,20 @@ static struct request *request_make(struct service *service, const struct genera
     stops_set(request, asked, defaults);
     drafts_set(request, service, asked);
     return request;
+}
+
+/* The outputs that are asked for, as a list. */
+static struct request *request_make(struct service *service, const struct generate_request *asked)
+{
+    uint64_t number = atomic_fetch_add(&service->last_number, 1) + 1;
+    struct request *outputs = NULL;
+    for (int i = asked->n_outputs ? asked->n_outputs : 1; i-- > 0;) {
+        struct request *request = output_make(service, asked, number);
+        request->output = i;
+        request->next_output = outputs;
+        outputs = request;
+    }
+    return outputs;
 }
 
 static void generate_start(struct rpc_call *call, const void *data, size_t size, void *context)
@@ -120,9 +134,11 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
     }
     struct request *request = request_make(service, &job->asked);
     job->number = request->number;
-    request->deadline = request->arrived + rpc_call_time_left(call);
-    request->client = (struct client){&client_calls, call};
-    rpc_call_hold(call);
+    for (struct request *output = request; output; output = output->next_output) {
+        output->deadline = output->arrived + rpc_call_time_left(call);
+        output->client = (struct client){&client_calls, call};
+        rpc_call_hold(call);
+    }
     struct caller *caller = mem_new(1, sizeof *caller);
     *caller = (struct caller){service->mailbox, request->number};
     rpc_call_set(call, caller);

@@ -9,6 +9,7 @@
 static void response_send(struct request *request, struct generate_response *response)
 {
     response->request_id = request->id;
+    response->output = request->output;
     if (request->client.calls)
         request->client.calls->send(request->client.call, response);
 }

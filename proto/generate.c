@@ -118,6 +118,8 @@ static int request_check(const Massv__V1__GenerateRequest *m, struct error *err)
         media_check(m, err) || (m->sampling && sampling_check(m->sampling, err)) ||
         (m->stopping && stopping_check(m->stopping, err)))
         return -1;
+    if (m->response && m->response->n_presence_case && message_range("response.n", m->response->n, 1, GENERATE_OUTPUTS_MAX, err))
+        return -1;
     if (speculation && speculation->draft_tokens_presence_case)
         return message_range("speculation.draft_tokens", speculation->draft_tokens, 0, DRAFT_TOKENS_MAX, err);
     return 0;
@@ -191,6 +193,7 @@ static void parameters_take(struct generate_request *request, const Massv__V1__G
     request->min_tokens = m->stopping ? (int)m->stopping->min_tokens : 0;
     request->ignore_eos = m->stopping && m->stopping->ignore_eos;
     request->drafts = m->response && m->response->drafts;
+    request->n_outputs = m->response && m->response->n_presence_case ? (int)m->response->n : 0;
 }
 
 int generate_request_unpack(struct generate_request *request, const void *data, size_t size, struct error *err)
@@ -346,6 +349,10 @@ static void parameters_make(struct packer *p, const struct generate_request *req
     p->stopping.min_tokens = (uint32_t)request->min_tokens;
     p->stopping.ignore_eos = request->ignore_eos;
     p->response.drafts = request->drafts;
+    if (request->n_outputs) {
+        p->response.n_presence_case = MASSV__V1__RESPONSE_OPTIONS__N_PRESENCE_N;
+        p->response.n = (uint32_t)request->n_outputs;
+    }
 }
 
 static void packer_init(struct packer *p)

@@ -19,6 +19,7 @@ enum {
     DRAFT_TOKENS_MAX = 16,
     DRAFT_TOKENS_DEFAULT = 5,
     MAX_TOKENS_DEFAULT = 256,
+    GENERATE_OUTPUTS_MAX = 16,
     GENERATE_NAME_MAX = 127 /* bytes of request_id and of model */
 };
 
@@ -54,6 +55,7 @@ struct generate_request {
     int min_tokens; /* 0 = none */
     bool ignore_eos;
     bool drafts;
+    int n_outputs;    /* 0 = absent: 1 */
     int draft_tokens; /* -1 = absent */
 };
 
@@ -75,6 +77,7 @@ enum generate_event { GENERATE_PROMPT, GENERATE_TOKEN, GENERATE_FINISHED };
 struct generate_response {
     const char *request_id;
     enum generate_event event;
+    int output; /* which of the request's outputs; 0 for GENERATE_PROMPT */
     /* GENERATE_PROMPT: usage's prompt_tokens and image_tokens, and the grids. */
     const int (*grids)[2];
     int n_grids;

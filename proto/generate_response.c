@@ -43,6 +43,7 @@ static void token_pack(const struct generate_response *response, Massv__V1__Gene
 {
     size_t n = (size_t)response->n_ids;
     Massv__V1__TokenDelta token = MASSV__V1__TOKEN_DELTA__INIT;
+    token.output_index = (uint32_t)response->output;
     token.n_token_ids = n;
     token.token_ids = (int32_t *)response->ids;
     token.text = message_text(response->text);
@@ -91,6 +92,7 @@ static void finished_pack(const struct generate_response *response, Massv__V1__G
     usage.completion_tokens = (uint32_t)response->usage.completion_tokens;
     timing.queue = t->queue, timing.image = t->image, timing.prefill = t->prefill;
     timing.first_token = t->first_token, timing.decode = t->decode, timing.total = t->total;
+    finished.output_index = (uint32_t)response->output;
     finished.reason = message_text(response->reason);
     finished.stop_match = message_text(response->stop_match);
     finished.usage = &usage;
@@ -143,12 +145,19 @@ static int prompt_take(struct generate_response *response, struct response_owner
     return 0;
 }
 
+static int output_take(struct generate_response *response, const char *field, uint32_t output, struct error *err)
+{
+    response->output = (int)output;
+    return message_range(field, output, 0, GENERATE_OUTPUTS_MAX - 1, err);
+}
+
 static int token_take(struct generate_response *response, struct response_owner *owner, struct error *err)
 {
     const Massv__V1__TokenDelta *m = owner->message->token;
     size_t n = m->n_token_ids;
     response->event = GENERATE_TOKEN;
-    if (message_not_negative("token.token_ids", m->token_ids, n, err))
+    if (output_take(response, "token.output_index", m->output_index, err) ||
+        message_not_negative("token.token_ids", m->token_ids, n, err))
         return -1;
     if (m->n_accepted && m->n_accepted != n)
         return fail(err, "token.accepted: %zu elements for %zu token_ids", m->n_accepted, n);
@@ -202,6 +211,8 @@ static int finished_take(struct generate_response *response, struct response_own
     response->reason = m->reason;
     response->stop_match = m->stop_match;
     response->speculation.drafter = response->speculation.inactive = "";
+    if (output_take(response, "finished.output_index", m->output_index, err))
+        return -1;
     if (strcmp(m->reason, "stop") && strcmp(m->reason, "length") && strcmp(m->reason, "cancelled"))
         return fail(err, "finished.reason: \"%.40s\" is not stop, length or cancelled", m->reason);
     if (m->usage) {

@@ -59,7 +59,7 @@ static json_t *printed(const struct answer *answer)
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    answer_json(out, answer);
+    answers_json(out, answer, 1);
     fclose(out);
     assert_int_equal(text[size - 1], '\n');
     assert_ptr_equal(strchr(text, '\n'), text + size - 1);

@@ -108,13 +108,15 @@ static void delta_take(struct stage_client *client, const struct generate_respon
 
 static void client_send(void *call, const struct generate_response *response)
 {
-    struct stage_client *client = call;
-    assert_false(client->dropped || client->ended);
+    struct stage_client *first = call, *client = first + response->output;
+    assert_true(first->drops < first->outputs && !client->ended && response->output < first->outputs);
     if (response->event == GENERATE_PROMPT) {
-        client->prompt_tokens = response->usage.prompt_tokens;
+        for (int i = 0; i < first->outputs; i++)
+            first[i].prompt_tokens = response->usage.prompt_tokens;
     } else if (response->event == GENERATE_TOKEN) {
         delta_take(client, response);
     } else {
+        assert_false(client->finished);
         client->finished = true;
         snprintf(client->reason, sizeof client->reason, "%s", response->reason);
         snprintf(client->match, sizeof client->match, "%s", response->stop_match ? response->stop_match : "");
@@ -132,19 +134,21 @@ static size_t client_backlog(void *call)
 static void client_finish(void *call, enum rpc_status status, const char *message)
 {
     struct stage_client *client = call;
-    assert_false(client->dropped);
+    assert_true(client->drops < client->outputs);
     if (client->ended)
         return; /* the first of several counts (rpc.h) */
-    client->ended = true;
-    client->status = status;
-    snprintf(client->message, sizeof client->message, "%s", message);
+    for (int i = 0; i < client->outputs; i++) {
+        client[i].ended = true;
+        client[i].status = status;
+        snprintf(client[i].message, sizeof client[i].message, "%s", message);
+    }
 }
 
 static void client_drop(void *call)
 {
     struct stage_client *client = call;
-    assert_true(client->ended && !client->dropped);
-    client->dropped = true;
+    assert_true(client->drops++ < client->outputs);
+    assert_true(client->ended || client->drops < client->outputs);
 }
 
 static const struct client_calls client_calls = {client_send, client_backlog, client_finish, client_drop};
@@ -487,7 +491,7 @@ void stage_close(struct stage *stage)
     }
     scheduler_free(stage->scheduler);
     for (int i = 0; i < stage->n_clients; i++)
-        assert_true(stage->clients[i].ended && stage->clients[i].dropped);
+        assert_true(stage->clients[i].ended && stage->clients[i].drops == stage->clients[i].outputs);
     for (int i = 0; i < stage->n_groups; i++) {
         assert_true(stage->groups[i].dropped);
         step_forget(&stage->groups[i]);
@@ -496,17 +500,13 @@ void stage_close(struct stage *stage)
     tokenizer_close(stage->tokenizer);
 }
 
-struct stage_client *stage_ask(struct stage *stage, const struct stage_question *question)
+static struct request *output_make(struct stage *stage, const struct stage_question *question, struct stage_client *client)
 {
-    assert_true(stage->n_clients < STAGE_CLIENTS);
-    struct stage_client *client = &stage->clients[stage->n_clients++];
     struct request *request = mem_new(1, sizeof *request);
-    struct preparation *job = preparation_new();
-    client->stage = stage;
-    client->number = request->number = job->number = (uint64_t)stage->n_clients;
+    request->number = client->number;
     snprintf(request->id, sizeof request->id, "%s", question->id ? question->id : "");
     if (!question->id)
-        snprintf(request->id, sizeof request->id, "request-%d", stage->n_clients);
+        snprintf(request->id, sizeof request->id, "request-%d", (int)client->number);
     request->client = (struct client){&client_calls, client};
     request->max_tokens = question->max_tokens;
     request->draft_tokens = question->k;
@@ -520,11 +520,29 @@ struct stage_client *stage_ask(struct stage *stage, const struct stage_question 
     request->min_tokens = question->min_tokens;
     if (question->stop_string)
         request->text.stops = stop_strings_new((char *[]){question->stop_string}, 1);
+    return request;
+}
+
+struct stage_client *stage_ask(struct stage *stage, const struct stage_question *question)
+{
+    struct stage_client *client = &stage->clients[stage->n_clients];
+    struct preparation *job = preparation_new();
+    struct request *first = NULL;
+    client->outputs = question->outputs ? question->outputs : 1;
+    client->number = job->number = (uint64_t)stage->n_clients + 1;
+    stage->n_clients += client->outputs;
+    assert_true(stage->n_clients <= STAGE_CLIENTS);
+    for (int i = client->outputs; i-- > 0;) {
+        struct request *request = output_make(stage, question, client);
+        request->output = i;
+        request->next_output = first;
+        first = request;
+    }
     /* What the preparing thread of the stage makes a prompt of. */
     job->asked.n_ids = question->prompt;
     job->asked.max_tokens = question->seed;
     job->asked.n_stop_ids = question->picture;
-    event_put(stage, &(struct event){.kind = EVENT_ARRIVED, .request = request, .job = job});
+    event_put(stage, &(struct event){.kind = EVENT_ARRIVED, .request = first, .job = job});
     return client;
 }
 

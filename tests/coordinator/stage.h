@@ -19,7 +19,6 @@ enum {
 };
 
 struct stage_client {
-    struct stage *stage;
     uint64_t number;
     int prompt_tokens; /* of the prompt event; 0 before */
     int32_t ids[STAGE_TOKENS];
@@ -36,7 +35,8 @@ struct stage_client {
     enum rpc_status status;
     char message[1024];
     size_t backlog;
-    bool dropped;
+    int outputs; /* of the call: each has a client of its own, the call is the first one's */
+    int drops;
 };
 
 struct stage_sequence {
@@ -91,6 +91,7 @@ struct stage_question {
     int32_t stop; /* 0 = none */
     char *stop_string;
     int min_tokens;
+    int outputs;    /* 0 = 1 */
     int picture;    /* tokens of a picture in the middle of the prompt; 0 = none */
     double seconds; /* deadline; 0 = none */
 };
@@ -100,6 +101,7 @@ struct stage_question {
 void stage_open(struct stage *stage, const struct scheduler_options *options);
 void stage_close(struct stage *stage); /* checks that nothing was lost: calls dropped, draft sequences ended */
 
+/* The client of the first output; those of the others stand behind it. */
 struct stage_client *stage_ask(struct stage *stage, const struct stage_question *question);
 void stage_prepare(struct stage *stage, const char *fault); /* all jobs that wait; fault NULL = they are good */
 void stage_cancel(struct stage *stage, struct stage_client *client);

@@ -169,6 +169,74 @@ static void an_abort_says_cancelled_and_what_was_used(void **state)
     stage_close(&stage);
 }
 
+static void a_call_of_several_outputs_answers_each_and_ends_after_the_last(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    struct stage_group *groups[2] = {stage_attach(&stage, 100, 64), stage_attach(&stage, 100, 64)};
+    struct stage_question question = {.prompt = 30, .picture = 6, .max_tokens = 25, .k = 4, .outputs = 5};
+    struct stage_question other = {.prompt = 20, .seed = 2, .max_tokens = 30};
+    struct stage_client *client = stage_ask(&stage, &question), *beside = stage_ask(&stage, &other);
+    stage_run(&stage);
+    for (int i = 0; i < 5; i++) {
+        assert_answer(&client[i], &question, 25);
+        assert_int_equal(client[i].prompt_tokens, 30);
+    }
+    assert_answer(beside, &other, 30);
+    assert_true(groups[0]->most_spans > 1 && groups[1]->most_spans > 1); /* outputs go to any group */
+    stage_close(&stage);
+}
+
+static void what_ends_one_output_badly_ends_the_call(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct stage stage;
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 100, 64);
+        stage_run(&stage);
+        struct stage_question question = {.id = "several", .prompt = 30, .max_tokens = 25, .outputs = 3};
+        struct stage_client *client = stage_ask(&stage, &question);
+        if (how == 0) {
+            stage_prepare(&stage, "no such picture");
+        } else {
+            stage_prepare(&stage, NULL);
+            stage_answer(group);
+            stage_answer(group);
+            if (how == 1)
+                stage_cancel(&stage, client);
+            else
+                assert_int_equal(scheduler_abort(stage.scheduler, "several"), 1);
+        }
+        assert_true(client->ended);
+        assert_int_equal(client->status, how == 0 ? RPC_INVALID_ARGUMENT : RPC_CANCELLED);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(client[i].finished, how == 2);
+        assert_int_equal(scheduler_abort(stage.scheduler, "several"), 0);
+        stage_run(&stage);
+        assert_int_equal(group->n_sequences, 0);
+        stage_close(&stage);
+    }
+}
+
+static void outputs_count_in_the_limit_of_waiting_requests(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, &(struct scheduler_options){.max_waiting = 4});
+    struct stage_question three = {.prompt = 5, .max_tokens = 5, .outputs = 3}, one = {.prompt = 5, .max_tokens = 5};
+    struct stage_client *first = stage_ask(&stage, &three), *second = stage_ask(&stage, &three), *third = stage_ask(&stage, &one);
+    assert_int_equal(second->status, RPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(second->message, "--max-waiting 4"));
+    stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    for (int i = 0; i < 3; i++)
+        assert_answer(&first[i], &three, 5);
+    assert_answer(third, &one, 5);
+    stage_close(&stage);
+}
+
 static void prompts_go_in_chunks_beside_answers(void **state)
 {
     (void)state;
@@ -848,6 +916,9 @@ int main(void)
         cmocka_unit_test(a_stop_id_inside_accepted_drafts_ends_the_answer_there),
         cmocka_unit_test(a_stop_string_over_drafts_and_steps_ends_the_answer_there),
         cmocka_unit_test(an_abort_says_cancelled_and_what_was_used),
+        cmocka_unit_test(a_call_of_several_outputs_answers_each_and_ends_after_the_last),
+        cmocka_unit_test(what_ends_one_output_badly_ends_the_call),
+        cmocka_unit_test(outputs_count_in_the_limit_of_waiting_requests),
         cmocka_unit_test(prompts_go_in_chunks_beside_answers),
         cmocka_unit_test(no_answer_starves_when_rows_are_short),
         cmocka_unit_test(a_lost_group_is_replayed_row_class_by_row_class),

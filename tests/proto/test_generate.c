@@ -87,6 +87,7 @@ static struct generate_request full_request(struct generate_turn turns[2], struc
                                      .min_tokens = 1 << 20,
                                      .ignore_eos = true,
                                      .drafts = true,
+                                     .n_outputs = 16,
                                      .draft_tokens = 0};
 }
 
@@ -141,6 +142,7 @@ static void a_full_request_comes_back(void **state)
     assert_string_equal(b.stop_strings[0], "\n\n");
     assert_string_equal(b.stop_strings[1], "Ende ß");
     assert_int_equal(b.min_tokens, 1 << 20);
+    assert_int_equal(b.n_outputs, 16);
     assert_true(b.ignore_eos && b.drafts);
     assert_int_equal(b.draft_tokens, 0);
     generate_request_free(&b);
@@ -160,6 +162,7 @@ static void what_is_absent_stays_absent(void **state)
     assert_true(b.temperature < 0 && b.repetition_penalty == 0);
     assert_int_equal(b.max_tokens, 0);
     assert_int_equal(b.draft_tokens, -1);
+    assert_int_equal(b.n_outputs, 0);
     assert_int_equal(b.n_turns + b.n_pictures + b.n_stop_ids + b.n_stop_strings + b.min_tokens + b.n_ids, 0);
     assert_false(b.ignore_eos || b.drafts);
     generate_request_free(&b);
@@ -251,6 +254,8 @@ static void a_wrong_request_is_refused_by_field(void **state)
             "stopping.stop_strings: 17 strings are above 16"),
         BAD(HI "\x32\x04\x30\x81\x80\x40", "stopping.min_tokens: 1048577 is above 1048576"),
         BAD(HI "\x32\x04\x08\x04\x30\x05", "stopping.min_tokens: 5 is above 4"),
+        BAD(HI "\x3a\x02\x18\x00", "response.n: 0 is below 1"),
+        BAD(HI "\x3a\x02\x18\x11", "response.n: 17 is above 16"),
         BAD(HI "\xaa\x01\x02\x08\x11", "speculation.draft_tokens: 17 is above 16"),
         BAD(HI "\xaa\x01\x02\x0a\x00", "speculation.draft_tokens: has another type"),
         BAD(HI "\x0a\x80\x01"
@@ -384,8 +389,9 @@ static void a_token_event_comes_back_with_and_without_drafts(void **state)
     const int32_t ids[3] = {11, 0, INT32_MAX};
     const bool accepted[3] = {true, false, true};
     const char *const texts[3] = {"a", "", "ß"};
-    struct generate_response a = {.request_id = "", .event = GENERATE_TOKEN, .ids = ids, .n_ids = 3, .text = "aß"}, b;
+    struct generate_response a = {.request_id = "", .event = GENERATE_TOKEN, .output = 15, .ids = ids, .n_ids = 3, .text = "aß"}, b;
     unpack_response(&b, &a);
+    assert_int_equal(b.output, 15);
     assert_int_equal(b.n_ids, 3);
     assert_memory_equal(b.ids, ids, sizeof ids);
     assert_string_equal(b.text, "aß");
@@ -409,6 +415,7 @@ static void a_finished_event_comes_back(void **state)
     (void)state;
     struct generate_response a = {.request_id = "x",
                                   .event = GENERATE_FINISHED,
+                                  .output = 3,
                                   .reason = "stop",
                                   .stop_match = "<|im_end|>",
                                   .usage = {10, 4, 256},
@@ -416,6 +423,7 @@ static void a_finished_event_comes_back(void **state)
                                   .timing = {0.5, 1.5, 20, 25.25, 1e4, 1.002e4}},
                              b;
     unpack_response(&b, &a);
+    assert_int_equal(b.output, 3);
     assert_string_equal(b.reason, "stop");
     assert_string_equal(b.stop_match, "<|im_end|>");
     assert_memory_equal(&b.usage, &a.usage, sizeof a.usage);
@@ -445,6 +453,8 @@ static void a_wrong_response_is_refused_by_field(void **state)
         BAD("\x1a\x07\x0a\x01\x01\x1a\x02\x01\x01", "token.accepted: 2 elements for 1 token_ids"),
         BAD("\x1a\x02\x2a\x00", "token.token_texts: 1 elements for 0 token_ids"),
         BAD("\x1a\x0c\x0a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "token.token_ids[0]: -1"),
+        BAD("\x1a\x02\x30\x10", "token.output_index: 16 is above 15"),
+        BAD("\x2a\x02\x28\x10", "finished.output_index: 16 is above 15"),
         BAD("\x2a\x00", "finished.reason: \"\" is not stop"),
         BAD("\x2a\x0a\x0a\x04stop\x1a\x02\x08\x11", "finished.speculation.draft_tokens_per_step: 17 is above 16"),
         BAD("\x2a\x1b\x0a\x04stop\x1a\x13\x2a\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",

@@ -153,7 +153,7 @@ class Client:
         self.control = services.ControlStub(self.channel)
 
     def request(self, prompt, pictures=(), k=None, max_tokens=None, ignore_eos=False, raw=False, temperature=0.0, penalty=1.0,
-                stop=(), min_tokens=0, **more):
+                stop=(), min_tokens=0, n=None, **more):
         pb = self.pb
         request = pb.GenerateRequest(**more)
         if raw:
@@ -174,6 +174,8 @@ class Client:
         request.stopping.ignore_eos = ignore_eos
         request.stopping.stop_strings.extend(stop)
         request.stopping.min_tokens = min_tokens
+        if n is not None:
+            request.response.n = n
         if k is not None:
             request.speculation.draft_tokens = k
         return request

@@ -130,6 +130,8 @@ BAD = {
     "an empty stop string": (dict(prompt="x", stop=["a", ""]), CODE.INVALID_ARGUMENT),
     "a least above the most": (dict(prompt="x", max_tokens=4, min_tokens=5), CODE.INVALID_ARGUMENT),
     "a least above the most by default": (dict(prompt="x", min_tokens=300), CODE.INVALID_ARGUMENT),
+    "no answers wanted": (dict(prompt="x", n=0), CODE.INVALID_ARGUMENT),
+    "too many answers": (dict(prompt="x", n=17), CODE.INVALID_ARGUMENT),
     "no tokens wanted": (dict(prompt="x", max_tokens=0), CODE.INVALID_ARGUMENT),
 }
 
@@ -176,6 +178,22 @@ def test_a_cancelled_request_makes_room(client):
             break
         time.sleep(0.05)
     assert client.control.GetServerInfo(info).running == 0
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_one_call_streams_n_answers(client, k):
+    ids, text, _ = client.ask(QUESTION, [SCENE], k=k)
+    request = client.request(QUESTION, [SCENE], k=k)
+    request.response.n = 4
+    events = list(client.inference.Generate(request, timeout=60))
+    assert [e.WhichOneof("event") for e in events].count("prompt") == 1
+    for output in range(4):
+        tokens = [e.token for e in events if e.WhichOneof("event") == "token" and e.token.output_index == output]
+        finished = [e.finished for e in events if e.WhichOneof("event") == "finished" and e.finished.output_index == output]
+        assert sum((list(t.token_ids) for t in tokens), []) == ids and "".join(t.text for t in tokens) == text
+        assert len(finished) == 1 and finished[0].usage.completion_tokens == len(ids) and finished[0].reason == "stop"
+    order = [e.token.output_index for e in events if e.WhichOneof("event") == "token"]
+    assert order != sorted(order), "one after the other"
 
 
 def test_a_deadline_ends_a_request(client):
@@ -238,6 +256,15 @@ def test_generate_names_the_file_of_a_bad_picture(client, tmp_path):
     done = massv("generate", "--address", client.address, "--image", SCENE, "--image", tmp_path / "bad.png", "--prompt", "x")
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
     assert f"{tmp_path}/bad.png: media[1]" in done.stderr, done.stderr
+
+
+def test_generate_prints_n_answers(client):
+    ask = ["generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--n", "2"]
+    _, text, _ = client.ask(QUESTION, [SCENE], penalty=None)
+    plain, whole = massv(*ask), massv(*ask, "--json")
+    assert plain.stdout == f"[1 of 2]\n{text}\n\n[2 of 2]\n{text}\n", plain.stderr
+    outputs = json.loads(whole.stdout)["outputs"]
+    assert [o["text"] for o in outputs] == [text, text] and outputs[1]["finish_reason"] == "stop"
 
 
 def test_generate_says_in_one_line_what_the_service_refused(client):
