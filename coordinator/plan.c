@@ -180,13 +180,19 @@ static void span_fill(struct step_span *span, struct flight_span *chosen)
         span->sampling.n_banned = 0; /* the plain way to a token is the faster one */
 }
 
-/* running: those of requests that the group may compute. */
+/* running: those of requests that the group may compute; a suspect alone. */
 static int running_collect(struct request **running, const struct group *group, struct request *const *requests, int n)
 {
     int count = 0;
-    for (int i = 0; i < n; i++)
-        if (requests[i]->state == REQUEST_RUNNING && requests[i]->group == group && !requests[i]->in_flight)
-            running[count++] = requests[i];
+    for (int i = 0; i < n; i++) {
+        if (requests[i]->state != REQUEST_RUNNING || requests[i]->group != group || requests[i]->in_flight)
+            continue;
+        running[count++] = requests[i];
+        if (requests[i]->losses >= LOSSES_SUSPECT) {
+            running[0] = requests[i];
+            return 1;
+        }
+    }
     return count;
 }
 

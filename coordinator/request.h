@@ -30,6 +30,10 @@ enum request_event {
 struct group;
 struct preparation;
 
+/* A request may be what kills groups. One that was in two lost steps in a row runs alone until it makes a token, so that it takes
+ * nobody along; one that was in four is given up. */
+enum { LOSSES_SUSPECT = 2, LOSSES_MAX = 4 };
+
 struct request {
     uint64_t number;             /* of the service; never used twice */
     char id[128];                /* the client's name for it, or made from the number */
@@ -62,7 +66,7 @@ struct request {
     int pages;         /* held; never fewer than its sequence has there */
     int computed;      /* positions in the group's cache that are right */
     bool in_flight;    /* has a span in the group's step */
-    int losses;        /* groups that died under it since its last token */
+    int losses;        /* groups that died in a step with its rows since its last token */
 
     /* Speculation. */
     struct draft_sequence *draft;

@@ -7,7 +7,6 @@
 #include "coordinator/stream.h"
 
 enum { FINISHED_REMEMBERED = 256 }; /* ids of ended requests, for Abort */
-enum { LOSSES_MAX = 3 };            /* groups that may die under a request that makes no token: it may be what kills them */
 
 enum warm_up { WARM_UP_DUE, WARM_UP_RUNNING, WARM_UP_PASSED };
 

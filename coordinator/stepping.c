@@ -49,11 +49,12 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
         struct request *request = s->requests[i];
         if (request->group != group)
             continue;
+        request->losses += request->in_flight;
         group_leave(group, request);
         request_apply(request, REQUEST_GROUP_LOST);
         request->queued = now;
-        if (++request->losses >= LOSSES_MAX)
-            request_end(s, request, RPC_UNAVAILABLE, "three worker groups in a row were lost while they worked on this request");
+        if (request->losses >= LOSSES_MAX)
+            request_end(s, request, RPC_UNAVAILABLE, "four worker groups in a row were lost in a step of this request");
     }
 }
 
