@@ -33,7 +33,7 @@ PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c) $(BUILD)/grpc/reflection/v1/refl
 # What the public port speaks, by the names that clients know the files by.
 PUBLIC_PROTOS := massv.proto grpc/health/v1/health.proto $(addsuffix /reflection.proto,grpc/reflection/v1 grpc/reflection/v1alpha)
 PUBLIC_PATHS := -Iproto -Igrpc/health/v1/health.proto=proto/health.proto -I/usr/share/grpc-proto
-TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c))
+TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c tests/coordinator/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
 TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
@@ -56,7 +56,7 @@ help:
 	@echo "make demo      build, start a service on two ranks, ask it about pictures with and without a drafter"
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
-	@echo "make tsan      the rpc layer's tests under the thread sanitizer"
+	@echo "make tsan      the tests of rpc and coordinator under the thread sanitizer"
 	@echo "make chaos     kill and stop the processes of a service under load, SECONDS=$(SECONDS) from SEED=... (printed); compare all answers"
 	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"

@@ -134,7 +134,7 @@ static void check_random(struct draws *draws)
 {
     char store[STRINGS][8], text[TEXT + 1], shown[TEXT + 1] = "", piece[TEXT + 1];
     char *strings[STRINGS];
-    int n = 1 + (int)draw_below(draws, STRINGS), which;
+    int n = 1 + (int)draw_below(draws, STRINGS), which = -1;
     for (int i = 0; i < n; i++)
         letters_draw(draws, strings[i] = store[i], 6);
     size_t size = letters_draw(draws, text, TEXT), end = naive_find(text, strings, n, &which);
