@@ -31,8 +31,8 @@ struct group;
 struct preparation;
 
 /* A request may be what kills groups. One that was in two lost steps in a row runs alone until it makes a token, so that it takes
- * nobody along; one that was in four is given up. */
-enum { LOSSES_SUSPECT = 2, LOSSES_MAX = 4 };
+ * nobody along; one that was in six is given up. */
+enum { LOSSES_SUSPECT = 2, LOSSES_MAX = 6 };
 
 struct request {
     uint64_t number;             /* of the service; never used twice */

@@ -54,7 +54,7 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
         request_apply(request, REQUEST_GROUP_LOST);
         request->queued = now;
         if (request->losses >= LOSSES_MAX)
-            request_end(s, request, RPC_UNAVAILABLE, "four worker groups in a row were lost in a step of this request");
+            request_end(s, request, RPC_UNAVAILABLE, "six worker groups in a row were lost in a step of this request");
     }
 }
 

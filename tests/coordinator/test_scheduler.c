@@ -349,7 +349,7 @@ static void a_request_that_kills_its_groups_ends_and_no_other_does(void **state)
     }
     assert_int_equal(losses, 2);
     assert_int_equal(poison->status, RPC_UNAVAILABLE);
-    assert_non_null(strstr(poison->message, "four worker groups"));
+    assert_non_null(strstr(poison->message, "six worker groups"));
     assert_answer(clients[0], &good[0], 25);
     assert_answer(clients[1], &good[1], 25);
     stage_close(&stage);
