@@ -18,7 +18,7 @@ ifneq ($(SANITIZE),)
 ALL_CFLAGS  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 ALL_LDFLAGS += -fsanitize=$(SANITIZE)
 endif
-LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpng -lwebp -lwebpdemux -lexif -lxxhash -ldl -lm
+LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpng -lwebp -lwebpdemux -lexif -lxxhash -lmicrohttpd -ldl -lm
 MPI_CFLAGS = $(shell mpicc --showme:compile 2>/dev/null)
 MPI_LIBS   = $(shell mpicc --showme:link 2>/dev/null)
 

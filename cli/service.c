@@ -43,7 +43,7 @@ struct service {
     int lines; /* the coordinator's stdout */
     char buffer[LINE];
     size_t buffered;
-    char address[LINE], workers[LINE], line[LINE]; /* what it said there, "" before */
+    char address[LINE], workers[LINE], metrics[LINE], line[LINE]; /* what it said there, "" before */
     char *coordinator_path, *worker_path;
     struct service_group groups[SERVICE_GROUPS];
 };
@@ -119,6 +119,7 @@ static int coordinator_spawn(struct service *s, struct error *err)
     words_add_if(&words, "--drafter", o->drafter);
     words_add(&words, "--listen", o->listen);
     words_add(&words, "--worker-listen", workers);
+    words_add_if(&words, "--metrics", o->metrics);
     words_add_if(&words, "--draft-tokens", o->draft_tokens);
     words_add_if(&words, "--tls-certificate", o->security.certificate);
     words_add_if(&words, "--tls-key", o->security.key);
@@ -185,6 +186,8 @@ static void line_take(struct service *s, const char *line)
         snprintf(s->address, sizeof s->address, "%s", line + 13);
     else if (!strncmp(line, "workers on ", 11))
         snprintf(s->workers, sizeof s->workers, "%s", line + 11);
+    else if (!strncmp(line, "metrics on ", 11))
+        snprintf(s->metrics, sizeof s->metrics, "%s", line + 11);
     else if (!strncmp(line, "serving ", 8))
         snprintf(s->line, sizeof s->line, "%s", line);
 }
@@ -280,6 +283,11 @@ int service_start(struct service **out, const struct service_options *options, s
 const char *service_address(const struct service *s)
 {
     return s->address;
+}
+
+const char *service_metrics(const struct service *s)
+{
+    return s->metrics;
 }
 
 const char *service_line(const struct service *s)

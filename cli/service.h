@@ -13,6 +13,7 @@ enum { SERVICE_GROUPS = 31 };
 struct service_options {
     const char *target, *drafter;       /* checkpoint folders; drafter NULL = none */
     const char *listen;                 /* public address; port 0 chooses a free one */
+    const char *metrics;                /* address of the page of metrics; NULL = none */
     const char *hosts;                  /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
     int ranks, groups;                  /* 0 = 1 */
     int threads;                        /* per rank; 0 = cores / ranks */
@@ -27,8 +28,11 @@ struct service;
 /* Returns when a real warm-up generation has passed; else -1 with the last words of the process that failed, everything stopped. */
 int service_start(struct service **service, const struct service_options *options, struct error *err);
 
-/* The public address with its real port, and the coordinator's line: "serving MODEL on ADDR". */
+/* The public address with its real port, that of the metrics ("" without them), and the coordinator's line: "serving MODEL on
+ * ADDR".
+ */
 const char *service_address(const struct service *service);
+const char *service_metrics(const struct service *service);
 const char *service_line(const struct service *service);
 
 /* Looks after the processes for up to `seconds`: a group that died is started again after a pause that doubles. -1 when the

@@ -8,6 +8,7 @@
 #include "cli/signals.h"
 #include "kernels/kernels.h"
 #include "proto/generate.h"
+#include "proto/rpc_address.h"
 
 static const double WATCH_SECONDS = 0.2; /* how soon Ctrl-C is seen */
 
@@ -19,6 +20,7 @@ enum {
     KEY_HOSTS,
     KEY_DRAFT_TOKENS,
     KEY_LISTEN,
+    KEY_METRICS,
     KEY_DEVICE,
     KEY_THREADS,
     KEY_KV_POSITIONS,
@@ -41,6 +43,7 @@ static const struct argp_option flags[] = {
     {"hosts", KEY_HOSTS, "h1:1,h2:1", 0, "hosts of a group's ranks; default: this machine", 0},
     {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step of requests that do not say, 0 to 16; default 5", 0},
     {"listen", KEY_LISTEN, "ADDR", 0, "address of the public API; default 127.0.0.1:50051, port 0 chooses a free one", 0},
+    {"metrics", KEY_METRICS, "ADDR", 0, "HTTP page of metrics and health, e.g. 127.0.0.1:8002; default: none", 0},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
@@ -57,6 +60,14 @@ static const char doc[] =
     "Prints one line, `serving MODEL on ADDR`, when a real warm-up generation has passed; Ctrl-C drains and stops it. Logs "
     "go to stderr.\n\n"
     "Example:\n  massv up --target models/scenes-large --drafter models/scenes-massv \\\n    --ranks 2";
+
+/* HTTP is served on host:port alone. */
+static const char *arguments_http(const struct argp_state *state, const char *flag, const char *text)
+{
+    if (rpc_address_is_unix(text))
+        argp_error(state, "%s %s: host:port is wanted", flag, text);
+    return cli_address(state, flag, text);
+}
 
 static error_t arguments_parse(int key, char *arg, struct argp_state *state)
 {
@@ -84,6 +95,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_LISTEN:
         o->listen = cli_address(state, "--listen", arg);
+        return 0;
+    case KEY_METRICS:
+        o->metrics = arguments_http(state, "--metrics", arg);
         return 0;
     case KEY_DEVICE:
         if (strcmp(arg, "auto") && strcmp(arg, "cpu") && strcmp(arg, "cuda"))
@@ -126,6 +140,8 @@ static int up(const struct service_options *options, struct error *err)
         return result;
     puts(service_line(service));
     fflush(stdout);
+    if (*service_metrics(service))
+        log_line(LOG_INFO, "metrics on http://%s/metrics", service_metrics(service));
     while (!result && !signals_pending())
         result = service_watch(service, WATCH_SECONDS, err);
     if (!result)

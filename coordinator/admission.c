@@ -50,7 +50,7 @@ static void warm_up_ended(struct scheduler *s, const struct request *request, en
 }
 
 /* Ends one output: its group, its drafts, its state. */
-static void output_end(struct scheduler *s, struct request *request)
+static void output_end(struct scheduler *s, struct request *request, enum rpc_status status)
 {
     const struct draft_source *drafts = &s->options.drafts;
     if (request->job)
@@ -62,13 +62,14 @@ static void output_end(struct scheduler *s, struct request *request)
         drafts->end(drafts->context, request->draft);
     request->draft = NULL;
     request_apply(request, REQUEST_END);
+    metrics_end(&s->metrics, request, status, s->now);
 }
 
 void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
 {
-    output_end(s, request);
+    output_end(s, request, status);
     for (struct request *other; status != RPC_OK && (other = request_find(s, request->number));)
-        output_end(s, other);
+        output_end(s, other, status);
     if (request_find(s, request->number))
         return; /* other outputs of the call go on */
     stream_end(request, status, message);
@@ -127,6 +128,7 @@ void admission_arrived(struct scheduler *s, struct request *request, struct prep
         next = request->next_output;
         request->next_output = NULL;
         if (status != RPC_OK) {
+            metrics_end(&s->metrics, request, status, s->now);
             request_free(request);
             continue;
         }
@@ -227,8 +229,10 @@ static void draft_begin(struct scheduler *s, struct request *request)
         request->draft_features[i] = prepared->pictures[i].drafter;
     struct error err = {{0}};
     request->draft = drafts->begin(drafts->context, &prepared->prompt, request->draft_features, request_positions(request), &err);
-    if (!request->draft)
-        snprintf(request->inactive, sizeof request->inactive, "%.*s", (int)sizeof request->inactive - 1, err.text);
+    if (request->draft)
+        return;
+    s->metrics.drafter_refusals++;
+    snprintf(request->inactive, sizeof request->inactive, "%.*s", (int)sizeof request->inactive - 1, err.text);
 }
 
 static void request_place(struct scheduler *s, struct request *request, struct group *group, double now)

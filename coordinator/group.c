@@ -13,6 +13,7 @@ struct group *group_new(const struct link *link, double now)
     struct group *group = mem_new(1, sizeof *group);
     group->link = *link;
     group->opened = group->heard = now;
+    group->place = -1;
     return group;
 }
 

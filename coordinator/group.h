@@ -55,6 +55,7 @@ struct group_picture {
 struct group {
     struct link link;
     bool attached; /* its hello was accepted */
+    int place;     /* in the metrics; -1 = none */
     struct step_hello hello;
     double opened, heard; /* when it dialled in, was last heard */
     int pages_free;       /* held by no request */

@@ -10,6 +10,7 @@ struct scheduler;
 
 enum event_kind {
     EVENT_ARRIVED,  /* request (all outputs of a call, by next_output), job */
+    EVENT_REFUSED,  /* status: of a request that did not become one */
     EVENT_CLOSED,   /* number: its client's call has ended */
     EVENT_PREPARED, /* job */
     EVENT_DIALLED,  /* link */
@@ -25,6 +26,7 @@ struct event { /* the receiver owns what it points to */
     enum event_kind kind;
     double at; /* clock_seconds when it was posted */
     uint64_t number;
+    enum rpc_status status;
     struct request *request;
     struct preparation *job;
     struct link link;

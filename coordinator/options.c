@@ -10,7 +10,16 @@
 #include "proto/generate.h"
 #include "proto/rpc_address.h"
 
-enum { KEY_TARGET = 256, KEY_DRAFTER, KEY_LISTEN, KEY_WORKER_LISTEN, KEY_ACTIVATIONS, KEY_TRUST, KEY_NUMBERS = KEY_TRUST + 8 };
+enum {
+    KEY_TARGET = 256,
+    KEY_DRAFTER,
+    KEY_LISTEN,
+    KEY_WORKER_LISTEN,
+    KEY_METRICS,
+    KEY_ACTIVATIONS,
+    KEY_TRUST,
+    KEY_NUMBERS = KEY_TRUST + 8
+};
 
 /* Options that are one whole number: key KEY_NUMBERS + index. */
 static const struct number {
@@ -42,6 +51,7 @@ static const struct argp_option table[] = {
     {"drafter", KEY_DRAFTER, "DIR", 0, "checkpoint of the small model that proposes tokens", 0},
     {"listen", KEY_LISTEN, "ADDR", 0, "public API, e.g. 127.0.0.1:50051, [::]:0, unix:/run/massv; may be repeated", 0},
     {"worker-listen", KEY_WORKER_LISTEN, "ADDR", 0, "where worker groups dial in", 0},
+    {"metrics", KEY_METRICS, "ADDR", 0, "HTTP page of metrics and health, e.g. 127.0.0.1:8002; default: none", 0},
     {"activations", KEY_ACTIVATIONS, "auto|f32", 0, "f32: never round activations to bf16", 0},
     {"draft-tokens", KEY_NUMBERS + 0, "K", 0, "drafts per step where a request does not say: 0..16, default 5", 0},
     {"threads", KEY_NUMBERS + 1, "T", 0, "compute threads; default one per core", 0},
@@ -146,6 +156,9 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_WORKER_LISTEN:
         options->worker_listen = address_parse("--worker-listen", value, state);
+        return 0;
+    case KEY_METRICS:
+        options->metrics = value;
         return 0;
     case KEY_ACTIVATIONS:
         activations_parse(options, value, state);

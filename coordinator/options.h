@@ -13,6 +13,7 @@ struct coordinator_options {
     const char *listen[LISTEN_MAX];
     int n_listen;
     const char *worker_listen;
+    const char *metrics; /* NULL = no page of metrics */
     int draft_tokens;
     int threads; /* 0 = one per core */
     int max_requests, max_waiting;

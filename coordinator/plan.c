@@ -59,8 +59,9 @@ static int verifications_choose(struct plan *plan, struct group *group, struct r
     return room;
 }
 
-static void draft_failed(struct request *r, const struct draft_source *drafts)
+static void draft_failed(struct plan *plan, struct request *r, const struct draft_source *drafts)
 {
+    plan->drafter_faults++;
     drafts->end(drafts->context, r->draft);
     r->draft = NULL;
     snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
@@ -89,7 +90,7 @@ static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
             continue;
         const struct proposal *proposal = &proposals[at++];
         if (proposal->failed)
-            draft_failed(span->request, drafts);
+            draft_failed(plan, span->request, drafts);
         span->drafts = span->request->n_drafts = proposal->failed ? 0 : proposal->n;
         unused += span->rows - 1 - span->drafts;
         span->rows = 1 + span->drafts;

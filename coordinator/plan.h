@@ -9,6 +9,7 @@
 struct plan {
     struct step step;
     struct flight_span *spans; /* (step.n_spans) */
+    int drafter_faults;        /* requests that have lost their drafts */
 };
 
 /* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the

@@ -58,6 +58,7 @@ struct request {
     /* The answer so far. */
     int32_t *tokens; /* (max_tokens) */
     int n_tokens;
+    const char *reason; /* stop, length; NULL while it goes on */
     struct answer_text text;
 
     /* On a group. */

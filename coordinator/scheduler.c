@@ -15,7 +15,8 @@ struct scheduler *scheduler_new(const struct scheduler_options *options)
 {
     struct scheduler *s = mem_new(1, sizeof *s);
     s->options = *options;
-    s->no_group_since = s->progress = clock_seconds();
+    s->no_group_since = s->progress = s->now = clock_seconds();
+    metrics_init(&s->metrics);
     return s;
 }
 
@@ -44,10 +45,13 @@ static void stop(struct scheduler *s)
 
 void scheduler_handle(struct scheduler *s, struct event *event)
 {
-    double now = event->at;
+    double now = s->now = event->at;
     switch (event->kind) {
     case EVENT_ARRIVED:
         admission_arrived(s, event->request, event->job);
+        break;
+    case EVENT_REFUSED:
+        s->metrics.failure[event->status]++;
         break;
     case EVENT_CLOSED:
         admission_closed(s, event->number, now);
@@ -151,6 +155,7 @@ static void health_tell(struct scheduler *s, double now)
 
 void scheduler_turn(struct scheduler *s, double now)
 {
+    s->now = now;
     stepping_timeouts(s, now);
     admission_timeouts(s, now);
     warm_up(s, now);
@@ -172,17 +177,12 @@ void scheduler_run(struct scheduler *s, struct mailbox *mailbox)
     }
 }
 
-const struct scheduler_counters *scheduler_counters(const struct scheduler *s)
-{
-    return &s->counters;
-}
-
 void scheduler_server_info(const struct scheduler *s, struct server_info *info)
 {
     const int listed = (int)(sizeof info->group_devices / sizeof *info->group_devices);
     info->running = admission_count(s, true);
     info->waiting = admission_count(s, false);
-    info->preemptions = s->counters.preemptions;
+    info->preemptions = s->metrics.preemptions;
     for (int i = 0; i < s->n_groups; i++) {
         const struct step_hello *hello = &s->groups[i]->hello;
         if (!s->groups[i]->attached)
@@ -193,6 +193,29 @@ void scheduler_server_info(const struct scheduler *s, struct server_info *info)
         info->kv_positions += (int64_t)hello->pages * hello->page_positions;
         info->groups++;
     }
+}
+
+void scheduler_metrics(const struct scheduler *s, struct metrics *metrics)
+{
+    double pages = 0, used = 0;
+    *metrics = s->metrics;
+    metrics->running = admission_count(s, true);
+    metrics->waiting = admission_count(s, false);
+    metrics->groups_attached = stepping_attached(s);
+    for (int i = 0; i < s->n_groups; i++) {
+        const struct group *group = s->groups[i];
+        if (!group->attached)
+            continue;
+        double held = group->hello.pages - group->pages_free;
+        pages += group->hello.pages;
+        used += held;
+        if (group->place < 0)
+            continue;
+        metrics->groups[group->place].kv_usage = held / group->hello.pages;
+        for (int j = 0; j < s->n_requests; j++)
+            metrics->groups[group->place].running += s->requests[j]->group == group;
+    }
+    metrics->kv_usage = pages > 0 ? used / pages : 0;
 }
 
 static void outputs_cancel(struct scheduler *s, uint64_t number)

@@ -8,6 +8,7 @@
 
 #include "coordinator/draft_source.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/metrics.h"
 #include "model/tokenizer.h"
 
 struct scheduler;
@@ -48,13 +49,9 @@ void scheduler_turn(struct scheduler *scheduler, double now);
 #define SCHEDULER_TICK 0.1   /* seconds: how late a deadline or a silent group is noticed */
 enum { STALL_SECONDS = 30 }; /* requests wait and no step has been answered for so long: NOT_READY */
 
-struct scheduler_counters { /* since the start */
-    uint64_t preemptions;   /* requests taken off a group because older ones wanted their pages */
-};
-
 /* For EVENT_ASKED. */
-const struct scheduler_counters *scheduler_counters(const struct scheduler *scheduler);
 void scheduler_server_info(const struct scheduler *scheduler, struct server_info *info); /* what it knows of it */
+void scheduler_metrics(const struct scheduler *scheduler, struct metrics *metrics);      /* all, the present state, too */
 /* 1 = aborted; 0 = it had already finished; -1 = never heard of it. */
 int scheduler_abort(struct scheduler *scheduler, const char *request_id);
 

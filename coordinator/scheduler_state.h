@@ -2,6 +2,7 @@
 #ifndef COORDINATOR_SCHEDULER_STATE_H
 #define COORDINATOR_SCHEDULER_STATE_H
 
+#include "coordinator/metrics.h"
 #include "coordinator/progress.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/stream.h"
@@ -17,13 +18,14 @@ struct scheduler {
     struct group **groups;
     int n_groups;
     uint64_t last_sequence, last_step;
-    struct scheduler_counters counters;
     double no_group_since; /* 0 while a group is attached */
     double progress;       /* when a group last attached or answered, or nothing waited for it */
     enum warm_up warm_up;
     double warm_up_not_before;
     char warm_up_failure[256];
     bool draining, drained, stopped, exit;
+    double now; /* of the event or the turn in hand */
+    struct metrics metrics;
     char finished[FINISHED_REMEMBERED][128];
     int n_finished;
 };

@@ -12,7 +12,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "coordinator/attach.h"
+#include "coordinator/metrics_page.h"
 #include "coordinator/reflection.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/service.h"
@@ -45,7 +47,8 @@ struct server {
     struct service service;
     struct attach attach;
     struct rpc_server *public_server, *worker_server;
-    char address[256]; /* public */
+    struct metrics_page *metrics_page; /* NULL without one */
+    char address[256];                 /* public */
     sem_t drained;
 };
 
@@ -265,6 +268,25 @@ static int servers_open(struct server *s, struct error *err)
     return 0;
 }
 
+static int metrics_open(struct server *s, struct error *err)
+{
+    char address[256];
+    const struct metrics_page_options options = {
+        .address = s->options->metrics,
+        .mailbox = s->mailbox,
+        .health = s->health,
+        .build = {MASSV_VERSION, s->config.name, s->drafter ? drafter_name(s->drafter) : "",
+                  drafter_kind_name(s->drafter ? drafter_kind(s->drafter) : DRAFTER_NONE)},
+    };
+    if (!s->options->metrics)
+        return 0;
+    if (metrics_page_open(&s->metrics_page, &options, err) != 0)
+        return fail_in(err, "--metrics");
+    address_print(address, sizeof address, options.address, metrics_page_port(s->metrics_page));
+    line_print("metrics on %s", address);
+    return 0;
+}
+
 /* Meanwhile this thread, which has nothing else to do, looks whether the scheduler's still speaks. */
 static void signal_wait(struct server *s)
 {
@@ -293,6 +315,7 @@ static void drain(struct server *s)
 /* The scheduler refuses what still arrives, and goes last: nobody is left then who could post an event. */
 static void threads_stop(struct server *s)
 {
+    metrics_page_close(s->metrics_page);
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_STOP});
     health_close(s->health);
     rpc_server_close(s->worker_server, CLOSE_SECONDS); /* first: groups must not dial in again */
@@ -324,7 +347,7 @@ int serve(const struct coordinator_options *options, struct error *err)
     int rc = models_open(&s, err);
     if (rc == 0) {
         parts_make(&s);
-        rc = servers_open(&s, err);
+        rc = servers_open(&s, err) == 0 ? metrics_open(&s, err) : -1;
         scheduler_start(&s);
         if (rc == 0) {
             signal_wait(&s);

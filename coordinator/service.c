@@ -129,6 +129,7 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
         status = asked_check(service, &job->asked, &err);
     if (status != RPC_OK) {
         preparation_free(job);
+        mailbox_post(service->mailbox, &(struct event){.kind = EVENT_REFUSED, .status = status});
         rpc_call_finish(call, status, err.text);
         return;
     }

@@ -53,6 +53,7 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
         group_leave(group, request);
         request_apply(request, REQUEST_GROUP_LOST);
         request->queued = now;
+        s->metrics.requests_replayed += !request->internal;
         if (request->losses >= LOSSES_MAX)
             request_end(s, request, RPC_UNAVAILABLE, "six worker groups in a row were lost in a step of this request");
     }
@@ -61,6 +62,8 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
 static void group_remove(struct scheduler *s, struct group *group, enum rpc_status status, const char *why, double now)
 {
     bool attached = group->attached;
+    if (attached)
+        metrics_detach(&s->metrics, group->place);
     log_line(LOG_WARNING, "worker group %s (%s): %s", group->hello.host[0] ? group->hello.host : "?", group->link.peer, why);
     requests_requeue(s, group, now);
     group_finish(group, status, why);
@@ -88,6 +91,7 @@ static void hello_take(struct scheduler *s, struct group *group, const struct st
         return;
     }
     group->attached = true;
+    group->place = metrics_attach(&s->metrics, hello);
     group->pages_free = hello->pages;
     s->no_group_since = 0;
     s->progress = now;
@@ -108,6 +112,7 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
         request_end(s, request, RPC_INTERNAL, err.text);
         return;
     }
+    metrics_progress(&s->metrics, request, span, &progress, now);
     if (!progress.n)
         return;
     request->losses = 0;
@@ -115,7 +120,7 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
         request->first_token = now;
     request->last_token = now;
     stream_delta(request, s->options.tokenizer, &progress);
-    if (progress.reason) {
+    if ((request->reason = progress.reason)) {
         stream_finish(request, progress.reason, progress.match, s->options.drafts.kind, now);
         request_end(s, request, RPC_OK, "");
     }
@@ -153,6 +158,7 @@ static void verdict_take(struct scheduler *s, struct group *group, const struct 
         return;
     }
     s->progress = now;
+    metrics_step(&s->metrics, group, verdict, now);
     if (verdict->error[0])
         flight_refused(s, group, verdict->error);
     else
@@ -201,8 +207,9 @@ static void pictures_send(struct scheduler *s, struct group *group, const struct
 static void step_send(struct scheduler *s, struct group *group, double now)
 {
     struct plan plan;
-    s->counters.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
+    s->metrics.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
     plan_make(&plan, group, s->requests, s->n_requests, &s->options.drafts);
+    s->metrics.drafter_faults += (uint64_t)plan.drafter_faults;
     if (plan.step.n_spans == 0 && plan.step.n_release == 0) {
         free(plan.spans);
         plan_free(&plan);

@@ -72,7 +72,7 @@ static double ms_between(double from, double to)
     return from && to ? 1e3 * (to - from) : 0;
 }
 
-static struct generate_timing timing_of(const struct request *request, double now)
+struct generate_timing stream_timing(const struct request *request, double now)
 {
     double waited = ms_between(request->arrived, request->placed);
     double image = request->prepared.image_ms;
@@ -102,7 +102,7 @@ void stream_finish(struct request *request, const char *reason, const char *matc
                         .accepted = a->accepted,
                         .drafter = request->draft_tokens ? drafter : "none",
                         .inactive = request->inactive},
-        .timing = timing_of(request, now),
+        .timing = stream_timing(request, now),
     };
     memcpy(response.speculation.accepted_per_position, a->accepted_per_position, sizeof a->accepted_per_position);
     response_send(request, &response);

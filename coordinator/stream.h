@@ -12,6 +12,8 @@ void stream_delta(struct request *request, const struct tokenizer *tokenizer, co
 
 /* reason: stop (match says at what), length, cancelled. drafter: kind of the service's drafter. */
 void stream_finish(struct request *request, const char *reason, const char *match, const char *drafter, double now);
+/* Where the time went, of a request with tokens. */
+struct generate_timing stream_timing(const struct request *request, double now);
 
 /* Ends the call. */
 void stream_end(struct request *request, enum rpc_status status, const char *message);
