@@ -40,7 +40,7 @@ TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
 
-MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
+MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
 
 .PHONY: all test demo bench asan tsan chaos lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c

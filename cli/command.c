@@ -11,6 +11,7 @@
 static const struct command commands[] = {
     {"up", "start a whole local service", command_up},
     {"generate", "ask once, and stream the answer", command_generate},
+    {"chat", "a conversation in the terminal", command_chat},
     {"dump", "run one forward pass and write what it computed", command_dump},
     {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect},
     {"bench", "measure, each figure beside its probe", command_bench},

@@ -1,5 +1,4 @@
 /* generate.c - massv generate: one request to a running service, or to a private one that lives for this request */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,13 +7,14 @@
 #include "base/memory.h"
 #include "base/standard.h"
 #include "cli/answer.h"
+#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/service.h"
 #include "cli/signals.h"
 #include "proto/generate.h"
 #include "proto/rpc_flags.h"
 
-enum { GENERATE_INTERRUPTED = 130, PICTURE_MIB = 64 }; /* as shells say 128 + SIGINT; the service's message limit */
+enum { GENERATE_INTERRUPTED = 130 }; /* as shells say 128 + SIGINT */
 
 enum {
     KEY_ADDRESS = 256,
@@ -179,28 +179,6 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int picture_read(struct generate_picture *picture, const char *path, struct error *err)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return fail(err, "%s: %s", path, strerror(errno));
-    size_t limit = (size_t)PICTURE_MIB << 20, room = 0, got = 1;
-    while (got && picture->size <= limit) { /* to its end, not to its size: it may be a pipe */
-        if (room - picture->size < 65536)
-            picture->bytes = mem_grow(picture->bytes, room = room * 2 + 65536, 1);
-        picture->size += got = fread(picture->bytes + picture->size, 1, room - picture->size, f);
-    }
-    int broken = ferror(f);
-    fclose(f);
-    if (broken)
-        return fail(err, "%s: cannot be read: is it a file?", path);
-    if (!picture->size)
-        return fail(err, "%s: is empty; a JPEG, PNG or WebP picture is wanted", path);
-    if (picture->size > limit)
-        return fail(err, "%s: more than %d MiB; no picture file may be that large", path, PICTURE_MIB);
-    return 0;
-}
-
 /* The user's turn holds the pictures, then the text. */
 static int request_make(struct generate_request *request, const struct arguments *a, struct error *err)
 {
@@ -228,7 +206,7 @@ static int request_make(struct generate_request *request, const struct arguments
     request->n_turns = a->system ? 2 : 1;
     request->pictures = mem_new((size_t)n + 1, sizeof *request->pictures);
     for (; request->n_pictures < n; request->n_pictures++)
-        if (picture_read(&request->pictures[request->n_pictures], a->images.values[request->n_pictures], err)) {
+        if (ask_picture(&request->pictures[request->n_pictures], a->images.values[request->n_pictures], err)) {
             request->n_pictures++; /* what was read of it is freed with the others */
             return -1;
         }
@@ -287,17 +265,6 @@ static void picture_name(const struct arguments *a, struct error *err)
         fail_in(err, "%s", a->images.values[i]);
 }
 
-static int failed_call(const char *address, enum rpc_status status, struct error *err)
-{
-    fail_in(err, "%s: %s", address, rpc_status_name(status));
-    if (status == RPC_UNAVAILABLE) {
-        char why[sizeof err->text];
-        snprintf(why, sizeof why, "%s", err->text);
-        fail(err, "%.900s; is a service running there? `massv up --target DIR` starts one", why);
-    }
-    return -1;
-}
-
 static bool answers_whole(const struct answer *answers, int n)
 {
     while (n > 0 && answers[n - 1].reason)
@@ -316,7 +283,7 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
     int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
     if (!result && (result = stream_follow(stream, a, answers, &status, err)) == -1 && status != RPC_OK) {
         picture_name(a, err);
-        failed_call(address, status, err);
+        ask_failed(address, status, err);
     }
     rpc_stream_close(stream);
     rpc_channel_close(channel);

@@ -20,10 +20,11 @@ void signals_hold(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-bool signals_pending(void)
+int signals_pending(void)
 {
     sigset_t set;
     const struct timespec now = {0};
     signals_set(&set);
-    return sigtimedwait(&set, NULL, &now) > 0;
+    int taken = sigtimedwait(&set, NULL, &now);
+    return taken > 0 ? taken : 0;
 }

@@ -2,12 +2,10 @@
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
 
-#include <stdbool.h>
-
 /* From now on SIGINT, SIGTERM and SIGHUP only wait to be asked for. Call before threads start. */
 void signals_hold(void);
 
-/* Did one arrive? It is taken by this question: the next answer is about the next signal. */
-bool signals_pending(void);
+/* The signal that arrived, or 0. It is taken by this question: the next answer is about the next signal. */
+int signals_pending(void);
 
 #endif

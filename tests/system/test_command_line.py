@@ -11,7 +11,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
-COMMANDS = ["up", "generate", "dump", "inspect", "bench kernels", "bench step"]
+COMMANDS = ["up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step"]
 
 
 HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", *COMMANDS)), "massv-coordinator", "massv-worker"]
@@ -44,7 +44,7 @@ def test_the_example_works_as_it_stands(command, tmp_path):
 def test_help_lists_the_commands():
     done = massv("--help")
     assert done.returncode == 0
-    for command in ("up", "generate", "dump", "inspect", "bench"):
+    for command in ("up", "generate", "chat", "dump", "inspect", "bench"):
         assert f"\n  {command} " in done.stdout
     assert massv("--version").stdout.startswith("massv ")
 
@@ -56,7 +56,7 @@ def test_help_lists_the_commands():
     ["generate", "--address", "a", "--target", TINY, "--prompt", "x"], ["generate", "--address", "a"],
     ["generate", "--address", "a", "--prompt", "x", "--ranks", "2"], ["generate", "--address", "a", "--prompt", "x", "--max-tokens", "0"],
     ["generate", "--address", "a", "--prompt", "x", "--temperature", "warm"], ["generate", "--address", "a", "--prompt", "x", "--fly"],
-    ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
+    ["chat"], ["chat", "--address", "a:1", "word"], ["chat", "--address", "a:1", "--max-tokens", "0"], ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
     ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],
     ["generate", "--address", "nowhere", "--prompt", "x"], ["generate", "--address", "a:1", "--prompt", "a\udcff"],

@@ -1,0 +1,13 @@
+/* ask.h - what the commands that question a running service share: picture files, and what a failed call means to a person */
+#ifndef CLI_ASK_H
+#define CLI_ASK_H
+
+#include "proto/generate.h"
+
+/* Reads a picture file of at most the service's message limit; the bytes are the caller's, also after an error. */
+int ask_picture(struct generate_picture *picture, const char *path, struct error *err);
+
+/* Puts the address and the status before the text, and what to do where nobody answers; always -1. */
+int ask_failed(const char *address, enum rpc_status status, struct error *err);
+
+#endif
