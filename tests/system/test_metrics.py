@@ -148,6 +148,25 @@ def test_every_metric_is_documented_and_no_other(client):
     assert documented == set(page_of(client.metrics).types)
 
 
+def test_the_dashboard_asks_for_metrics_that_are_there(client):
+    page, asked = page_of(client.metrics), set()
+    names = {name + suffix for name, kind in page.types.items()
+             for suffix in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))}
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    panels = dashboard["panels"]
+    assert len({p["id"] for p in panels}) == len(panels)
+    squares = [(x, y) for p in panels for g in [p["gridPos"]] for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])]
+    assert len(set(squares)) == len(squares) and max(x for x, _ in squares) < 24, "panels overlap"
+    for target in (t for p in panels for t in p.get("targets", [])):
+        found = set(re.findall(r"massv_\w+", target["expr"]))
+        assert found and found <= names, target
+        assert target["expr"].count("(") == target["expr"].count(")")
+        labels = {label for name, has in page.samples for label in dict(has) if name in found} | {"instance", "job"}
+        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels, target
+        asked |= found
+    assert {re.sub("_(bucket|sum|count)$", "", n) for n in asked} == set(page.types), "a metric that no panel shows"
+
+
 def test_a_lost_group_is_counted_and_takes_its_place_again():
     with service(TINY, "--drafter", DRAFTER, "--metrics", ANY) as client:
         url = metrics_url(client.up)
