@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "model/complete.h"
 #include "model/config.h"
 #include "model/family.h"
 #include "model/model.h"
@@ -26,7 +27,7 @@ static const struct argp_option flags[] = {
 static const char doc[] =
     "massv inspect - say what a checkpoint is\v"
     "Family, shapes, parameters, number format, weight bytes of each rank for 1, 2, 4 and 8 ranks (or why that many "
-    "cannot hold it) and tokenizer; only headers are read.\n\n"
+    "cannot hold it) and tokenizer. Of the weights only headers are read: every tensor must be there, in its shape.\n\n"
     "Example:\n  massv inspect models/scenes-large --with models/scenes-massv";
 
 static error_t arguments_parse(int key, char *arg, struct argp_state *state)
@@ -60,8 +61,9 @@ struct checkpoint {
 
 static int checkpoint_open(struct checkpoint *c, const char *dir, struct error *err)
 {
-    return config_read(&c->config, dir, err) || safetensors_open(&c->st, dir, err) || tokenizer_open(&c->tokenizer, dir, err) ? -1
-                                                                                                                              : 0;
+    if (config_read(&c->config, dir, err) || safetensors_open(&c->st, dir, err) || tokenizer_open(&c->tokenizer, dir, err))
+        return -1;
+    return checkpoint_complete(c->st, &c->config, err);
 }
 
 static void checkpoint_close(struct checkpoint *c)

@@ -4,6 +4,7 @@
 #ifndef MODEL_SAFETENSORS_H
 #define MODEL_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,9 @@ void tensor_matrix(const struct tensor *t, int64_t *rows, int64_t *cols);
  * A 1-D tensor is (1, n). */
 int safetensors_read(struct safetensors *st, const struct tensor *t, int64_t row, int64_t rows, int64_t col, int64_t cols,
                      void *dst, struct error *err);
+
+/* While set, safetensors_read checks its arguments and leaves dst alone: for those who only want to know what is there. */
+void safetensors_skip_data(struct safetensors *st, bool skip);
 
 /* 128-bit hash of names, dtypes and shapes, or (with_data) of the bytes too, of all tensors whose name starts with prefix, as seen
  * without that prefix: two towers are the same if these agree. */

@@ -369,8 +369,10 @@ int tokenizer_read(struct tokenizer *t, const char *path, struct error *err)
     alphabet_make(r.byte_of);
     json_error_t error;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!root && error.line < 0)
+        return fail(err, "%s", error.text); /* it could not be read; the text names the file */
     if (!root)
-        return fail(err, "%s: %s (line %d)", path, error.text, error.line);
+        return fail(err, "%s: line %d: %s", path, error.line, error.text);
     int rc = -1;
     if (!json_is_object(root))
         fail(err, "%s: no JSON object", path);

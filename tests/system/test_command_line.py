@@ -165,6 +165,42 @@ def test_up_with_a_missing_shard(tmp_path):
     assert "model-00002-of-00002.safetensors" in failure("up", "--target", target, "--listen", "127.0.0.1:0")
 
 
+def broken_weights(data):
+    """The same file with NaN for every number."""
+    begin = 8 + int.from_bytes(data[:8], "little")
+    return data[:begin] + b"\xff\xff\xff\x7f" * ((len(data) - begin) // 4)
+
+
+def test_up_with_a_model_that_computes_nonsense(tmp_path):
+    target = copy(TINY, tmp_path / "target", model_00002_of_00002_safetensors=None)
+    (target / "model-00002-of-00002.safetensors").write_bytes(broken_weights((TINY / "model-00002-of-00002.safetensors").read_bytes()))
+    assert "the warm-up generation failed: the target's scores" in failure("up", "--target", target, "--listen", "127.0.0.1:0")
+
+
+def config_with(**fields):
+    return lambda text: json.dumps({**json.loads(text), **fields})
+
+
+@pytest.mark.parametrize("replaced,words", [
+    (dict(config_json=config_with(intermediate_size=464)), "mlp.gate_proj.weight is (232, 128) where the configuration wants (464, 128)"),
+    (dict(config_json=config_with(num_hidden_layers=4)), "model.layers.3.self_attn.q_proj.weight is missing"),
+    (dict(config_json=config_with(vocab_size=700)), "model.embed_tokens.weight is (672, 128)"),
+    (dict(config_json=config_with(model_type="gemma9")), "model_type gemma9 is not supported"),
+    (dict(tokenizer_json=None), "tokenizer.json: No such file"),
+    (dict(model_00001_of_00002_safetensors=None), "model-00001-of-00002.safetensors: No such file"),
+    (dict(model_safetensors_index_json=None), "has neither model.safetensors nor model.safetensors.index.json"),
+    (dict(generation_config_json=config_with(eos_token_id=99999)), "eos_token_id must be an integer from 0 to 671")])
+def test_inspect_says_what_is_wrong_with_a_checkpoint(replaced, words, tmp_path):
+    line = failure("inspect", copy(TINY, tmp_path / "target", **replaced))
+    assert words in line, line
+
+
+def test_inspect_knows_what_git_leaves_of_a_large_file(tmp_path):
+    target = copy(TINY, tmp_path / "target", model_00001_of_00002_safetensors=None)
+    (target / "model-00001-of-00002.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 1064544\n")
+    assert "00001-of-00002.safetensors: a Git LFS pointer" in failure("inspect", target)
+
+
 def test_massv_alone_misses_its_programs(tmp_path):
     shutil.copy(BIN / "massv", tmp_path / "massv")
     done = subprocess.run([tmp_path / "massv", "up", "--target", TINY], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
