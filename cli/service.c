@@ -43,7 +43,7 @@ struct service {
     int lines; /* the coordinator's stdout */
     char buffer[LINE];
     size_t buffered;
-    char address[LINE], workers[LINE], metrics[LINE], line[LINE]; /* what it said there, "" before */
+    char address[LINE], workers[LINE], metrics[LINE], line[LINE], failure[LINE]; /* what it said there, "" before */
     char *coordinator_path, *worker_path;
     struct service_group groups[SERVICE_GROUPS];
 };
@@ -174,7 +174,7 @@ static int group_spawn(struct service *s, int i, struct error *err)
 /* "massv-coordinator ended with status 1: its last words" */
 static int process_died(struct service *s, const char *name, int slot, int status, struct error *err)
 {
-    char words[512];
+    char words[900];
     pump_last_words(s->pump, slot, words, sizeof words);
     return fail(err, "%s ended with status %d: %s", name, status, words);
 }
@@ -188,6 +188,8 @@ static void line_take(struct service *s, const char *line)
         snprintf(s->workers, sizeof s->workers, "%s", line + 11);
     else if (!strncmp(line, "metrics on ", 11))
         snprintf(s->metrics, sizeof s->metrics, "%s", line + 11);
+    else if (!strncmp(line, "starting: the warm-up generation failed", 39))
+        snprintf(s->failure, sizeof s->failure, "%s", line + 10);
     else if (!strncmp(line, "serving ", 8))
         snprintf(s->line, sizeof s->line, "%s", line);
 }
@@ -228,6 +230,8 @@ static int lines_await(struct service *s, const char *field, int groups, struct 
         for (int i = 0; i < groups; i++)
             if (process_wait(s->groups[i].process, 0, &status))
                 return process_died(s, "worker group", 1 + i, status, err);
+        if (*s->failure) /* the coordinator would try again; with a group that lives it fails again */
+            return fail(err, "%s", s->failure);
         if (signals_pending())
             return fail(err, "interrupted while the service was starting");
         if (clock_seconds() > until)

@@ -43,7 +43,8 @@ struct server {
     pthread_t scheduler_thread;
     struct reflection *reflection;
     struct health *health;
-    bool served; /* READY, for the first time: of the scheduler's thread */
+    bool served;        /* READY, for the first time: of the scheduler's thread */
+    char starting[256]; /* why not yet, as was last told; also of that thread */
     struct service service;
     struct attach attach;
     struct rpc_server *public_server, *worker_server;
@@ -148,10 +149,14 @@ static void hook_health(void *context, const struct health_info *info, double no
 {
     struct server *s = context;
     health_say(s->health, info, now);
-    if (s->served || strcmp(info->state, "READY") != 0)
+    if (s->served)
         return;
-    s->served = true;
-    line_print("serving %s on %s", s->config.name, s->address);
+    s->served = !strcmp(info->state, "READY");
+    if (s->served)
+        line_print("serving %s on %s", s->config.name, s->address);
+    else if (strcmp(info->reason, s->starting) != 0)
+        line_print("starting: %s", info->reason);
+    snprintf(s->starting, sizeof s->starting, "%s", info->reason);
 }
 
 static void hook_drained(void *context)
