@@ -96,12 +96,12 @@ format:
 	@$(CLANG_FORMAT) -i $$(git ls-files '*.c' '*.h')
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
+	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	for words in $(MAN_PAGES); do \
 		cli/man.sh $(BUILD)/bin/$$words >"$(DESTDIR)$(PREFIX)/share/man/man1/$$(echo $$words | tr ' ' -).1" || exit 1; done
-	install -m 644 cli/massv.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/massv
+	install -m 644 cli/massv.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/massv"
 
 clean:
 	rm -rf $(BUILD)

@@ -17,7 +17,7 @@ PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-wo
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    stage = tmp_path_factory.mktemp("stage")
+    stage = tmp_path_factory.mktemp("a stage")
     done = subprocess.run(["make", "--no-print-directory", "install", f"DESTDIR={stage}", f"PREFIX={PREFIX}", f"BUILD={BIN.parent}"],
                           cwd=ROOT, env=without_make(), timeout=300, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_man_shows_the_page_without_a_warning(installed, name):
 
 def complete(installed, *words):
     """What bash offers for the last of the words."""
-    script = f'. {installed}/share/bash-completion/completions/massv; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _massv; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    script = f'. "{installed}/share/bash-completion/completions/massv"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _massv; printf "%s\\n" "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", script, "bash", installed / "bin/massv", *words], env=ENVIRONMENT, cwd=installed, timeout=60,
                           capture_output=True, text=True, check=True)
     assert done.stderr == ""
