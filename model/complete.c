@@ -66,7 +66,8 @@ static int language_complete(struct safetensors *st, const struct model_config *
     const struct weights_source source = {.st = st};
     struct weights weights = {0};
     struct shard whole;
-    int status = shard_plan(&whole, config, 0, 1, err) || weights_load(&weights, &source, config, &whole, &none, NULL, err) ? -1 : 0;
+    int status =
+        shard_plan(&whole, config, 0, 1, err) || weights_load(&weights, &source, config, &whole, &none, NULL, err) ? -1 : 0;
     weights_free(&weights);
     return status;
 }
