@@ -37,11 +37,17 @@ struct sampling {
     int top_logprobs; /* beside the chosen token's */
 };
 
-/* The token is the largest score after the repetition penalty, and nothing else is asked for. */
-static inline bool sampling_is_plain(const struct sampling *s)
+/* The token behind `answered` others is the largest score after the repetition penalty, and nothing else is asked for. */
+static inline bool sampling_is_plain(const struct sampling *s, int answered)
 {
-    return s->temperature == 0 && s->presence_penalty == 0 && s->frequency_penalty == 0 && !s->n_bias && !s->n_banned &&
-           !s->logprobs;
+    bool bans = s->n_banned && answered < s->banned_until;
+    return s->temperature == 0 && s->presence_penalty == 0 && s->frequency_penalty == 0 && !s->n_bias && !bans && !s->logprobs;
+}
+
+/* Drafts are kept with a probability, for which the verifier must know what they were drawn from. */
+static inline bool sampling_rejects(const struct sampling *s)
+{
+    return s->temperature > 0 && s->mode == SAMPLING_REJECTION;
 }
 
 /* What a draft was drawn from: ids ascending, their probabilities. */

@@ -236,8 +236,8 @@ static int served_run(const struct arguments *a, struct rpc_channel *channel, st
                                              .model = empty,
                                              .turns = &turn,
                                              .n_turns = 1,
-                                             .temperature = 0,
-                                             .repetition_penalty = 1,
+                                             .given = GIVEN_TEMPERATURE | GIVEN_REPETITION_PENALTY,
+                                             .sampling.repetition_penalty = 1,
                                              .max_tokens = TOKENS,
                                              .ignore_eos = true,
                                              .draft_tokens = a->k};

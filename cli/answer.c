@@ -18,6 +18,10 @@ static void answer_token(struct answer *a, const struct generate_response *r)
         return;
     a->ids = mem_grow(a->ids, (size_t)a->n + (size_t)r->n_ids, sizeof *a->ids);
     memcpy(a->ids + a->n, r->ids, (size_t)r->n_ids * sizeof *a->ids);
+    if (r->logprobs) {
+        a->logprobs = mem_grow(a->logprobs, (size_t)a->n + (size_t)r->n_ids, sizeof *a->logprobs);
+        memcpy(a->logprobs + a->n, r->logprobs, (size_t)r->n_ids * sizeof *a->logprobs);
+    }
     a->n += r->n_ids;
     a->usage.completion_tokens = a->n; /* until the last message counts: an interrupted answer has none */
 }
@@ -35,6 +39,7 @@ void answer_add(struct answer *a, const struct generate_response *r)
     free(a->reason);
     free(a->inactive);
     a->reason = mem_string(r->reason);
+    a->seed = r->seed;
     a->inactive = mem_string(r->speculation.inactive ? r->speculation.inactive : "");
     a->usage = r->usage;
     a->timing = r->timing;
@@ -49,6 +54,7 @@ void answer_free(struct answer *a)
     free(a->reason);
     free(a->inactive);
     free(a->ids);
+    free(a->logprobs);
 }
 
 enum answer_marks answer_marks_for(FILE *out)
@@ -102,17 +108,36 @@ static json_t *speculation_json(const struct answer *a)
                      "accepted_per_position", positions);
 }
 
+/* Per token: {"logprob", "top": [[id, logprob], ...]}. */
+static json_t *logprobs_json(const struct answer *a)
+{
+    json_t *tokens = json_array();
+    for (int i = 0; i < a->n; i++) {
+        const struct logprobs *l = &a->logprobs[i];
+        json_t *top = json_array();
+        for (int j = 0; j < l->n_top; j++)
+            json_array_append_new(top, json_pack("[if]", l->top_ids[j], (double)l->top[j]));
+        json_array_append_new(tokens, json_pack("{sf so}", "logprob", (double)l->chosen, "top", top));
+    }
+    return tokens;
+}
+
 static json_t *answer_json(const struct answer *a)
 {
     json_t *ids = json_array();
     for (int i = 0; i < a->n; i++)
         json_array_append_new(ids, json_integer(a->ids[i]));
     const struct generate_timing *t = &a->timing;
-    return json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text", a->text ? a->text : "",
-                     "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage", "prompt_tokens",
-                     a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens", a->usage.completion_tokens,
-                     "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image", t->image, "prefill", t->prefill,
-                     "first_token", t->first_token, "decode", t->decode, "total", t->total);
+    json_t *all = json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text",
+                            a->text ? a->text : "", "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage",
+                            "prompt_tokens", a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens",
+                            a->usage.completion_tokens, "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image",
+                            t->image, "prefill", t->prefill, "first_token", t->first_token, "decode", t->decode, "total", t->total);
+    if (a->seed)
+        json_object_set_new(all, "seed", json_integer((json_int_t)a->seed));
+    if (a->logprobs)
+        json_object_set_new(all, "logprobs", logprobs_json(a));
+    return all;
 }
 
 void answers_json(FILE *out, const struct answer *answers, int n)

@@ -12,7 +12,9 @@ struct answer {
     char *inactive;           /* why it ran without speculation although that was asked for, or "" */
     size_t size;              /* of text */
     int32_t *ids;
+    struct logprobs *logprobs; /* (n), or NULL where none came */
     int n;
+    uint64_t seed; /* 0 of a greedy answer */
     struct generate_usage usage;
     struct generate_speculation speculation; /* without its strings */
     struct generate_timing timing;

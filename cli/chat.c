@@ -15,6 +15,7 @@
 #include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
+#include "cli/sampling_flags.h"
 #include "cli/signals.h"
 #include "proto/generate.h"
 #include "proto/rpc_flags.h"
@@ -24,6 +25,7 @@ enum { KEY_ADDRESS = 256, KEY_IMAGE, KEY_SYSTEM, KEY_MAX_TOKENS, KEY_DRAFT_TOKEN
 struct arguments {
     const char *address, *system;
     struct rpc_security_files security;
+    struct sampling_flags sampling;
     struct cli_list images;
     int max_tokens, draft_tokens;
 };
@@ -45,6 +47,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->security;
+        state->child_inputs[1] = &a->sampling;
         return 0;
     case KEY_ADDRESS:
         a->address = cli_address(state, "--address", arg);
@@ -109,12 +112,10 @@ static void chat_clear(struct chat *chat)
 {
     const struct arguments *a = chat->arguments;
     generate_request_free(&chat->request);
-    chat->request = (struct generate_request){.request_id = mem_string(""),
-                                              .model = mem_string(""),
-                                              .temperature = -1,
-                                              .max_tokens = a->max_tokens,
-                                              .draft_tokens = a->draft_tokens};
+    chat->request = (struct generate_request){
+        .request_id = mem_string(""), .model = mem_string(""), .max_tokens = a->max_tokens, .draft_tokens = a->draft_tokens};
     chat->waiting = 0;
+    sampling_flags_take(&chat->request, &a->sampling);
     if (a->system)
         turn_add(chat, "system", 0, mem_string(a->system));
 }
@@ -301,7 +302,7 @@ int command_chat(struct comm *comm, int argc, char **argv)
     struct arguments a = {.draft_tokens = -1};
     struct chat chat = {.arguments = &a, .lines = {.fd = STDIN_FILENO}};
     struct error err;
-    const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
+    const struct argp_child children[] = {{.argp = &rpc_client_argp}, {.argp = &sampling_flags_argp, .group = 3}, {0}};
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
     cli_parse(&argp, argc, argv, &a);
     signals_hold();

@@ -9,6 +9,7 @@
 #include "cli/answer.h"
 #include "cli/ask.h"
 #include "cli/cli.h"
+#include "cli/sampling_flags.h"
 #include "cli/service.h"
 #include "cli/signals.h"
 #include "proto/generate.h"
@@ -27,12 +28,11 @@ enum {
     KEY_SYSTEM,
     KEY_MAX_TOKENS,
     KEY_DRAFT_TOKENS,
-    KEY_TEMPERATURE,
-    KEY_PENALTY,
     KEY_MIN_TOKENS,
     KEY_STOP,
     KEY_IGNORE_EOS,
     KEY_N,
+    KEY_LOGPROBS,
     KEY_JSON,
     KEY_SHOW_DRAFTS
 };
@@ -43,7 +43,7 @@ struct arguments {
     struct rpc_security_files security;
     struct cli_list images, stops;
     int max_tokens, min_tokens, draft_tokens, n;
-    float temperature, penalty;
+    struct sampling_flags sampling;
     bool ignore_eos, json, show_drafts;
 };
 
@@ -62,16 +62,14 @@ static const struct argp_option flags[] = {
     {"min-tokens", KEY_MIN_TOKENS, "N", 0, "do not let it end before N tokens", 2},
     {"stop", KEY_STOP, "TEXT", 0, "end the answer before this text; may be repeated", 2},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation; default: the service's", 2},
     {"n", KEY_N, "N", 0, "answers to the one prompt, 1 to 16; they are printed when all are whole", 2},
-    {0, 0, 0, 0, "How (a flag not given takes the model's or the service's default):", 3},
-    {"temperature", KEY_TEMPERATURE, "T", 0, "0 is greedy", 3},
-    {"repetition-penalty", KEY_PENALTY, "R", 0, "1 is none", 3},
-    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 3},
     {0, 0, 0, 0, "What is printed:", 4},
     {"json", KEY_JSON, 0, 0,
      "one JSON object when the answer is whole, instead of text as it comes (--show-drafts then goes to stderr); "
      "with --n above 1 {\"outputs\": [...]}",
      4},
+    {"logprobs", KEY_LOGPROBS, "N", 0, "in the JSON: log-probabilities of each token, and of the N (0 to 20) most probable", 4},
     {"show-drafts", KEY_SHOW_DRAFTS, 0, 0,
      "mark accepted drafts (green) and rejected ones (dimmed); without colours [accepted] and {rejected}", 4},
     {0, 0, 0, 0, 0, -1},
@@ -92,6 +90,8 @@ static void arguments_check(struct argp_state *state, const struct arguments *a)
         argp_error(state, "--prompt is missing");
     if (a->n > 1 && a->show_drafts)
         argp_error(state, "--show-drafts follows one answer as it comes; it does not go with --n");
+    if (a->sampling.sampling.logprobs && !a->json)
+        argp_error(state, "--logprobs are printed with --json");
 }
 
 static int arguments_where(int key, char *arg, struct argp_state *state, struct arguments *a)
@@ -129,17 +129,15 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
     case KEY_STOP:
         cli_list_add(state, "--stop", arg, &a->stops);
         return 0;
+    case KEY_LOGPROBS:
+        a->sampling.sampling.top_logprobs = cli_number(state, "--logprobs", arg, 0, SAMPLING_TOP_LOGPROBS);
+        a->sampling.sampling.logprobs = true;
+        return 0;
     case KEY_N:
         a->n = cli_number(state, "--n", arg, 1, GENERATE_OUTPUTS_MAX);
         return 0;
     case KEY_DRAFT_TOKENS:
         a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
-        return 0;
-    case KEY_TEMPERATURE:
-        a->temperature = cli_real(state, "--temperature", arg, 0, 100);
-        return 0;
-    case KEY_PENALTY:
-        a->penalty = cli_real(state, "--repetition-penalty", arg, 0.01f, 100);
         return 0;
     case KEY_IGNORE_EOS:
         a->ignore_eos = true;
@@ -155,6 +153,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->security;
+        state->child_inputs[1] = &a->sampling;
         return 0;
     case KEY_PROMPT:
         a->prompt = cli_text(state, "--prompt", arg);
@@ -186,8 +185,7 @@ static int request_make(struct generate_request *request, const struct arguments
     struct generate_turn *turn = request->turns = mem_new(2, sizeof *request->turns);
     request->request_id = mem_string("");
     request->model = mem_string("");
-    request->temperature = a->temperature;
-    request->repetition_penalty = a->penalty;
+    sampling_flags_take(request, &a->sampling);
     request->max_tokens = a->max_tokens;
     request->min_tokens = a->min_tokens;
     request->stop_strings = mem_new((size_t)a->stops.n, sizeof *request->stop_strings);
@@ -333,10 +331,10 @@ static int generate(const struct arguments *a, struct answer *answers, struct er
 
 int command_generate(struct comm *comm, int argc, char **argv)
 {
-    struct arguments a = {.temperature = -1, .draft_tokens = -1, .n = 1};
+    struct arguments a = {.draft_tokens = -1, .n = 1};
     struct answer answers[GENERATE_OUTPUTS_MAX] = {{0}};
     struct error err;
-    const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
+    const struct argp_child children[] = {{.argp = &rpc_client_argp}, {.argp = &sampling_flags_argp, .group = 3}, {0}};
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
     cli_parse(&argp, argc, argv, &a);
     a.service.listen = "127.0.0.1:0";

@@ -104,6 +104,8 @@ static int open_parts(struct drafter *drafter, struct safetensors *st, const str
         .kv_positions = options->kv_positions,
         .max_rows = DRAFTER_ROWS,
     };
+    drafter->sampler = sampler_new(drafter->config.vocabulary);
+    drafter->row = mem_new((size_t)drafter->config.vocabulary, sizeof *drafter->row);
     return model_open(&drafter->model, st, &drafter->config, &model, err);
 }
 
@@ -133,6 +135,8 @@ void drafter_close(struct drafter *drafter)
     if (!drafter)
         return;
     model_close(drafter->model);
+    sampler_free(drafter->sampler);
+    free(drafter->row);
     comm_close(drafter->comm);
     merger_close(drafter->merger);
     tower_close(drafter->tower);

@@ -5,6 +5,7 @@
 #ifndef COORDINATOR_DRAFTER_H
 #define COORDINATOR_DRAFTER_H
 
+#include "base/sampling.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
 #include "model/prompt.h"
@@ -56,7 +57,9 @@ struct proposal {
     int k;           /* at most so many; lowered where the chain ends at an id that the target does not have */
     int32_t *drafts; /* (k) */
     int n;
-    bool failed; /* the sequence is of no more use: end it */
+    bool failed;                     /* the sequence is of no more use: end it */
+    const struct sampling *sampling; /* of the request, so that drafts are what the target is likely to choose; NULL = greedy */
+    struct draft_weights *weights;   /* (k) what each draft was drawn from, where sampling_rejects */
 };
 /* Drafts for many sequences at once: one batched step for what is new, then one per further draft. */
 void drafter_propose(struct drafter *drafter, struct proposal *proposals, int count);

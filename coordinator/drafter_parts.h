@@ -5,6 +5,7 @@
 #include "cluster/comm.h"
 #include "coordinator/drafter.h"
 #include "model/model.h"
+#include "speculate/sampler.h"
 
 /* Rows of one step of the drafter's model: a prompt goes in chunks of this. */
 enum { DRAFTER_ROWS = 512 };
@@ -17,6 +18,8 @@ struct drafter {
     struct merger *merger; /* VISION, MASSV */
     struct comm *comm;     /* of one rank */
     struct model *model;
+    struct sampler *sampler;
+    float *row;         /* (vocabulary) for it */
     int pages_reserved; /* by sequences that began: what is promised, not what is filled */
 };
 

@@ -1,9 +1,9 @@
-/* drafter_propose.c - chains of drafts for a batch of requests (greedy speculative decoding; Leviathan et al. 2023).
+/* drafter_propose.c - chains of drafts for a batch of requests (speculative decoding; Leviathan et al. 2023).
  *
  * A request in the drafter is one row of ids: its prompt, the answer's tokens, the drafts. What of it stands in the cache is kept
  * as far as it agrees with the answer; the rest is rolled back. Then, in rounds over all requests at once:
  *   1. each request appends what it lacks: a chunk of the prompt, of the answer, or its newest draft;
- *   2. a request that has caught up gets the best next id, which is its next draft;
+ *   2. a request that has caught up chooses the next id as the target would, which is its next draft;
  *   3. until each has its k drafts, or its context ends. The last draft is not computed: nobody asks what follows it. */
 #include <assert.h>
 #include <stdlib.h>
@@ -23,7 +23,8 @@ struct draft_sequence {
     int capacity;            /* of ids */
     int limit;               /* positions it may have */
     int pages;               /* reserved for that */
-    int32_t first;           /* best id behind the prompt, or FIRST_UNKNOWN */
+    int32_t first;           /* the draft behind the prompt, or FIRST_UNKNOWN */
+    struct draft_weights first_weights;
 };
 
 static int pages_of(int positions)
@@ -146,8 +147,10 @@ static void proposal_begin(struct drafter *drafter, struct proposal *p)
 }
 
 /* A draft that the target could not read ends the chain: heads are padded to different sizes. */
-static void proposal_add(const struct drafter *drafter, struct proposal *p, int32_t id)
+static void proposal_add(const struct drafter *drafter, struct proposal *p, int32_t id, const struct draft_weights *weights)
 {
+    if (p->weights && p->n < p->k)
+        p->weights[p->n] = *weights;
     if (id < 0)
         proposal_fail(p); /* scores that are no numbers */
     else if (id >= drafter->target.vocabulary || id >= drafter->config.vocabulary)
@@ -161,12 +164,12 @@ static bool proposal_active(const struct proposal *p)
     return !p->failed && p->n < p->k && wanted_length(p) <= p->sequence->limit;
 }
 
-/* Behind the prompt alone the best id is remembered: a prompt's last row may be a picture's, whose features are gone. */
+/* Behind the prompt alone the draft is remembered: a prompt's last row may be a picture's, whose features are gone. */
 static void proposal_recall(const struct drafter *drafter, struct proposal *p)
 {
     struct draft_sequence *s = p->sequence;
     if (proposal_active(p) && s->first != FIRST_UNKNOWN && wanted_length(p) == s->prompt.n)
-        proposal_add(drafter, p, s->first);
+        proposal_add(drafter, p, s->first, &s->first_weights);
 }
 
 /* ---- rounds ---- */
@@ -261,17 +264,35 @@ static void round_add(const struct drafter *drafter, struct round *round, struct
     round->spans[round->n_spans++] = span;
 }
 
-static void round_take(const struct drafter *drafter, struct round *round, const int32_t *best)
+/* The draft that scored row `row` gives; n_answer: tokens and drafts before it. */
+static int32_t draft_choose(struct drafter *drafter, const struct proposal *p, int row, int n_answer, int32_t best,
+                            struct draft_weights *weights)
 {
-    for (int i = 0; i < round->n_spans; i++) {
+    const struct draft_sequence *s = p->sequence;
+    weights->n = 0;
+    if (!p->sampling || sampling_is_plain(p->sampling, n_answer))
+        return best;
+    const struct warp_history history = {.prompt = s->prompt.ids, .n_prompt = s->prompt.n, .answer = s->ids, .n_answer = n_answer};
+    model_scores_row(drafter->model, row, drafter->row);
+    return sampler_draft(drafter->sampler, drafter->row, p->sampling, &history, weights);
+}
+
+static void round_take(struct drafter *drafter, struct round *round, const int32_t *best)
+{
+    for (int i = 0, row = 0; i < round->n_spans; i++) {
         struct proposal *p = round->owners[i];
+        struct draft_sequence *s = p->sequence;
+        struct draft_weights weights;
         if (!round->spans[i].n_scored)
             continue;
-        if (!round->spans[i].generated)
-            p->sequence->first = *best;
-        if (sequence_length(p->sequence->sequence) == wanted_length(p))
-            proposal_add(drafter, p, *best);
-        best++;
+        int32_t id = draft_choose(drafter, p, row, sequence_length(s->sequence) - s->prompt.n, best[row], &weights);
+        if (!round->spans[i].generated) {
+            s->first = id;
+            s->first_weights = weights;
+        }
+        if (sequence_length(s->sequence) == wanted_length(p))
+            proposal_add(drafter, p, id, &weights);
+        row++;
     }
 }
 

@@ -80,7 +80,9 @@ static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
                                                    .tokens = r->tokens,
                                                    .n_tokens = r->n_tokens,
                                                    .k = plan->spans[i].rows - 1,
-                                                   .drafts = r->drafts};
+                                                   .drafts = r->drafts,
+                                                   .sampling = &r->sampling,
+                                                   .weights = sampling_rejects(&r->sampling) ? r->draft_weights : NULL};
     }
     if (count)
         drafts->propose(drafts->context, proposals, count);
@@ -151,18 +153,19 @@ static void prompt_fill(struct step_span *span, const struct request *r)
 }
 
 /* Tokens of the answer from the first that is not computed on, then drafts. */
-static void answer_fill(struct step_span *span, const struct request *r)
+static void answer_fill(struct step_span *span, struct request *r)
 {
     int from = r->computed - r->prepared.prompt.n, tokens = span->n - span->drafts;
     memcpy(span->ids, r->tokens + from, (size_t)tokens * sizeof *span->ids);
     memcpy(span->ids + tokens, r->drafts, (size_t)span->drafts * sizeof *span->ids);
     span->position = r->prepared.prompt.next_position + from;
     span->generated = true;
+    span->weights = span->drafts && sampling_rejects(&r->sampling) ? r->draft_weights : NULL;
 }
 
 static void span_fill(struct step_span *span, struct flight_span *chosen)
 {
-    const struct request *r = chosen->request;
+    struct request *r = chosen->request;
     *span = (struct step_span){.sequence = r->sequence,
                                .n = chosen->rows,
                                .ids = mem_new((size_t)chosen->rows, sizeof *span->ids),

@@ -93,7 +93,7 @@ int progress_take(struct progress *progress, const struct flight_span *span, con
                   const struct tokenizer *tokenizer, struct error *err)
 {
     struct request *r = span->request;
-    *progress = (struct progress){0};
+    *progress = (struct progress){.logprobs = answer->logprobs};
     if (span->want_token && answer->next < 0)
         return fail(err, "the target's scores after token %d of the answer are not numbers", r->n_tokens);
     if (span->kind == SPAN_VERIFY) {

@@ -15,8 +15,9 @@ struct progress {
     int accepted; /* the first of ids that were drafts */
     int32_t rejected[DRAFT_TOKENS_MAX];
     int n_rejected;
-    const char *reason; /* stop or length; NULL = the answer goes on */
-    char *match;        /* with stop: the string or the id's text; else NULL */
+    const struct logprobs *logprobs; /* (n) the answer's, where it has any */
+    const char *reason;              /* stop or length; NULL = the answer goes on */
+    char *match;                     /* with stop: the string or the id's text; else NULL */
 };
 
 /* Whether a verdict can be the answer to the group's step: counts and ids in range. */

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "coordinator/settle.h"
+
 static const struct transition {
     enum request_state from;
     enum request_event event;
@@ -55,6 +57,7 @@ void request_free(struct request *request)
     prepared_free(&request->prepared);
     free(request->stop_ids);
     answer_text_free(&request->text);
+    settle_free(&request->sampling);
     free(request->tokens);
     free(request->draft_features);
     free(request);

@@ -44,10 +44,10 @@ struct request {
     bool internal;        /* the warm-up: in no count and in no limit */
 
     /* What was asked, checked. */
-    int max_tokens;   /* 0 until prepared where the client left it open */
-    int draft_tokens; /* K */
-    struct sampling sampling;
-    int32_t *stop_ids; /* malloc'ed */
+    int max_tokens;           /* 0 until prepared where the client left it open */
+    int draft_tokens;         /* K */
+    struct sampling sampling; /* settled: settle.h */
+    int32_t *stop_ids;        /* malloc'ed */
     int n_stop_ids;
     int min_tokens; /* no stop id and no stop string ends the answer before it has these */
     bool show_drafts;
@@ -71,8 +71,9 @@ struct request {
 
     /* Speculation. */
     struct draft_sequence *draft;
-    float **draft_features;           /* (pictures) for drafter_begin */
-    int32_t drafts[DRAFT_TOKENS_MAX]; /* of the step in flight */
+    float **draft_features;                               /* (pictures) for drafter_begin */
+    int32_t drafts[DRAFT_TOKENS_MAX];                     /* of the step in flight */
+    struct draft_weights draft_weights[DRAFT_TOKENS_MAX]; /* what they were drawn from, where sampling_rejects */
     int n_drafts;
     struct acceptance acceptance;
     char inactive[256]; /* why there are no drafts although they were asked for */

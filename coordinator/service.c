@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/version.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/settle.h"
 #include "coordinator/stream.h"
 #include "coordinator/warm_up.h"
 #include "model/family.h"
@@ -48,17 +49,14 @@ static void client_drop(void *call)
 
 static const struct client_calls client_calls = {client_send, client_backlog, client_finish, client_drop};
 
-static enum rpc_status asked_check(const struct service *service, const struct generate_request *asked, struct error *err)
+/* Settles the sampling, too, where the answer is RPC_OK. */
+static enum rpc_status asked_check(const struct service *service, struct generate_request *asked, struct error *err)
 {
     if (asked->model[0] && strcmp(asked->model, service->config->name) != 0) {
         fail(err, "model: \"%s\" is not here; this service serves \"%s\"", asked->model, service->config->name);
         return RPC_NOT_FOUND;
     }
-    if (asked->temperature > 0) {
-        fail(err, "sampling.temperature: %g is not supported; 0 (greedy) is", (double)asked->temperature);
-        return RPC_UNIMPLEMENTED;
-    }
-    return RPC_OK;
+    return settle_sampling(asked, service->config, err) ? RPC_INVALID_ARGUMENT : RPC_OK;
 }
 
 /* What ends an answer: the model's stop ids, unless they are to be ignored, and the request's ids and strings. */
@@ -87,17 +85,18 @@ static void drafts_set(struct request *request, const struct service *service, c
     request->draft_tokens = 0;
 }
 
-static struct request *output_make(const struct service *service, const struct generate_request *asked, uint64_t number)
+static struct request *output_make(const struct service *service, const struct generate_request *asked, uint64_t number, int output)
 {
     const struct generation_config *defaults = &service->config->generation;
     struct request *request = mem_new(1, sizeof *request);
     request->number = number;
+    request->output = output;
     if (asked->request_id[0])
         snprintf(request->id, sizeof request->id, "%s", asked->request_id);
     else
         snprintf(request->id, sizeof request->id, "massv-%llu", (unsigned long long)request->number);
     request->max_tokens = asked->max_tokens;
-    request->sampling.repetition_penalty = asked->repetition_penalty > 0 ? asked->repetition_penalty : defaults->repetition_penalty;
+    settle_output(&request->sampling, asked, output);
     request->show_drafts = asked->drafts;
     request->arrived = clock_seconds();
     stops_set(request, asked, defaults);
@@ -111,8 +110,7 @@ static struct request *request_make(struct service *service, const struct genera
     uint64_t number = atomic_fetch_add(&service->last_number, 1) + 1;
     struct request *outputs = NULL;
     for (int i = asked->n_outputs ? asked->n_outputs : 1; i-- > 0;) {
-        struct request *request = output_make(service, asked, number);
-        request->output = i;
+        struct request *request = output_make(service, asked, number, i);
         request->next_output = outputs;
         outputs = request;
     }
@@ -159,6 +157,7 @@ struct request *service_warm_up(struct service *service, struct preparation **jo
 {
     *job = preparation_new();
     warm_up_ask(&(*job)->asked, service->config->has_vision);
+    settle_sampling(&(*job)->asked, service->config, NULL); /* nothing in it can be refused */
     struct request *request = request_make(service, &(*job)->asked);
     (*job)->number = request->number;
     request->deadline = request->arrived + WARM_UP_SECONDS;

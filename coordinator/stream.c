@@ -60,6 +60,7 @@ void stream_delta(struct request *request, const struct tokenizer *tokenizer, co
         .accepted = request->show_drafts ? accepted : NULL,
         .token_texts = request->show_drafts ? (const char *const *)progress->texts : NULL,
         .rejected_text = rejected ? rejected : "",
+        .logprobs = progress->logprobs,
     };
     response_send(request, &response);
     free(rejected);
@@ -103,6 +104,7 @@ void stream_finish(struct request *request, const char *reason, const char *matc
                         .drafter = request->draft_tokens ? drafter : "none",
                         .inactive = request->inactive},
         .timing = stream_timing(request, now),
+        .seed = request->sampling.temperature > 0 ? request->sampling.seed : 0,
     };
     memcpy(response.speculation.accepted_per_position, a->accepted_per_position, sizeof a->accepted_per_position);
     response_send(request, &response);

@@ -20,7 +20,6 @@ void warm_up_ask(struct generate_request *asked, bool picture)
                                        .model = mem_string(""),
                                        .turns = mem_new(1, sizeof *asked->turns),
                                        .n_turns = 1,
-                                       .temperature = -1,
                                        .max_tokens = WARM_UP_TOKENS,
                                        .ignore_eos = true,
                                        .draft_tokens = -1};

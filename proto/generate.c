@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "proto/massv.pb-c.h"
+#include "proto/generate_sampling.h"
 #include "proto/message.h"
 
 enum { MAX_TOKENS_LIMIT = 1 << 20, STOP_IDS_LIMIT = 1024, STOP_STRINGS_LIMIT = 16, STOP_STRING_BYTES = 1024 };
@@ -74,17 +74,6 @@ static int media_check(const Massv__V1__GenerateRequest *m, struct error *err)
     return 0;
 }
 
-static int sampling_check(const Massv__V1__Sampling *sampling, struct error *err)
-{
-    if (sampling->temperature_presence_case && message_amount("sampling.temperature", sampling->temperature, err))
-        return -1;
-    if (!sampling->repetition_penalty_presence_case)
-        return 0;
-    if (sampling->repetition_penalty == 0)
-        return fail(err, "sampling.repetition_penalty: 0 is not above 0");
-    return message_amount("sampling.repetition_penalty", sampling->repetition_penalty, err);
-}
-
 static int stop_strings_check(char *const *strings, size_t n, struct error *err)
 {
     if (n > STOP_STRINGS_LIMIT)
@@ -115,7 +104,7 @@ static int request_check(const Massv__V1__GenerateRequest *m, struct error *err)
 {
     const Massv__V1__Speculation *speculation = m->speculation;
     if (name_check("request_id", m->request_id, err) || name_check("model", m->model, err) || input_check(m, err) ||
-        media_check(m, err) || (m->sampling && sampling_check(m->sampling, err)) ||
+        media_check(m, err) || generate_sampling_check(m->sampling, m->response, err) ||
         (m->stopping && stopping_check(m->stopping, err)))
         return -1;
     if (m->response && m->response->n_presence_case && message_range("response.n", m->response->n, 1, GENERATE_OUTPUTS_MAX, err))
@@ -180,12 +169,8 @@ static void pictures_steal(struct generate_request *request, Massv__V1__Generate
 
 static void parameters_take(struct generate_request *request, const Massv__V1__GenerateRequest *m)
 {
-    request->temperature = -1;
     request->draft_tokens = -1;
-    if (m->sampling && m->sampling->temperature_presence_case)
-        request->temperature = m->sampling->temperature;
-    if (m->sampling && m->sampling->repetition_penalty_presence_case)
-        request->repetition_penalty = m->sampling->repetition_penalty;
+    generate_sampling_take(request, m->sampling, m->response);
     if (m->stopping && m->stopping->max_tokens_presence_case)
         request->max_tokens = (int)m->stopping->max_tokens;
     if (m->speculation && m->speculation->draft_tokens_presence_case)
@@ -243,6 +228,7 @@ void generate_request_free(struct generate_request *request)
     free(request->prompt);
     free(request->ids);
     free(request->stop_ids);
+    generate_sampling_free(request);
     *request = (struct generate_request){0};
 }
 
@@ -326,14 +312,7 @@ static void media_make(struct packer *p, const struct generate_request *request)
 
 static void parameters_make(struct packer *p, const struct generate_request *request)
 {
-    if (!(request->temperature < 0)) { /* not a number must not pass for absent */
-        p->sampling.temperature_presence_case = MASSV__V1__SAMPLING__TEMPERATURE_PRESENCE_TEMPERATURE;
-        p->sampling.temperature = request->temperature;
-    }
-    if (request->repetition_penalty != 0) {
-        p->sampling.repetition_penalty_presence_case = MASSV__V1__SAMPLING__REPETITION_PENALTY_PRESENCE_REPETITION_PENALTY;
-        p->sampling.repetition_penalty = request->repetition_penalty;
-    }
+    generate_sampling_make(&p->sampling, &p->response, request);
     if (request->max_tokens) {
         p->stopping.max_tokens_presence_case = MASSV__V1__STOPPING__MAX_TOKENS_PRESENCE_MAX_TOKENS;
         p->stopping.max_tokens = (uint32_t)request->max_tokens;
@@ -383,6 +362,7 @@ static void packer_free(struct packer *p)
         free(p->message.media[i]);
     free(p->conversation.turns);
     free(p->message.media);
+    generate_sampling_unmake(&p->sampling);
 }
 
 int generate_request_pack(const struct generate_request *request, struct rpc_bytes *bytes, struct error *err)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/sampling.h"
 #include "proto/rpc.h"
 
 #define GENERATE_PATH "/massv.v1.Inference/Generate"
@@ -36,6 +37,19 @@ struct generate_picture {
     size_t size;
 };
 
+/* What a request says of its sampling; the rest is the model's default. */
+enum generate_given {
+    GIVEN_TEMPERATURE = 1 << 0,
+    GIVEN_TOP_P = 1 << 1,
+    GIVEN_TOP_K = 1 << 2,
+    GIVEN_MIN_P = 1 << 3,
+    GIVEN_REPETITION_PENALTY = 1 << 4,
+    GIVEN_PRESENCE_PENALTY = 1 << 5,
+    GIVEN_FREQUENCY_PENALTY = 1 << 6,
+    GIVEN_SEED = 1 << 7,
+    GIVEN_MODE = 1 << 8
+};
+
 struct generate_request {
     char *request_id, *model; /* "" where absent */
     char *prompt;             /* exactly one of prompt, ids, turns is there */
@@ -45,8 +59,8 @@ struct generate_request {
     int n_turns;
     struct generate_picture *pictures;
     int n_pictures;
-    float temperature;        /* < 0 = absent */
-    float repetition_penalty; /* 0 = absent */
+    struct sampling sampling; /* bias_ids and bias are malloc'ed; logprobs are off where absent */
+    unsigned given;           /* enum generate_given: which of its numbers are there */
     int max_tokens;           /* 0 = absent */
     int32_t *stop_ids;
     int n_stop_ids;
@@ -85,15 +99,17 @@ struct generate_response {
     const int32_t *ids;
     int n_ids;
     const char *text;
-    const bool *accepted;           /* (n_ids), or NULL */
-    const char *const *token_texts; /* (n_ids), or NULL */
-    const char *rejected_text;      /* "" or the text */
+    const bool *accepted;            /* (n_ids), or NULL */
+    const char *const *token_texts;  /* (n_ids), or NULL */
+    const char *rejected_text;       /* "" or the text */
+    const struct logprobs *logprobs; /* (n_ids), or NULL */
     /* GENERATE_FINISHED */
     const char *reason;
     const char *stop_match; /* "" unless the reason is stop */
     struct generate_usage usage;
     struct generate_speculation speculation;
     struct generate_timing timing;
+    uint64_t seed;
     void *owner; /* of an unpacked message */
 };
 

@@ -13,6 +13,7 @@ struct response_owner {
     Massv__V1__GenerateResponse *message;
     int (*grids)[2];
     bool *accepted;
+    struct logprobs *logprobs;
 };
 
 /* ---- to bytes ---- */
@@ -39,6 +40,30 @@ static void prompt_pack(const struct generate_response *response, Massv__V1__Gen
     free(grids);
 }
 
+/* Messages and the lists of pointers to them in one allocation: the lists of `top` stand behind those of the tokens. */
+static Massv__V1__TokenLogprobs **logprobs_make(const struct logprobs *from, size_t n)
+{
+    size_t most = SAMPLING_TOP_LOGPROBS;
+    Massv__V1__TokenLogprobs **list =
+        mem_new(n, sizeof *list + sizeof **list + most * (sizeof(void *) + sizeof(Massv__V1__TopLogprob)));
+    Massv__V1__TokenLogprobs *tokens = (void *)(list + n);
+    Massv__V1__TopLogprob **tops = (void *)(tokens + n), *top = (void *)(tops + n * most);
+    for (size_t i = 0; i < n; i++, tops += most, top += most) {
+        list[i] = &tokens[i];
+        massv__v1__token_logprobs__init(list[i]);
+        list[i]->logprob = from[i].chosen;
+        list[i]->n_top = (size_t)from[i].n_top;
+        list[i]->top = tops;
+        for (int j = 0; j < from[i].n_top; j++) {
+            tops[j] = &top[j];
+            massv__v1__top_logprob__init(&top[j]);
+            top[j].token_id = from[i].top_ids[j];
+            top[j].logprob = from[i].top[j];
+        }
+    }
+    return list;
+}
+
 static void token_pack(const struct generate_response *response, Massv__V1__GenerateResponse *m, struct rpc_bytes *bytes)
 {
     size_t n = (size_t)response->n_ids;
@@ -58,10 +83,15 @@ static void token_pack(const struct generate_response *response, Massv__V1__Gene
         token.n_token_texts = n;
         token.token_texts = (char **)response->token_texts;
     }
+    if (response->logprobs) {
+        token.n_logprobs = n;
+        token.logprobs = logprobs_make(response->logprobs, n);
+    }
     m->event_case = MASSV__V1__GENERATE_RESPONSE__EVENT_TOKEN;
     m->token = &token;
     message_pack(&m->base, bytes);
     free(token.accepted);
+    free(token.logprobs);
 }
 
 static Massv__V1__SpeculationUsage speculation_make(const struct generate_speculation *from)
@@ -98,6 +128,7 @@ static void finished_pack(const struct generate_response *response, Massv__V1__G
     finished.usage = &usage;
     finished.speculation = &speculation;
     finished.timing = &timing;
+    finished.seed = response->seed;
     m->event_case = MASSV__V1__GENERATE_RESPONSE__EVENT_FINISHED;
     m->finished = &finished;
     message_pack(&m->base, bytes);
@@ -151,6 +182,19 @@ static int output_take(struct generate_response *response, const char *field, ui
     return message_range(field, output, 0, GENERATE_OUTPUTS_MAX - 1, err);
 }
 
+static int logprobs_take(struct logprobs *to, const Massv__V1__TokenLogprobs *m, struct error *err)
+{
+    if (m->n_top > SAMPLING_TOP_LOGPROBS)
+        return fail(err, "top: %zu elements are above %d", m->n_top, SAMPLING_TOP_LOGPROBS);
+    to->chosen = m->logprob;
+    to->n_top = (int)m->n_top;
+    for (size_t i = 0; i < m->n_top; i++) {
+        to->top_ids[i] = m->top[i]->token_id;
+        to->top[i] = m->top[i]->logprob;
+    }
+    return 0;
+}
+
 static int token_take(struct generate_response *response, struct response_owner *owner, struct error *err)
 {
     const Massv__V1__TokenDelta *m = owner->message->token;
@@ -163,6 +207,13 @@ static int token_take(struct generate_response *response, struct response_owner 
         return fail(err, "token.accepted: %zu elements for %zu token_ids", m->n_accepted, n);
     if (m->n_token_texts && m->n_token_texts != n)
         return fail(err, "token.token_texts: %zu elements for %zu token_ids", m->n_token_texts, n);
+    if (m->n_logprobs && m->n_logprobs != n)
+        return fail(err, "token.logprobs: %zu elements for %zu token_ids", m->n_logprobs, n);
+    if (m->n_logprobs)
+        owner->logprobs = mem_new(n, sizeof *owner->logprobs);
+    for (size_t i = 0; i < m->n_logprobs; i++)
+        if (logprobs_take(&owner->logprobs[i], m->logprobs[i], err))
+            return message_within(err, "token.logprobs[%zu]", i);
     if (m->n_accepted) {
         owner->accepted = mem_new(n, sizeof *owner->accepted);
         for (size_t i = 0; i < n; i++)
@@ -172,6 +223,7 @@ static int token_take(struct generate_response *response, struct response_owner 
     response->n_ids = (int)n;
     response->text = m->text;
     response->accepted = owner->accepted;
+    response->logprobs = owner->logprobs;
     response->token_texts = m->n_token_texts ? (const char *const *)m->token_texts : NULL;
     response->rejected_text = m->rejected_text;
     return 0;
@@ -210,6 +262,7 @@ static int finished_take(struct generate_response *response, struct response_own
     response->event = GENERATE_FINISHED;
     response->reason = m->reason;
     response->stop_match = m->stop_match;
+    response->seed = m->seed;
     response->speculation.drafter = response->speculation.inactive = "";
     if (output_take(response, "finished.output_index", m->output_index, err))
         return -1;
@@ -263,6 +316,7 @@ void generate_response_free(struct generate_response *response)
         massv__v1__generate_response__free_unpacked(owner->message, NULL);
         free(owner->grids);
         free(owner->accepted);
+        free(owner->logprobs);
         free(owner);
     }
     *response = (struct generate_response){0};

@@ -181,7 +181,7 @@ static void span_make(Massv__Worker__V1__Span *to, Massv__Worker__V1__Sampling *
     to->banned_ids = (int32_t *)from->sampling.banned_ids;
     to->banned_until = (uint32_t)from->sampling.banned_until;
     sampling_make(sampling, &from->sampling);
-    to->sampling = sampling_is_plain(&from->sampling) ? NULL : sampling;
+    to->sampling = sampling_is_plain(&from->sampling, from->answered) ? NULL : sampling;
     to->n_draft_weights = from->weights ? (size_t)from->drafts : 0;
     to->draft_weights = from->weights ? weights_make(from->weights, to->n_draft_weights) : NULL;
 }

@@ -69,7 +69,7 @@ int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampl
     struct warp_row row;
     struct sampling narrow = *s;
     q->n = 0;
-    if (s->temperature == 0 || s->mode == SAMPLING_COUPLED)
+    if (!sampling_rejects(s))
         return sampler_token(sampler, scores, s, history, -1, NULL);
     if (narrow.top_k <= 0 || narrow.top_k > SAMPLING_DRAFT_IDS)
         narrow.top_k = SAMPLING_DRAFT_IDS;

@@ -82,7 +82,7 @@ void chooser_tokens(struct chooser *c, const struct step *step, const struct spa
     for (int s = 0; s < step->n_spans; s++) {
         const struct step_span *span = &step->spans[s];
         int rows = choose_rows(span);
-        if (rows && !sampling_is_plain(&span->sampling)) {
+        if (rows && !sampling_is_plain(&span->sampling, span->answered)) {
             if (span->sampling.logprobs && c->comm->rank == 0)
                 answers[s].logprobs = mem_new((size_t)rows, sizeof *answers[s].logprobs);
             span_tokens(c, span, spans[s].history, first, tokens + first, answers[s].logprobs);

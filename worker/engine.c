@@ -154,7 +154,7 @@ static int check_verification(const struct step_span *span, struct error *err)
         return fail(err, "repetition penalty %g: a positive number is right", (double)s->repetition_penalty);
     if (span->answered < 0 || span->answered > span->length + span->n - span->drafts)
         return fail(err, "%d tokens of an answer in %d positions", span->answered, span->length + span->n - span->drafts);
-    if (span->drafts && s->temperature > 0 && s->mode == SAMPLING_REJECTION && !span->weights)
+    if (span->drafts && sampling_rejects(s) && !span->weights)
         return fail(err, "%d drafts to keep or refuse, but not what they were drawn from", span->drafts);
     return 0;
 }
@@ -307,7 +307,7 @@ static void batch_fill(struct batch *batch, const struct engine *engine, const s
             .pictures = batch->pictures + picture,
             .n_pictures = from->n_pictures,
             /* The sampler has its own, after the log-probabilities. */
-            .repetition_penalty = sampling_is_plain(&from->sampling) ? from->sampling.repetition_penalty : 1,
+            .repetition_penalty = sampling_is_plain(&from->sampling, from->answered) ? from->sampling.repetition_penalty : 1,
             .history = held->ids,
             .n_history = from->length,
         };

@@ -77,8 +77,8 @@ static struct generate_request full_request(struct generate_turn turns[2], struc
                                      .n_turns = 2,
                                      .pictures = pictures,
                                      .n_pictures = 2,
-                                     .temperature = 0,
-                                     .repetition_penalty = 1.05f,
+                                     .sampling = {.repetition_penalty = 1.05f, .seed = UINT64_MAX, .top_k = 3},
+                                     .given = GIVEN_TEMPERATURE | GIVEN_REPETITION_PENALTY | GIVEN_SEED,
                                      .max_tokens = 1 << 20,
                                      .stop_ids = stops,
                                      .n_stop_ids = 2,
@@ -134,7 +134,9 @@ static void a_full_request_comes_back(void **state)
     assert_string_equal(b.model, "qwen");
     assert_null(b.prompt);
     assert_null(b.ids);
-    assert_true(b.temperature == 0 && b.repetition_penalty == 1.05f);
+    assert_true(b.sampling.temperature == 0 && b.sampling.repetition_penalty == 1.05f && b.sampling.seed == UINT64_MAX);
+    assert_int_equal(b.given, a.given);
+    assert_int_equal(b.sampling.top_k, 0); /* not given: not sent */
     assert_int_equal(b.max_tokens, 1 << 20);
     assert_int_equal(b.n_stop_ids, 2);
     assert_int_equal(b.stop_ids[1], 151645);
@@ -152,14 +154,14 @@ static void what_is_absent_stays_absent(void **state)
 {
     (void)state;
     char prompt[] = "Grüße, 世界 🙂";
-    struct generate_request a = {.prompt = prompt, .temperature = -1, .draft_tokens = -1}, b;
+    struct generate_request a = {.prompt = prompt, .draft_tokens = -1}, b;
     struct rpc_bytes bytes = pack_request(&a);
     assert_int_equal(generate_request_unpack(&b, bytes.data, bytes.size, NULL), 0);
     free(bytes.data);
     assert_string_equal(b.prompt, prompt);
     assert_string_equal(b.request_id, "");
     assert_string_equal(b.model, "");
-    assert_true(b.temperature < 0 && b.repetition_penalty == 0);
+    assert_true(!b.given && !b.sampling.logprobs && !b.sampling.n_bias);
     assert_int_equal(b.max_tokens, 0);
     assert_int_equal(b.draft_tokens, -1);
     assert_int_equal(b.n_outputs, 0);
@@ -167,7 +169,7 @@ static void what_is_absent_stays_absent(void **state)
     assert_false(b.ignore_eos || b.drafts);
     generate_request_free(&b);
     assert_int_equal(generate_request_unpack(&b, "\x1a\x02hi", 4, NULL), 0); /* no sub-message at all */
-    assert_true(b.temperature < 0 && b.draft_tokens == -1);
+    assert_true(!b.given && b.draft_tokens == -1);
     generate_request_free(&b);
 }
 
@@ -177,13 +179,18 @@ static void ids_come_back_packed_or_not(void **state)
     int32_t ids[1000];
     for (int i = 0; i < 1000; i++)
         ids[i] = i * 2147483;
-    struct generate_request a = {.ids = ids, .n_ids = 1000, .temperature = 0.7f, .draft_tokens = 16}, b;
+    struct generate_request a = {.ids = ids,
+                                 .n_ids = 1000,
+                                 .sampling.temperature = 0.7f,
+                                 .given = GIVEN_TEMPERATURE,
+                                 .draft_tokens = 16},
+                            b;
     struct rpc_bytes bytes = pack_request(&a);
     assert_int_equal(generate_request_unpack(&b, bytes.data, bytes.size, NULL), 0);
     free(bytes.data);
     assert_int_equal(b.n_ids, 1000);
     assert_memory_equal(b.ids, ids, sizeof ids);
-    assert_true(b.temperature == 0.7f);
+    assert_true(b.sampling.temperature == 0.7f);
     assert_int_equal(b.draft_tokens, 16);
     generate_request_free(&b);
     assert_int_equal(generate_request_unpack(&b, "\x22\x06\x08\x01\x08\x02\x08\x03", 8, NULL), 0);
@@ -284,8 +291,9 @@ static void a_client_learns_at_home_what_would_be_refused(void **state)
         {{.prompt = broken}, "prompt: is not UTF-8"},
         {{.ids = minus, .n_ids = 1}, "token_ids.ids[0]: -1"},
         {{.turns = &turn, .n_turns = 1}, "conversation.turns[0].role: \"hi\""},
-        {{.prompt = prompt, .temperature = NAN}, "sampling.temperature: nan"},
-        {{.prompt = prompt, .repetition_penalty = -1}, "sampling.repetition_penalty: -1"},
+        {{.prompt = prompt, .sampling.temperature = NAN, .given = GIVEN_TEMPERATURE}, "sampling.temperature: nan"},
+        {{.prompt = prompt, .sampling.repetition_penalty = -1, .given = GIVEN_REPETITION_PENALTY},
+         "sampling.repetition_penalty: -1"},
         {{.prompt = prompt, .max_tokens = 1 << 21}, "stopping.max_tokens: 2097152"},
         {{.prompt = prompt, .stop_strings = stop_strings, .n_stop_strings = 1},
          "stopping.stop_strings[0]: 1025 bytes are above 1024"},
@@ -398,15 +406,20 @@ static void a_token_event_comes_back_with_and_without_drafts(void **state)
     assert_string_equal(b.rejected_text, "");
     assert_null(b.accepted);
     assert_null(b.token_texts);
+    assert_null(b.logprobs);
     generate_response_free(&b);
     a.accepted = accepted;
     a.token_texts = texts;
     a.rejected_text = " no";
+    const struct logprobs logprobs[3] = {
+        {.chosen = -1, .top_ids = {7, 0}, .top = {-0.5f, -1}, .n_top = 2}, {.chosen = -2}, {.chosen = 0}};
+    a.logprobs = logprobs;
     unpack_response(&b, &a);
     assert_memory_equal(b.accepted, accepted, sizeof accepted);
     for (int i = 0; i < 3; i++)
         assert_string_equal(b.token_texts[i], texts[i]);
     assert_string_equal(b.rejected_text, " no");
+    assert_memory_equal(b.logprobs, logprobs, sizeof logprobs);
     generate_response_free(&b);
 }
 
@@ -420,12 +433,14 @@ static void a_finished_event_comes_back(void **state)
                                   .stop_match = "<|im_end|>",
                                   .usage = {10, 4, 256},
                                   .speculation = {4, 100, 400, 250, {90, 80, 50, 30}, "massv", "the drafter failed"},
-                                  .timing = {0.5, 1.5, 20, 25.25, 1e4, 1.002e4}},
+                                  .timing = {0.5, 1.5, 20, 25.25, 1e4, 1.002e4},
+                                  .seed = UINT64_MAX},
                              b;
     unpack_response(&b, &a);
     assert_int_equal(b.output, 3);
     assert_string_equal(b.reason, "stop");
     assert_string_equal(b.stop_match, "<|im_end|>");
+    assert_true(b.seed == UINT64_MAX);
     assert_memory_equal(&b.usage, &a.usage, sizeof a.usage);
     assert_memory_equal(&b.timing, &a.timing, sizeof a.timing);
     assert_int_equal(b.speculation.draft_tokens_per_step, 4);
@@ -452,6 +467,7 @@ static void a_wrong_response_is_refused_by_field(void **state)
             "prompt: given twice, or beside"),
         BAD("\x1a\x07\x0a\x01\x01\x1a\x02\x01\x01", "token.accepted: 2 elements for 1 token_ids"),
         BAD("\x1a\x02\x2a\x00", "token.token_texts: 1 elements for 0 token_ids"),
+        BAD("\x1a\x02\x3a\x00", "token.logprobs: 1 elements for 0 token_ids"),
         BAD("\x1a\x0c\x0a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "token.token_ids[0]: -1"),
         BAD("\x1a\x02\x30\x10", "token.output_index: 16 is above 15"),
         BAD("\x2a\x02\x28\x10", "finished.output_index: 16 is above 15"),

@@ -153,7 +153,7 @@ class Client:
         self.control = services.ControlStub(self.channel)
 
     def request(self, prompt, pictures=(), k=None, max_tokens=None, ignore_eos=False, raw=False, temperature=0.0, penalty=1.0,
-                stop=(), min_tokens=0, n=None, **more):
+                stop=(), min_tokens=0, n=None, logprobs=None, bias=None, sampling=None, **more):
         pb = self.pb
         request = pb.GenerateRequest(**more)
         if raw:
@@ -169,6 +169,12 @@ class Client:
             request.sampling.temperature = temperature
         if penalty is not None:
             request.sampling.repetition_penalty = penalty
+        for name, value in (sampling or {}).items():
+            setattr(request.sampling, name, value)
+        for token, value in (bias or {}).items():
+            request.sampling.logit_bias.add(token_id=token, bias=value)
+        if logprobs is not None:
+            request.response.logprobs = logprobs
         if max_tokens is not None:
             request.stopping.max_tokens = max_tokens
         request.stopping.ignore_eos = ignore_eos
