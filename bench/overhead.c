@@ -125,9 +125,7 @@ static int bare_open(struct bare *b, struct error *err)
                                             .device = b->device,
                                             .vision_device = b->device,
                                             .kv_positions = 4096,
-                                            .target = &b->config,
-                                            .target_tokenizer = b->tokenizer,
-                                            .target_tower = b->config.has_vision ? tower : NULL};
+                                            .target = {&b->config, b->tokenizer, b->config.has_vision ? tower : NULL}};
     return model_open(&b->model, b->st, &b->config, &model, err) || drafter_open(&b->drafter, b->arguments.drafter, &drafter, err)
                ? -1
                : 0;

@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "model/complete.h"
 #include "model/config.h"
+#include "model/drafter_fit.h"
 #include "model/family.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
@@ -126,23 +127,17 @@ static json_t *ranks_json(const struct model_config *c, enum dtype dtype)
     return list;
 }
 
-/* Which kind of drafter d is for target t, as the coordinator decides it: massv where the tower is the target's own, byte for byte.
- */
+/* As the coordinator decides it; a file that cannot be read ends the command, a drafter that does not fit is an answer. */
 static json_t *drafter_json(struct checkpoint *t, struct checkpoint *d, const char *name, struct error *err)
 {
-    uint64_t ours[2], theirs[2];
-    const char *kind = "text";
-    if (tokenizer_compare(t->tokenizer, d->tokenizer, err))
+    uint64_t tower[2];
+    enum drafter_kind kind;
+    if (t->config.has_vision && tower_hash(t->st, &t->config, tower, err))
+        return NULL;
+    const struct drafter_target target = {&t->config, t->tokenizer, t->config.has_vision ? tower : NULL};
+    if (drafter_fit(&kind, &d->config, d->tokenizer, d->st, &target, err))
         return json_pack("{ss sb ss}", "drafter", name, "compatible", 0, "reason", err->text);
-    if (d->config.has_vision && !t->config.has_vision)
-        return json_pack("{ss sb ss}", "drafter", name, "compatible", 0, "reason",
-                         "the drafter looks at pictures, but the target is a text-only model");
-    if (d->config.has_vision) {
-        if (tower_hash(t->st, &t->config, ours, err) || tower_hash(d->st, &d->config, theirs, err))
-            return NULL;
-        kind = memcmp(ours, theirs, sizeof ours) ? "vision" : "massv";
-    }
-    return json_pack("{ss sb ss}", "drafter", name, "compatible", 1, "kind", kind);
+    return json_pack("{ss sb ss}", "drafter", name, "compatible", 1, "kind", drafter_kind_name(kind));
 }
 
 static json_t *inspect(struct checkpoint *t, struct checkpoint *d, struct error *err)

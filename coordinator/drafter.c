@@ -1,4 +1,4 @@
-/* drafter.c - opening a drafter: which kind it is, and whether it speaks the target's language; its features of a picture */
+/* drafter.c - opening a drafter; its features of a picture */
 #include "coordinator/drafter.h"
 
 #include <stdlib.h>
@@ -6,12 +6,6 @@
 
 #include "base/memory.h"
 #include "coordinator/drafter_parts.h"
-
-const char *drafter_kind_name(enum drafter_kind kind)
-{
-    static const char *const names[] = {"none", "text", "vision", "massv"};
-    return names[kind];
-}
 
 enum drafter_kind drafter_kind(const struct drafter *drafter)
 {
@@ -28,59 +22,6 @@ int drafter_width(const struct drafter *drafter)
     return drafter->config.d;
 }
 
-/* ---- checks ---- */
-
-static int check_tokenizer(const char *dir, const struct tokenizer *target, struct error *err)
-{
-    struct tokenizer *own;
-    if (tokenizer_open(&own, dir, err) != 0)
-        return -1;
-    int rc = tokenizer_compare(target, own, err);
-    tokenizer_close(own);
-    return rc == 0 ? 0 : fail_in(err, "drafter %s: its tokenizer is not the target's", dir);
-}
-
-/* The drafter reads the patches that were cut for the target, and its rows must be as many. */
-static int check_pictures(const struct drafter *drafter, struct error *err)
-{
-    const struct model_config *own = &drafter->config, *target = &drafter->target;
-    const struct vision_config *a = &own->vision, *b = &target->vision;
-    if (!target->has_vision)
-        return 0;
-    if (a->patch != b->patch || a->merge != b->merge || a->temporal_patch != b->temporal_patch || a->channels != b->channels)
-        return fail(err, "drafter %s cuts pictures into patches of %d and merges %d x %d of them, the target %d and %d x %d",
-                    own->name, a->patch, a->merge, a->merge, b->patch, b->merge, b->merge);
-    if (memcmp(own->picture.mean, target->picture.mean, sizeof own->picture.mean) != 0 ||
-        memcmp(own->picture.std, target->picture.std, sizeof own->picture.std) != 0)
-        return fail(err, "drafter %s: image_mean and image_std of preprocessor_config.json are not the target's", own->name);
-    if (own->image_id != target->image_id)
-        return fail(err, "drafter %s: image_token_id %d, the target's is %d", own->name, own->image_id, target->image_id);
-    return 0;
-}
-
-/* Numbers that change what the same tensors compute. */
-static bool towers_alike(const struct vision_config *a, const struct vision_config *b)
-{
-    return a->depth == b->depth && a->d == b->d && a->heads == b->heads && a->ff == b->ff && a->patch == b->patch &&
-           a->merge == b->merge && a->temporal_patch == b->temporal_patch && a->channels == b->channels && a->window == b->window &&
-           memcmp(a->full_attention, b->full_attention, sizeof a->full_attention) == 0;
-}
-
-static int find_kind(struct drafter *drafter, struct safetensors *st, const uint64_t *target_tower, struct error *err)
-{
-    uint64_t own[2];
-    drafter->kind = DRAFTER_TEXT;
-    if (!drafter->config.has_vision)
-        return 0;
-    drafter->kind = DRAFTER_VISION;
-    if (tower_hash(st, &drafter->config, own, err) != 0)
-        return -1;
-    if (target_tower && own[0] == target_tower[0] && own[1] == target_tower[1] &&
-        towers_alike(&drafter->config.vision, &drafter->target.vision))
-        drafter->kind = DRAFTER_MASSV;
-    return check_pictures(drafter, err);
-}
-
 /* ---- opening ---- */
 
 static int open_vision(struct drafter *drafter, struct safetensors *st, struct device *device, struct error *err)
@@ -94,8 +35,7 @@ static int open_vision(struct drafter *drafter, struct safetensors *st, struct d
 
 static int open_parts(struct drafter *drafter, struct safetensors *st, const struct drafter_options *options, struct error *err)
 {
-    if (find_kind(drafter, st, options->target_tower, err) != 0 || open_vision(drafter, st, options->vision_device, err) != 0 ||
-        comm_open_one(&drafter->comm, err) != 0)
+    if (open_vision(drafter, st, options->vision_device, err) != 0 || comm_open_one(&drafter->comm, err) != 0)
         return -1;
     const struct model_options model = {
         .kernels = options->kernels,
@@ -112,17 +52,21 @@ static int open_parts(struct drafter *drafter, struct safetensors *st, const str
 int drafter_open(struct drafter **drafter, const char *dir, const struct drafter_options *options, struct error *err)
 {
     struct safetensors *st = NULL;
+    struct tokenizer *tokenizer = NULL;
     struct drafter *d = mem_new(1, sizeof *d);
     d->kernels = options->kernels;
-    d->target = *options->target;
+    d->target = *options->target.config;
     int rc = config_read(&d->config, dir, err);
     if (rc == 0)
-        rc = check_tokenizer(dir, options->target_tokenizer, err);
+        rc = tokenizer_open(&tokenizer, dir, err);
     if (rc == 0)
         rc = safetensors_open(&st, dir, err);
     if (rc == 0)
+        rc = drafter_fit(&d->kind, &d->config, tokenizer, st, &options->target, err);
+    if (rc == 0)
         rc = open_parts(d, st, options, err);
     safetensors_close(st);
+    tokenizer_close(tokenizer);
     if (rc == 0)
         *drafter = d;
     else

@@ -8,12 +8,10 @@
 #include "base/sampling.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/drafter_fit.h"
 #include "model/prompt.h"
 #include "model/tokenizer.h"
 #include "model/vision.h"
-
-enum drafter_kind { DRAFTER_NONE, DRAFTER_TEXT, DRAFTER_VISION, DRAFTER_MASSV };
-const char *drafter_kind_name(enum drafter_kind kind); /* none, text, vision, massv */
 
 struct drafter;
 struct draft_sequence; /* one request in the drafter */
@@ -23,9 +21,7 @@ struct drafter_options {
     struct device *device;        /* of drafter_propose */
     struct device *vision_device; /* of drafter_features */
     int kv_positions;
-    const struct model_config *target;
-    const struct tokenizer *target_tokenizer; /* a drafter with other ids is refused; padded sizes do not matter */
-    const uint64_t *target_tower;             /* tower_hash of the target, 128 bits; NULL without a tower */
+    struct drafter_target target; /* only during drafter_open */
 };
 
 int drafter_open(struct drafter **drafter, const char *dir, const struct drafter_options *options, struct error *err);

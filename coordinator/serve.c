@@ -71,9 +71,7 @@ static int drafter_load(struct server *s, struct error *err)
         .device = s->device,
         .vision_device = s->vision_device,
         .kv_positions = s->options->draft_positions,
-        .target = &s->config,
-        .target_tokenizer = s->tokenizer,
-        .target_tower = s->config.has_vision ? s->tower : NULL,
+        .target = {&s->config, s->tokenizer, s->config.has_vision ? s->tower : NULL},
     };
     if (!s->options->drafter)
         return 0;

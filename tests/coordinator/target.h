@@ -35,9 +35,7 @@ static inline struct drafter_options target_drafter_options(const struct target 
         .device = t->device,
         .vision_device = t->device,
         .kv_positions = kv_positions,
-        .target = &t->config,
-        .target_tokenizer = t->tokenizer,
-        .target_tower = t->config.has_vision ? t->tower : NULL,
+        .target = {&t->config, t->tokenizer, t->config.has_vision ? t->tower : NULL},
     };
 }
 

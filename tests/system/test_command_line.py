@@ -236,5 +236,14 @@ def test_inspect_says_why_a_drafter_does_not_go(tmp_path):
     assert text.returncode == 0 and ": no: " in text.stdout
 
 
+def test_inspect_and_up_agree_on_what_may_draft(tmp_path):
+    """One list of reasons: a drafter that reads pictures differently is refused by both, one with a tower of its own by none."""
+    other = copy(GOLDEN / "massv-tiny", tmp_path / "other", preprocessor_config_json=config_with(image_mean=[0.5, 0.5, 0.5]))
+    told = json.loads(massv("inspect", TINY, "--with", other, "--json").stdout)["with"]
+    assert not told["compatible"] and "image_mean" in told["reason"]
+    assert told["reason"] in failure("up", "--target", TINY, "--drafter", other, "--listen", "127.0.0.1:0")
+    assert json.loads(massv("inspect", GOLDEN / "qwen2-tiny", "--with", TINY, "--json").stdout)["with"]["compatible"]
+
+
 def test_inspect_of_something_else_is_one_line(tmp_path):
     assert str(tmp_path) in failure("inspect", tmp_path)
