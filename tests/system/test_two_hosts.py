@@ -1,8 +1,9 @@
-"""A service whose group is spread over two hosts (network namespaces) gives the answer of one host."""
+"""Services over two hosts (network namespaces): a group spread over both gives the answer of one; a host that is cut off only pauses it."""
 import json
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 
@@ -42,3 +43,25 @@ def test_a_group_on_two_hosts_answers_like_one_host(net):
     assert not wait_gone([*family, *map(int, on["h2"])], 10)
     one = massv("generate", *MODEL, *ASK)
     assert json.loads(done.stdout)["token_ids"] == json.loads(one.stdout)["token_ids"]
+
+
+def test_a_leader_on_a_host_that_is_cut_off_only_pauses_the_answer(net):
+    name = net["MASSV_NET"]
+    up = Process(HOSTS, "exec", "1", BIN / "massv", "up", *MODEL, "--hosts", f"{name}-h2:2", "--listen", "127.0.0.1:0", "--threads", "1", env=net)
+    address = up.line("serving ").rpartition(" on ")[2]
+    ask = [HOSTS, "exec", "1", BIN / "massv", "generate", "--address", address, "--prompt", "Tell a story.", "--draft-tokens", "0", "--temperature", "0",
+           "--max-tokens", "1500", "--ignore-eos"]
+    whole = subprocess.run(ask, env=net, cwd=ROOT, timeout=120, capture_output=True, check=True).stdout
+    asking = subprocess.Popen(ask, env=net, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    got = asking.stdout.read(100)
+    subprocess.run([HOSTS, "cut", "1", "2"], env=net, check=True)
+    cut, lost = time.monotonic(), None
+    while not lost and time.monotonic() < cut + 20:
+        lost = "its stream has ended" in up.stderr() or "its heartbeat stopped" in up.stderr()
+        time.sleep(0.05)
+    noticed = time.monotonic() - cut
+    subprocess.run([HOSTS, "heal", "1", "2"], env=net, check=True)
+    rest, words = asking.communicate(timeout=120)
+    assert asking.returncode == 0 and got + rest == whole, words
+    assert lost and noticed < 5.5, f"noticed after {noticed:.1f} s"  # 5, and how often this looks
+    assert up.stop() == 0, up.stderr()
