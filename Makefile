@@ -2,7 +2,8 @@
 BUILD    ?= build
 PREFIX   ?= /usr/local
 SANITIZE ?=
-SECONDS  ?= 180
+CHAOS_SECONDS ?= 180
+FUZZ_SECONDS ?= 60
 # All cores, unless the user said -j himself. V=1 shows the commands.
 JOBS      = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
 Q        := $(if $(V),,@)
@@ -36,13 +37,14 @@ PUBLIC_PATHS := -Iproto -Igrpc/health/v1/health.proto=proto/health.proto -I/usr/
 TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c tests/coordinator/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
-TEST_PROGRAMS := $(TESTS:%.c=$(BUILD)/%) $(MPI_TESTS:%.c=$(BUILD)/%)
+FUZZERS  := $(wildcard tests/fuzz/fuzz_*.c)
+TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TESTS) $(MPI_TESTS) $(FUZZERS))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
 
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step'
 
-.PHONY: all test demo bench asan tsan chaos lint format install clean help setup build tests
+.PHONY: all test demo bench asan tsan chaos fuzz lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
 all: setup
 	@$(MAKE) --no-print-directory $(JOBS) build
@@ -57,7 +59,8 @@ help:
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      the tests of rpc and coordinator under the thread sanitizer"
-	@echo "make chaos     kill and stop the processes of a service under load, SECONDS=$(SECONDS) from SEED=... (printed); compare all answers"
+	@echo "make chaos     kill and stop the processes of a service under load, CHAOS_SECONDS=$(CHAOS_SECONDS) from SEED=... (printed); compare all answers"
+	@echo "make fuzz      every parser of foreign bytes under libFuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) each; FUZZ=\"image step\" runs those"
 	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
 	@echo "make install   PREFIX=$(PREFIX)"
@@ -85,7 +88,12 @@ tsan: setup
 	@for t in $(TSAN_TESTS); do TSAN_OPTIONS="suppressions=tests/tsan.supp" build/tsan/$$t || exit 1; done
 
 chaos: all
-	@BUILD=$(BUILD) tests/system/chaos.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@BUILD=$(BUILD) tests/system/chaos.py --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup
+	@.ci/setup fuzz
+	@$(MAKE) --no-print-directory $(JOBS) build
+	@BUILD=$(BUILD) tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
 
 lint: setup
 	@.ci/floors
@@ -156,6 +164,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmassv.a
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS)
 $(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
+$(FUZZERS:%.c=$(BUILD)/%): $(BUILD)/tests/fuzz/replay.o
 $(patsubst %.c,$(BUILD)/%,$(wildcard tests/coordinator/test_*.c)): $(BUILD)/tests/coordinator/stage.o
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

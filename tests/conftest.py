@@ -1,6 +1,7 @@
 """Collects the C test programs of build/tests beside the Python tests, and ends in one line that counts them all.
 
-A program tests/<folder>/test_x.c is one item; mpi_x.c is run by mpirun on 1, 2 and 4 ranks, an item each."""
+A program tests/<folder>/test_x.c is one item; mpi_x.c is run by mpirun on 1, 2 and 4 ranks, an item each; tests/fuzz/fuzz_x.c gets the files of
+tests/fuzz/corpus/x."""
 import os
 import pathlib
 import subprocess
@@ -19,7 +20,7 @@ def pytest_configure(config):
 
 
 def pytest_collect_file(parent, file_path):
-    if file_path.suffix == ".c" and file_path.name.startswith(("test_", "mpi_")):
+    if file_path.suffix == ".c" and file_path.name.startswith(("test_", "mpi_", "fuzz_")):
         return ProgramFile.from_parent(parent, path=file_path)
     return None
 
@@ -30,6 +31,9 @@ class ProgramFile(pytest.File):
         if self.path.name.startswith("mpi_"):
             for ranks in MPI_RANKS:
                 yield Program.from_parent(self, name=f"{ranks}-ranks", command=[*MPIRUN, str(ranks), str(program)])
+        elif self.path.name.startswith("fuzz_"):
+            corpus = sorted(map(str, (self.path.parent / "corpus" / self.path.stem.removeprefix("fuzz_")).glob("*")))
+            yield Program.from_parent(self, name="corpus", command=[str(program), *corpus])
         else:
             yield Program.from_parent(self, name="program", command=[str(program)])
 
