@@ -52,8 +52,8 @@ static int find_kind(enum drafter_kind *kind, const struct model_config *config,
     return check_pictures(config, target->config, err);
 }
 
-int drafter_fit(enum drafter_kind *kind, const struct model_config *config, const struct tokenizer *tokenizer, struct safetensors *st,
-                const struct drafter_target *target, struct error *err)
+int drafter_fit(enum drafter_kind *kind, const struct model_config *config, const struct tokenizer *tokenizer,
+                struct safetensors *st, const struct drafter_target *target, struct error *err)
 {
     if (tokenizer_compare(target->tokenizer, tokenizer, err) != 0)
         return fail_in(err, "drafter %s: its tokenizer is not the target's", config->name);

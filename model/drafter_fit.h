@@ -16,7 +16,7 @@ struct drafter_target {
 };
 
 /* -1 with the reason where a checkpoint of config, tokenizer and st cannot draft for the target. */
-int drafter_fit(enum drafter_kind *kind, const struct model_config *config, const struct tokenizer *tokenizer, struct safetensors *st,
-                const struct drafter_target *target, struct error *err);
+int drafter_fit(enum drafter_kind *kind, const struct model_config *config, const struct tokenizer *tokenizer,
+                struct safetensors *st, const struct drafter_target *target, struct error *err);
 
 #endif
