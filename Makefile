@@ -97,11 +97,11 @@ fuzz: setup
 
 lint: setup
 	@.ci/floors
-	@$(CLANG_FORMAT) --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	@$(CLANG_FORMAT) --dry-run --Werror $$(git ls-files -co --exclude-standard '*.c' '*.h')
 	@$(MAKE) --no-print-directory $(JOBS) tests
 
 format:
-	@$(CLANG_FORMAT) -i $$(git ls-files '*.c' '*.h')
+	@$(CLANG_FORMAT) -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 
 install: all
 	install -d "$(DESTDIR)$(PREFIX)/bin"
