@@ -24,6 +24,7 @@ int command_inspect(struct comm *comm, int argc, char **argv);
 int command_bench(struct comm *comm, int argc, char **argv); /* massv bench WHAT ... */
 int command_bench_kernels(struct comm *comm, int argc, char **argv);
 int command_bench_step(struct comm *comm, int argc, char **argv);
+int command_bench_serve(struct comm *comm, int argc, char **argv);
 
 /* A command among others: the table behind `massv` and `massv bench`. Ends with a NULL name. */
 struct command {

@@ -8,7 +8,7 @@ _massv()
     done
     case $before in
     --target | --drafter | --model | --with) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-    --image | --out) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+    --image | --out | --data) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
     esac
     local help
     help=$("${COMP_WORDS[0]}" "${words[@]}" --help 2>/dev/null) || return

@@ -127,6 +127,10 @@ static int coordinator_spawn(struct service *s, struct error *err)
     words_add_if(&words, "--token-file", o->security.token);
     if (o->threads)
         words_add_number(&words, "--threads", o->threads);
+    if (o->max_requests)
+        words_add_number(&words, "--max-requests", o->max_requests);
+    if (o->max_waiting)
+        words_add_number(&words, "--max-waiting", o->max_waiting);
     if (pipe2(ends, O_CLOEXEC)) {
         fail(err, "no pipe: %s", strerror(errno));
     } else if ((log = pump_input(s->pump, 0, err)) >= 0) {

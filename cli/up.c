@@ -24,6 +24,8 @@ enum {
     KEY_DEVICE,
     KEY_THREADS,
     KEY_KV_POSITIONS,
+    KEY_MAX_REQUESTS,
+    KEY_MAX_WAITING,
     KEY_TLS_CERTIFICATE,
     KEY_TLS_KEY,
     KEY_TLS_CLIENT_CA,
@@ -47,6 +49,8 @@ static const struct argp_option flags[] = {
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
+    {"max-requests", KEY_MAX_REQUESTS, "N", 0, "requests that are worked on at once; default: massv-coordinator --help", 0},
+    {"max-waiting", KEY_MAX_WAITING, "N", 0, "requests that may wait for that; default: massv-coordinator --help", 0},
     {0, 0, 0, 0, "Who may call (files are PEM):", 1},
     {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0, "speak TLS, with this certificate", 1},
     {"tls-key", KEY_TLS_KEY, "FILE", 0, "its key", 1},
@@ -109,6 +113,12 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_KV_POSITIONS:
         o->kv_positions = cli_number(state, "--kv-positions", arg, 1, 1 << 30);
+        return 0;
+    case KEY_MAX_REQUESTS:
+        o->max_requests = cli_number(state, "--max-requests", arg, 1, 4096);
+        return 0;
+    case KEY_MAX_WAITING:
+        o->max_waiting = cli_number(state, "--max-waiting", arg, 1, 65536);
         return 0;
     case KEY_TLS_CERTIFICATE:
         o->security.certificate = arg;

@@ -129,6 +129,10 @@ int rpc_stream_open(struct rpc_stream **stream, struct rpc_channel *channel, con
  * (err, *status); -2 = nothing came within wait seconds.
  */
 int rpc_stream_read(struct rpc_stream *stream, double wait, struct rpc_bytes *message, enum rpc_status *status, struct error *err);
+/* For one thread that reads many streams: from now on `ready` is called whenever rpc_stream_read would return something at once
+ * (and now, if it would already), at times once more than needed. It runs on the channel's event thread, or on the caller's, and
+ * must neither block nor use the stream. */
+void rpc_stream_watch(struct rpc_stream *stream, void (*ready)(void *user), void *user);
 /* Returns when the message before this one is on its way, -1 when the stream has ended: the reader learns why. */
 int rpc_stream_write(struct rpc_stream *stream, const void *data, size_t size, struct error *err);
 int rpc_stream_half_close(struct rpc_stream *stream, struct error *err); /* nothing more will be written */

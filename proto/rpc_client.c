@@ -39,7 +39,9 @@ struct rpc_stream {
     int batches; /* started and not yet back */
     bool readable, read_over;
     bool writing, write_over;
-    bool over; /* the status is there */
+    bool over;                 /* the status is there */
+    void (*ready)(void *user); /* of a watcher, or NULL */
+    void *user;
 
     grpc_metadata_array greeting, trailer; /* filled in by core, like the next three */
     grpc_byte_buffer *received;
@@ -112,10 +114,24 @@ static struct rpc_stream *rpc_stream_enter(struct core_tag *tag)
     return stream;
 }
 
+/* A read would not have to wait: there is a message, or the end. */
+static bool rpc_stream_is_ready(const struct rpc_stream *stream)
+{
+    return stream->readable || (stream->read_over && stream->over);
+}
+
+/* The mutex is held: the stream cannot be closed meanwhile. */
+static void rpc_stream_tell(struct rpc_stream *stream)
+{
+    if (stream->ready && rpc_stream_is_ready(stream))
+        stream->ready(stream->user);
+}
+
 /* ... to here: a batch came back. */
 static void rpc_stream_settle(struct rpc_stream *stream)
 {
     stream->batches--;
+    rpc_stream_tell(stream);
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->mutex);
 }
@@ -261,13 +277,22 @@ static void rpc_stream_take(struct rpc_stream *stream, struct rpc_bytes *message
     rpc_stream_receive(stream);
 }
 
+void rpc_stream_watch(struct rpc_stream *stream, void (*ready)(void *user), void *user)
+{
+    pthread_mutex_lock(&stream->mutex);
+    stream->ready = ready;
+    stream->user = user;
+    rpc_stream_tell(stream);
+    pthread_mutex_unlock(&stream->mutex);
+}
+
 int rpc_stream_read(struct rpc_stream *stream, double wait, struct rpc_bytes *message, enum rpc_status *status, struct error *err)
 {
     struct timespec until = core_time_after(wait);
     int result = -2;
     *message = (struct rpc_bytes){NULL, 0};
     pthread_mutex_lock(&stream->mutex);
-    while (!stream->readable && !(stream->read_over && stream->over))
+    while (!rpc_stream_is_ready(stream))
         if (pthread_cond_timedwait(&stream->changed, &stream->mutex, &until))
             break;
     if (stream->readable) {

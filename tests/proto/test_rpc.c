@@ -256,9 +256,84 @@ static void a_finish_waits_for_what_is_queued(void **state)
     close_both(seen);
 }
 
+struct watched { /* by one thread that reads several streams */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int told[8];
+};
+struct watched_stream {
+    struct watched *watched;
+    int index;
+};
+
+static void watched_ready(void *user)
+{
+    struct watched_stream *stream = user;
+    pthread_mutex_lock(&stream->watched->mutex);
+    stream->watched->told[stream->index] = 1;
+    pthread_cond_signal(&stream->watched->changed);
+    pthread_mutex_unlock(&stream->watched->mutex);
+}
+
+static int watched_next(struct watched *watched)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 8;
+    pthread_mutex_lock(&watched->mutex);
+    for (;;) {
+        for (int i = 0; i < 8; i++)
+            if (watched->told[i]) {
+                watched->told[i] = 0;
+                pthread_mutex_unlock(&watched->mutex);
+                return i;
+            }
+        if (pthread_cond_timedwait(&watched->changed, &watched->mutex, &until))
+            fail_msg("nothing was told for 8 s");
+    }
+}
+
+static void one_thread_reads_many_streams(void **state)
+{
+    (void)state;
+    struct seen *seen = open_both();
+    struct watched watched = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct watched_stream users[8];
+    struct rpc_stream *streams[8];
+    int got[8] = {0}, open = 8;
+    bool over[8] = {false};
+    for (int i = 0; i < 8; i++) {
+        streams[i] = open_stream(seen, i == 7 ? "/t/Refuse" : "/t/Count", (int[2]){50 * i, 100}, sizeof(int[2]), 8);
+        if (i == 3)
+            clock_sleep(0.05); /* so that something is there before somebody watches */
+        users[i] = (struct watched_stream){&watched, i};
+        rpc_stream_watch(streams[i], watched_ready, &users[i]);
+    }
+    while (open) {
+        int i = watched_next(&watched), result;
+        struct rpc_bytes message;
+        struct error err;
+        if (over[i])
+            continue; /* told once more */
+        while ((result = rpc_stream_read(streams[i], 0, &message, NULL, &err)) == 1) {
+            free(message.data);
+            got[i]++;
+        }
+        assert_int_equal(result, result == -2 ? -2 : i == 7 ? -1 : 0);
+        over[i] = result != -2;
+        open -= over[i];
+    }
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(got[i], i == 7 ? 1 : 50 * i);
+        rpc_stream_close(streams[i]);
+    }
+    close_both(seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_thread_reads_many_streams),
         cmocka_unit_test(a_unary_call_brings_back_its_bytes),
         cmocka_unit_test(an_error_keeps_its_status_and_words),
         cmocka_unit_test(an_unknown_method_is_unimplemented),

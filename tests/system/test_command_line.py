@@ -11,7 +11,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
-COMMANDS = ["up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step"]
+COMMANDS = ["up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
 
 
 HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", *COMMANDS)), "massv-coordinator", "massv-worker"]
@@ -56,6 +56,10 @@ def test_help_lists_the_commands():
     ["generate", "--address", "a", "--target", TINY, "--prompt", "x"], ["generate", "--address", "a"],
     ["generate", "--address", "a", "--prompt", "x", "--ranks", "2"], ["generate", "--address", "a", "--prompt", "x", "--max-tokens", "0"],
     ["generate", "--address", "a", "--prompt", "x", "--temperature", "warm"], ["generate", "--address", "a", "--prompt", "x", "--fly"],
+    ["bench", "serve", "--concurrency", "1"], ["bench", "serve", "--address", "a:1"],
+    ["bench", "serve", "--address", "a:1", "--concurrency", "1", "--request-rate", "1"],
+    ["bench", "serve", "--address", "a:1", "--concurrency", "1", "ttft:1"],
+    ["bench", "serve", "--address", "a:1", "--concurrency", "1", "--goodput", "ttft:1", "first:1"],
     ["chat"], ["chat", "--address", "a:1", "word"], ["chat", "--address", "a:1", "--max-tokens", "0"], ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
     ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],

@@ -10,7 +10,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, ROOT
 
 PREFIX = "/opt/massv"
-COMMANDS = ("up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step")
+COMMANDS = ("up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step", "bench serve")
 PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker")
 PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", *(f"massv {c}" for c in COMMANDS))}
 
@@ -80,7 +80,7 @@ def complete(installed, *words):
 def test_completion_lists_the_commands(installed):
     assert complete(installed, "") == {c.split()[0] for c in COMMANDS}
     assert complete(installed, "in") == {"inspect"}
-    assert complete(installed, "bench", "") == {"kernels", "step"}
+    assert complete(installed, "bench", "") == {"kernels", "step", "serve"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
