@@ -32,7 +32,7 @@ PROTOS   := $(wildcard proto/*.proto)
 PROTO_PATHS := -I. -I/usr/share/grpc-proto
 PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c) $(BUILD)/grpc/reflection/v1/reflection.pb-c.c
 # What the public port speaks, by the names that clients know the files by.
-PUBLIC_PROTOS := massv.proto grpc/health/v1/health.proto $(addsuffix /reflection.proto,grpc/reflection/v1 grpc/reflection/v1alpha)
+PUBLIC_PROTOS := massv.proto kserve.proto grpc/health/v1/health.proto $(addsuffix /reflection.proto,grpc/reflection/v1 grpc/reflection/v1alpha)
 PUBLIC_PATHS := -Iproto -Igrpc/health/v1/health.proto=proto/health.proto -I/usr/share/grpc-proto
 TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c tests/coordinator/test_*.c))
 TESTS    := $(wildcard tests/*/test_*.c)

@@ -13,7 +13,7 @@
 #include "proto/health.h"
 
 /* "" is the process: it serves while it answers at all, until it drains. The others are ready or not, all of them together. */
-static const char *const services[] = {"", "massv.v1.Inference", "massv.v1.Control"};
+static const char *const services[] = {"", "massv.v1.Inference", "massv.v1.Control", "inference.GRPCInferenceService"};
 enum { N_SERVICES = sizeof services / sizeof *services, NO_SERVICE = -1 };
 
 enum { WATCH_BACKLOG = 1024 }; /* bytes: some hundred changes that a watcher has not read */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "coordinator/attach.h"
+#include "coordinator/kserve.h"
 #include "coordinator/metrics_page.h"
 #include "coordinator/reflection.h"
 #include "coordinator/scheduler.h"
@@ -237,6 +238,7 @@ static int ports_open(struct server *s, const struct trust *trust, struct error 
     const struct rpc_options workers = {.message_limit = (size_t)o->message_limit << 20, .security = &trust->workers};
     const struct rpc_service public[] = {
         {.methods = service_methods, .context = &s->service},
+        {.methods = kserve_methods, .context = &s->service},
         {.methods = health_methods, .context = s->health, .needs_no_token = true}, /* probes have none */
         {.methods = reflection_methods, .context = s->reflection},
         {0},

@@ -17,7 +17,7 @@
 /* ---- Generate ---- */
 
 struct caller { /* what a Generate call knows of itself */
-    struct mailbox *mailbox;
+    const struct service *service;
     uint64_t number;
 };
 
@@ -85,11 +85,17 @@ static void drafts_set(struct request *request, const struct service *service, c
     request->draft_tokens = 0;
 }
 
-static struct request *output_make(const struct service *service, const struct generate_request *asked, uint64_t number, int output)
+uint64_t service_number(struct service *service)
 {
+    return atomic_fetch_add(&service->last_number, 1) + 1;
+}
+
+static struct request *output_make(const struct service *service, const struct preparation *job, int output)
+{
+    const struct generate_request *asked = &job->asked;
     const struct generation_config *defaults = &service->config->generation;
     struct request *request = mem_new(1, sizeof *request);
-    request->number = number;
+    request->number = job->number;
     request->output = output;
     if (asked->request_id[0])
         snprintf(request->id, sizeof request->id, "%s", asked->request_id);
@@ -105,16 +111,48 @@ static struct request *output_make(const struct service *service, const struct g
 }
 
 /* The outputs that are asked for, as a list. */
-static struct request *request_make(struct service *service, const struct generate_request *asked)
+static struct request *request_make(const struct service *service, const struct preparation *job)
 {
-    uint64_t number = atomic_fetch_add(&service->last_number, 1) + 1;
     struct request *outputs = NULL;
-    for (int i = asked->n_outputs ? asked->n_outputs : 1; i-- > 0;) {
-        struct request *request = output_make(service, asked, number, i);
+    for (int i = job->asked.n_outputs ? job->asked.n_outputs : 1; i-- > 0;) {
+        struct request *request = output_make(service, job, i);
         request->next_output = outputs;
         outputs = request;
     }
     return outputs;
+}
+
+enum rpc_status service_ask(struct service *service, struct preparation *job, const struct client *client, double seconds,
+                            struct error *err)
+{
+    enum rpc_status status = asked_check(service, &job->asked, err);
+    if (status != RPC_OK)
+        return status;
+    struct request *request = request_make(service, job);
+    for (struct request *output = request; output; output = output->next_output) {
+        output->deadline = output->arrived + seconds;
+        output->client = *client;
+    }
+    mailbox_post(service->mailbox, &(struct event){.kind = EVENT_ARRIVED, .request = request, .job = job});
+    return RPC_OK;
+}
+
+void service_leave(const struct service *service, uint64_t number)
+{
+    mailbox_post(service->mailbox, &(struct event){.kind = EVENT_CLOSED, .number = number});
+}
+
+void service_refused(const struct service *service, enum rpc_status status)
+{
+    mailbox_post(service->mailbox, &(struct event){.kind = EVENT_REFUSED, .status = status});
+}
+
+static void generate_refuse(struct rpc_call *call, struct service *service, struct preparation *job, enum rpc_status status,
+                            const char *why)
+{
+    preparation_free(job);
+    service_refused(service, status);
+    rpc_call_finish(call, status, why);
 }
 
 static void generate_start(struct rpc_call *call, const void *data, size_t size, void *context)
@@ -122,26 +160,23 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
     struct service *service = context;
     struct preparation *job = preparation_new();
     struct error err;
-    enum rpc_status status = RPC_INVALID_ARGUMENT;
-    if (generate_request_unpack(&job->asked, data, size, &err) == 0)
-        status = asked_check(service, &job->asked, &err);
-    if (status != RPC_OK) {
-        preparation_free(job);
-        mailbox_post(service->mailbox, &(struct event){.kind = EVENT_REFUSED, .status = status});
-        rpc_call_finish(call, status, err.text);
+    if (generate_request_unpack(&job->asked, data, size, &err) != 0) {
+        generate_refuse(call, service, job, RPC_INVALID_ARGUMENT, err.text);
         return;
     }
-    struct request *request = request_make(service, &job->asked);
-    job->number = request->number;
-    for (struct request *output = request; output; output = output->next_output) {
-        output->deadline = output->arrived + rpc_call_time_left(call);
-        output->client = (struct client){&client_calls, call};
-        rpc_call_hold(call);
-    }
     struct caller *caller = mem_new(1, sizeof *caller);
-    *caller = (struct caller){service->mailbox, request->number};
+    int outputs = job->asked.n_outputs ? job->asked.n_outputs : 1;
+    job->number = service_number(service);
+    *caller = (struct caller){service, job->number};
     rpc_call_set(call, caller);
-    mailbox_post(service->mailbox, &(struct event){.kind = EVENT_ARRIVED, .request = request, .job = job});
+    for (int i = 0; i < outputs; i++)
+        rpc_call_hold(call);
+    enum rpc_status status = service_ask(service, job, &(struct client){&client_calls, call}, rpc_call_time_left(call), &err);
+    if (status == RPC_OK)
+        return;
+    generate_refuse(call, service, job, status, err.text);
+    for (int i = 0; i < outputs; i++)
+        rpc_call_drop(call);
 }
 
 static void generate_closed(struct rpc_call *call, bool cancelled)
@@ -149,7 +184,7 @@ static void generate_closed(struct rpc_call *call, bool cancelled)
     (void)cancelled;
     struct caller *caller = rpc_call_get(call);
     if (caller)
-        mailbox_post(caller->mailbox, &(struct event){.kind = EVENT_CLOSED, .number = caller->number});
+        service_leave(caller->service, caller->number);
     free(caller);
 }
 
@@ -157,9 +192,9 @@ struct request *service_warm_up(struct service *service, struct preparation **jo
 {
     *job = preparation_new();
     warm_up_ask(&(*job)->asked, service->config->has_vision);
+    (*job)->number = service_number(service);
     settle_sampling(&(*job)->asked, service->config, NULL); /* nothing in it can be refused */
-    struct request *request = request_make(service, &(*job)->asked);
-    (*job)->number = request->number;
+    struct request *request = request_make(service, *job);
     request->deadline = request->arrived + WARM_UP_SECONDS;
     return request;
 }

@@ -23,6 +23,18 @@ struct service { /* the context of service_methods */
 
 extern const struct rpc_method service_methods[];
 
+/* A request that was checked (proto/generate.h) to the scheduler, by whatever protocol it came: job->asked is what is asked,
+ * job->number a number of service_number. The job goes, and its answer comes through client, which each of its outputs drops once;
+ * it has so many seconds. What the service can refuse at once is not RPC_OK: err says why, job and client are still the caller's.
+ */
+uint64_t service_number(struct service *service);
+enum rpc_status service_ask(struct service *service, struct preparation *job, const struct client *client, double seconds,
+                            struct error *err);
+/* The client of that request has gone. */
+void service_leave(const struct service *service, uint64_t number);
+/* A request did not become one: it counts. */
+void service_refused(const struct service *service, enum rpc_status status);
+
 /* The warm-up: a few tokens about a picture (where the model sees any), the whole way but for the client. */
 struct request *service_warm_up(struct service *service, struct preparation **job);
 

@@ -365,16 +365,30 @@ static void packer_free(struct packer *p)
     generate_sampling_unmake(&p->sampling);
 }
 
+/* Fills and checks; packer_free follows in any case. */
+static int packer_fill(struct packer *p, const struct generate_request *request, struct error *err)
+{
+    packer_init(p);
+    p->message.request_id = message_text(request->request_id);
+    p->message.model = message_text(request->model);
+    parameters_make(p, request);
+    media_make(p, request);
+    return input_make(p, request, err) || request_check(&p->message, err) ? -1 : 0;
+}
+
+int generate_request_check(const struct generate_request *request, struct error *err)
+{
+    struct packer p;
+    int result = packer_fill(&p, request, err);
+    packer_free(&p);
+    return result;
+}
+
 int generate_request_pack(const struct generate_request *request, struct rpc_bytes *bytes, struct error *err)
 {
     struct packer p;
     *bytes = (struct rpc_bytes){NULL, 0};
-    packer_init(&p);
-    p.message.request_id = message_text(request->request_id);
-    p.message.model = message_text(request->model);
-    parameters_make(&p, request);
-    media_make(&p, request);
-    int result = input_make(&p, request, err) || request_check(&p.message, err) ? -1 : 0;
+    int result = packer_fill(&p, request, err);
     if (!result) {
         message_pack(&p.message.base, bytes);
         result = message_check(&massv__v1__generate_request__descriptor, bytes->data, bytes->size, err);

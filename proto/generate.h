@@ -115,6 +115,8 @@ struct generate_response {
 
 int generate_request_pack(const struct generate_request *request, struct rpc_bytes *bytes, struct error *err);
 int generate_request_unpack(struct generate_request *request, const void *data, size_t size, struct error *err);
+/* What unpack checks, for a request that came from elsewhere; its texts are UTF-8. */
+int generate_request_check(const struct generate_request *request, struct error *err);
 void generate_request_free(struct generate_request *request);
 
 void generate_response_pack(const struct generate_response *response, struct rpc_bytes *bytes);

@@ -101,8 +101,9 @@ static enum wire wire_of(const ProtobufCFieldDescriptor *field)
     }
 }
 
-static bool text_is_good(struct span text)
+bool message_is_text(const void *data, size_t size)
 {
+    struct span text = {data, (const uint8_t *)data + size};
     while (text.at < text.end) {
         utf8proc_int32_t c = *text.at;
         utf8proc_ssize_t n = c < 0x80 ? 1 : utf8proc_iterate(text.at, text.end - text.at, &c);
@@ -136,7 +137,7 @@ static int walk_value(struct walk *walk, const struct place *place, enum wire wi
     bool packed = wire == WIRE_LENGTH && field->label == PROTOBUF_C_LABEL_REPEATED;
     if (wire != wire_of(field) && !packed)
         return walk_refuse(walk, place, "has another type here than in the .proto");
-    if (field->type == PROTOBUF_C_TYPE_STRING && !text_is_good(inner))
+    if (field->type == PROTOBUF_C_TYPE_STRING && !message_is_text(inner.at, (size_t)(inner.end - inner.at)))
         return walk_refuse(walk, place, "is not UTF-8 without zero bytes");
     return field->type == PROTOBUF_C_TYPE_MESSAGE ? walk_message(walk, field->descriptor, inner, place) : 0;
 }

@@ -11,6 +11,9 @@
 
 void message_pack(const ProtobufCMessage *message, struct rpc_bytes *bytes);
 
+/* UTF-8 without zero bytes, as every string of a message must be. */
+bool message_is_text(const void *data, size_t size);
+
 /* What protobuf-c does not look at, or would answer with great amounts of memory: lengths, wire types, the number of records,
  * fields that are given twice, both fields of a oneof, text that is not UTF-8 or holds a zero byte. */
 int message_check(const ProtobufCMessageDescriptor *descriptor, const void *data, size_t size, struct error *err);

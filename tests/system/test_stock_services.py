@@ -1,4 +1,6 @@
-"""The standard services of the public port, used by the clients that others wrote for them: health, reflection."""
+"""The standard services of the public port, used by the clients that others wrote for them: health, reflection,
+KServe."""
+import json
 import pathlib
 import signal
 import subprocess
@@ -6,11 +8,13 @@ import time
 
 import pytest
 
-from harness import BIN, GOLDEN, Client, Process, service, stock_python, stubs
+from harness import BIN, GOLDEN, MODELS, PICTURES, Client, Process, service, stock_python, stubs
 
 TINY = GOLDEN / "qwen25vl-tiny"
 HERE = pathlib.Path(__file__).resolve().parent
-SERVICES = ("", "massv.v1.Inference", "massv.v1.Control")
+SERVICES = ("", "massv.v1.Inference", "massv.v1.Control", "inference.GRPCInferenceService")
+SCENE = PICTURES / "scene-00002.png"
+QUESTION = "What can you see in this picture?"
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +57,18 @@ def test_health_tells_what_is_so_from_start_to_end(python, coordinator):
     watches = [Process(python, HERE / "stock_health.py", address, "watch", service) for service in (SERVICES[0], SERVICES[1], "llama")]
     process, service, _ = watches
     assert [w.line("") for w in watches] == ["SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
-    assert check(python, address) == ["SERVING", "NOT_SERVING", "NOT_SERVING"] and state() == "STARTING"
+    assert check(python, address) == ["SERVING", *["NOT_SERVING"] * 3] and state() == "STARTING"
     assert stock(python, "stock_health.py", address, "check", "llama")[0].startswith("NOT_FOUND service: \"llama\"")
 
     group = worker(coordinator)
     assert service.line("") == "SERVING"
-    assert check(python, address) == ["SERVING"] * 3 and state() == "READY"
+    assert check(python, address) == ["SERVING"] * 4 and state() == "READY"
 
     group.process.send_signal(signal.SIGSTOP)  # a host that is silent; one that dies is noticed at once
     stopped = time.monotonic()
     assert service.line("") == "NOT_SERVING"
     assert time.monotonic() - stopped < 5
-    assert check(python, address) == ["SERVING", "NOT_SERVING", "NOT_SERVING"] and state() == "NOT_READY"
+    assert check(python, address) == ["SERVING", *["NOT_SERVING"] * 3] and state() == "NOT_READY"
     group.stop(signal.SIGKILL)
     worker(coordinator)
     assert service.line("") == "SERVING"
@@ -73,7 +77,7 @@ def test_health_tells_what_is_so_from_start_to_end(python, coordinator):
     next(stream)
     coordinator.process.send_signal(signal.SIGTERM)
     assert process.line("") == service.line("") == "NOT_SERVING"
-    assert check(python, address) == ["NOT_SERVING"] * 3 and state() == "DRAINING"
+    assert check(python, address) == ["NOT_SERVING"] * 4 and state() == "DRAINING"
     stream.cancel()
     assert [w.line("") for w in watches] == ["UNAVAILABLE the service is stopping"] * 3
     assert coordinator.process.wait(10) == 0
@@ -95,6 +99,30 @@ def test_list_names_the_services(client):
 
 def test_a_client_without_proto_files_finds_its_way(python, client):
     served = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-              "massv.v1.Control", "massv.v1.Inference"]
+              "inference.GRPCInferenceService", "massv.v1.Control", "massv.v1.Inference"]
     assert stock(python, "stock_reflection.py", client.address) == [
         " ".join(served), TINY.name, f"v1 {len(served)} 1 NOT_FOUND UNIMPLEMENTED", f"v1alpha {len(served)} 1 NOT_FOUND UNIMPLEMENTED"]
+
+
+def test_triton_gets_the_answers_of_generate(python):
+    with service(MODELS / "scenes-large", "--drafter", MODELS / "scenes-massv") as client:
+        text, finished = client.ask(QUESTION, [SCENE], max_tokens=40)[1:]
+        got = json.loads(stock(python, "stock_triton.py", client.address, SCENE)[0])
+    assert got["live"] and got["ready"] and got["model_ready"] and got["server"]["name"] == "massv"
+    assert {"text_input", "image", "max_tokens"} <= {i["name"] for i in got["model"]["inputs"]}
+    assert [o["name"] for o in got["model"]["outputs"]] == ["text_output"]
+    assert got["stranger"][0] == "StatusCode.NOT_FOUND" and "llama" in got["stranger"][1]
+
+    name, said, figures = got["infer"]
+    assert (name, said) == ("one", text) and figures["finish_reason"] == finished.reason and figures["accepted"] == 0
+    assert figures["prompt_tokens"] == finished.usage.prompt_tokens and figures["completion_tokens"] == finished.usage.completion_tokens
+    assert got["infer_sampling_parameters"] == got["infer_tensors"] == text
+    assert text.startswith(got["infer_stopped"]) and text[len(got["infer_stopped"]):].startswith(" on")
+    words = ["text_input", "max_tokens", "colour", "llama", "picture"]
+    assert all(word in message for word, (_, message) in zip(words, got["bad"], strict=True)), got["bad"]
+    assert [code for code, _ in got["bad"]] == [f"StatusCode.{c}" for c in ("INVALID_ARGUMENT",) * 3 + ("NOT_FOUND", "INVALID_ARGUMENT")]
+
+    assert got["streamed"]["whole"] == [text]
+    assert len(got["streamed"]["deltas"]) > 3 and "".join(got["streamed"]["deltas"]) == text
+    assert got["deltas_end"]["accepted"] > 0 and got["deltas_end"]["completion_tokens"] == finished.usage.completion_tokens
+    assert got["stream_fault"].startswith("INVALID_ARGUMENT: ") and "draft_tokens" in got["stream_fault"]

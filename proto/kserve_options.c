@@ -1,0 +1,249 @@
+/* kserve_options.c - what a KServe request may say besides its text and pictures, however it says it */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/memory.h"
+#include "proto/kserve_parts.h"
+#include "proto/message.h"
+
+#define FIELD(field) ((struct kserve_request *)0)->field
+#define OPTION(name, kind, field, least, given)                                                                                    \
+    {                                                                                                                              \
+        name, kind, offsetof(struct kserve_request, field), sizeof(FIELD(field)), 0, least, given                                  \
+    }
+#define LIST(name, kind, field, count)                                                                                             \
+    {                                                                                                                              \
+        name, kind, offsetof(struct kserve_request, field), sizeof(*FIELD(field)), offsetof(struct kserve_request, count), 0, 0    \
+    }
+
+/* The least of a whole number keeps it in the range of its field and off the value that stands for "absent" there; the check of
+ * struct generate_request does the rest. */
+const struct kserve_option kserve_options[] = {
+    OPTION("max_tokens", KSERVE_INT, asked.max_tokens, 1, 0),
+    OPTION("min_tokens", KSERVE_INT, asked.min_tokens, 0, 0),
+    OPTION("temperature", KSERVE_REAL, asked.sampling.temperature, 0, GIVEN_TEMPERATURE),
+    OPTION("top_p", KSERVE_REAL, asked.sampling.top_p, 0, GIVEN_TOP_P),
+    OPTION("top_k", KSERVE_INT, asked.sampling.top_k, 0, GIVEN_TOP_K),
+    OPTION("min_p", KSERVE_REAL, asked.sampling.min_p, 0, GIVEN_MIN_P),
+    OPTION("repetition_penalty", KSERVE_REAL, asked.sampling.repetition_penalty, 0, GIVEN_REPETITION_PENALTY),
+    OPTION("presence_penalty", KSERVE_REAL, asked.sampling.presence_penalty, 0, GIVEN_PRESENCE_PENALTY),
+    OPTION("frequency_penalty", KSERVE_REAL, asked.sampling.frequency_penalty, 0, GIVEN_FREQUENCY_PENALTY),
+    OPTION("seed", KSERVE_INT, asked.sampling.seed, 0, GIVEN_SEED),
+    OPTION("mode", KSERVE_TEXT, mode, 0, GIVEN_MODE),
+    LIST("stop", KSERVE_TEXT, asked.stop_strings, asked.n_stop_strings),
+    LIST("stop_token_ids", KSERVE_INT, asked.stop_ids, asked.n_stop_ids),
+    OPTION("ignore_eos", KSERVE_BOOL, asked.ignore_eos, 0, 0),
+    OPTION("draft_tokens", KSERVE_INT, asked.draft_tokens, 0, 0),
+    OPTION("system", KSERVE_TEXT, system, 0, 0),
+    OPTION("raw_prompt", KSERVE_BOOL, raw_prompt, 0, 0),
+    OPTION("stream", KSERVE_BOOL, stream, 0, 0),
+    OPTION("timeout", KSERVE_INT, timeout, 1, 0),
+    OPTION("exclude_input_in_output", KSERVE_BOOL, only_answer, 0, 0),
+    OPTION("triton_enable_empty_final_response", KSERVE_BOOL, empty_final, 0, 0),
+    {0},
+};
+
+const char *kserve_datatype(enum kserve_kind kind)
+{
+    static const char *const names[] = {
+        [KSERVE_BOOL] = "BOOL", [KSERVE_INT] = "INT32", [KSERVE_REAL] = "FP32", [KSERVE_TEXT] = "BYTES"};
+    return names[kind];
+}
+
+/* ---- values: numbers may come as text, as the values of sampling_parameters often do ---- */
+
+/* Of a value that is a text: with a zero behind. */
+static int text_read(char text[64], const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    if (value->kind != KSERVE_TEXT || !value->size || value->size >= 64)
+        return fail(err, "%s: not a number", option->name);
+    memcpy(text, value->bytes, value->size);
+    text[value->size] = 0;
+    return 0;
+}
+
+static int real_read(const struct kserve_option *option, const struct kserve_value *value, double *number, struct error *err)
+{
+    char text[64], *end;
+    if (value->kind == KSERVE_INT || value->kind == KSERVE_REAL) {
+        *number = value->kind == KSERVE_INT ? (double)value->integer : value->real;
+        return 0;
+    }
+    if (text_read(text, option, value, err))
+        return -1;
+    *number = strtod(text, &end);
+    return *end || strlen(text) != value->size ? fail(err, "%s: \"%s\" is not a number", option->name, text) : 0;
+}
+
+/* JSON writers make 5.0 of 5: that is a whole number, too, as far as a double has them all. */
+static int whole_read(const struct kserve_option *option, const struct kserve_value *value, int64_t *number, struct error *err)
+{
+    char text[64], *end;
+    if (value->kind == KSERVE_TEXT && text_read(text, option, value, err))
+        return -1;
+    errno = 0;
+    if (value->kind == KSERVE_INT) {
+        *number = value->integer;
+    } else if (value->kind == KSERVE_REAL) {
+        if (!(value->real == floor(value->real) && fabs(value->real) <= 0x1p53))
+            return fail(err, "%s: %g is not a whole number, or too large", option->name, value->real);
+        *number = (int64_t)value->real;
+    } else if (value->kind == KSERVE_TEXT) {
+        *number = strtoll(text, &end, 10);
+        if (*end || errno || strlen(text) != value->size)
+            return fail(err, "%s: \"%s\" is not a whole number, or too large", option->name, text);
+    } else {
+        return fail(err, "%s: not a number", option->name);
+    }
+    return 0;
+}
+
+static int integer_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    bool narrow = option->width == sizeof(int);
+    int64_t number = 0;
+    if (whole_read(option, value, &number, err) ||
+        message_range(option->name, number, option->least, narrow ? INT_MAX : INT64_MAX, err))
+        return -1;
+    if (narrow)
+        *(int *)field = (int)number;
+    else
+        memcpy(field, &number, sizeof number); /* signed or not: it is not below 0 */
+    return 0;
+}
+
+static int real_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    double number;
+    if (real_read(option, value, &number, err))
+        return -1;
+    *(float *)field = (float)number;
+    return 0;
+}
+
+static int bool_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    bool text = value->kind == KSERVE_TEXT, is_true = text && value->size == 4 && !memcmp(value->bytes, "true", 4);
+    bool is_false = text && value->size == 5 && !memcmp(value->bytes, "false", 5);
+    if (value->kind != KSERVE_BOOL && !is_true && !is_false)
+        return fail(err, "%s: neither true nor false", option->name);
+    *(bool *)field = value->kind == KSERVE_BOOL ? value->integer != 0 : is_true;
+    return 0;
+}
+
+static int text_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    if (value->kind != KSERVE_TEXT)
+        return fail(err, "%s: not a text", option->name);
+    if (!message_is_text(value->bytes, value->size))
+        return fail(err, "%s: is not UTF-8 without zero bytes", option->name);
+    char *text = mem_new(value->size + 1, 1);
+    memcpy(text, value->bytes, value->size);
+    *(char **)field = text;
+    return 0;
+}
+
+/* ---- options ---- */
+
+static int value_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    static int (*const set[])(void *, const struct kserve_option *, const struct kserve_value *, struct error *) = {
+        [KSERVE_BOOL] = bool_set, [KSERVE_INT] = integer_set, [KSERVE_REAL] = real_set, [KSERVE_TEXT] = text_set};
+    return set[option->kind](field, option, value, err);
+}
+
+static int list_set(struct kserve_request *request, const struct kserve_option *option, const struct kserve_value *values, size_t n,
+                    struct error *err)
+{
+    char *list = mem_new(n, option->width);
+    memcpy((char *)request + option->offset, &list, sizeof list);
+    *(int *)((char *)request + option->count) = (int)n;
+    for (size_t i = 0; i < n; i++)
+        if (value_set(list + i * option->width, option, &values[i], err))
+            return -1;
+    return 0;
+}
+
+int kserve_option_set(struct kserve_request *request, uint64_t *given, const char *name, const struct kserve_value *values,
+                      size_t n, struct error *err)
+{
+    int i = 0;
+    while (kserve_options[i].name && strcmp(kserve_options[i].name, name) != 0)
+        i++;
+    const struct kserve_option *option = &kserve_options[i];
+    if (!option->name)
+        return fail(err, "%.100s: unknown; ModelMetadata lists the inputs", name);
+    if (*given >> i & 1)
+        return fail(err, "%s: given twice", name);
+    *given |= UINT64_C(1) << i;
+    request->asked.given |= option->given;
+    if (option->count)
+        return list_set(request, option, values, n, err);
+    return n == 1 ? value_set((char *)request + option->offset, option, values, err)
+                  : fail(err, "%s: %zu values, not one", name, n);
+}
+
+static int json_take(struct kserve_value *value, const json_t *json)
+{
+    switch (json_typeof(json)) {
+    case JSON_TRUE:
+    case JSON_FALSE:
+        *value = (struct kserve_value){.kind = KSERVE_BOOL, .integer = json_is_true(json)};
+        return 0;
+    case JSON_INTEGER:
+        *value = (struct kserve_value){.kind = KSERVE_INT, .integer = json_integer_value(json)};
+        return 0;
+    case JSON_REAL:
+        *value = (struct kserve_value){.kind = KSERVE_REAL, .real = json_real_value(json)};
+        return 0;
+    case JSON_STRING:
+        *value = (struct kserve_value){.kind = KSERVE_TEXT, .bytes = json_string_value(json), .size = json_string_length(json)};
+        return 0;
+    default:
+        return -1;
+    }
+}
+
+/* An array is a list of values, anything else a list of one. */
+static int member_set(struct kserve_request *request, uint64_t *given, const char *key, const json_t *member, struct error *err)
+{
+    size_t n = json_is_array(member) ? json_array_size(member) : 1;
+    struct kserve_value *values = mem_new(n, sizeof *values);
+    int result = 0;
+    for (size_t i = 0; i < n && !result; i++)
+        if (json_take(&values[i], json_is_array(member) ? json_array_get(member, i) : member))
+            result = fail(err, "%.100s: neither a number, a text nor true or false", key);
+    if (!result)
+        result = kserve_option_set(request, given, key, values, n, err);
+    free(values);
+    return result;
+}
+
+static int object_take(struct kserve_request *request, uint64_t *given, json_t *object, struct error *err)
+{
+    const char *key;
+    json_t *member;
+    json_object_foreach(object, key, member) if (member_set(request, given, key, member, err)) return -1;
+    return 0;
+}
+
+int kserve_object_set(struct kserve_request *request, uint64_t *given, const struct kserve_value *json, struct error *err)
+{
+    json_error_t fault;
+    if (json->kind != KSERVE_TEXT)
+        return fail(err, "sampling_parameters: not a text");
+    json_t *object = json_loadb(json->bytes ? json->bytes : "", json->size, JSON_REJECT_DUPLICATES, &fault);
+    if (!json_is_object(object)) {
+        fail(err, "sampling_parameters: not a JSON object: %s", object ? "another value" : fault.text);
+        json_decref(object);
+        return -1;
+    }
+    int result = object_take(request, given, object, err);
+    json_decref(object);
+    return result ? message_within(err, "sampling_parameters") : 0;
+}

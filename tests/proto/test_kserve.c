@@ -1,0 +1,574 @@
+/* test_kserve.c - KServe's tensors, parameters and JSON become one question, however they are written; wrong ones are named */
+#include "proto/kserve.h"
+
+#include <stdio.h>
+
+#include "proto/kserve.pb-c.h"
+#include "tests/proto/bytes.h"
+
+enum { PARTS = 8 };
+
+struct maker { /* a request that is being put together */
+    Inference__ModelInferRequest message;
+    Inference__ModelInferRequest__InferInputTensor tensors[PARTS], *inputs[PARTS];
+    Inference__InferTensorContents contents[PARTS];
+    ProtobufCBinaryData raw[PARTS], texts[PARTS];
+    int64_t shapes[PARTS];
+    Inference__ModelInferRequest__ParametersEntry entries[PARTS], *parameters[PARTS];
+    Inference__InferParameter values[PARTS];
+    Inference__ModelInferRequest__InferRequestedOutputTensor output, *outputs[1];
+};
+
+static void maker_init(struct maker *m)
+{
+    memset(m, 0, sizeof *m);
+    inference__model_infer_request__init(&m->message);
+    inference__model_infer_request__infer_requested_output_tensor__init(&m->output);
+    m->message.inputs = m->inputs;
+    m->message.parameters = m->parameters;
+    m->message.raw_input_contents = m->raw;
+    m->message.outputs = m->outputs;
+    m->outputs[0] = &m->output;
+    m->message.model_name = "scenes";
+    m->message.id = "q1";
+}
+
+static size_t tensor_add(struct maker *m, const char *name, const char *datatype, int64_t shape)
+{
+    size_t i = m->message.n_inputs++;
+    inference__model_infer_request__infer_input_tensor__init(&m->tensors[i]);
+    inference__infer_tensor_contents__init(&m->contents[i]);
+    m->shapes[i] = shape;
+    m->tensors[i].name = (char *)name;
+    m->tensors[i].datatype = (char *)datatype;
+    m->tensors[i].n_shape = 1;
+    m->tensors[i].shape = &m->shapes[i];
+    m->inputs[i] = &m->tensors[i];
+    return i;
+}
+
+static void raw_add(struct maker *m, const char *name, const char *datatype, int64_t shape, const char *bytes, size_t size)
+{
+    size_t i = tensor_add(m, name, datatype, shape);
+    m->raw[i] = (ProtobufCBinaryData){size, (uint8_t *)bytes};
+    m->message.n_raw_input_contents++;
+}
+#define RAW(m, name, datatype, shape, bytes) raw_add(m, name, datatype, shape, bytes, sizeof(bytes) - 1)
+
+static Inference__InferTensorContents *contents_add(struct maker *m, const char *name, const char *datatype)
+{
+    size_t i = tensor_add(m, name, datatype, 1);
+    m->tensors[i].contents = &m->contents[i];
+    return &m->contents[i];
+}
+
+static void text_add(struct maker *m, const char *name, const char *text)
+{
+    Inference__InferTensorContents *contents = contents_add(m, name, "BYTES");
+    ProtobufCBinaryData *element = &m->texts[m->message.n_inputs - 1];
+    *element = (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+    contents->n_bytes_contents = 1;
+    contents->bytes_contents = element;
+}
+
+static Inference__InferParameter *parameter_add(struct maker *m, const char *name)
+{
+    size_t i = m->message.n_parameters++;
+    inference__model_infer_request__parameters_entry__init(&m->entries[i]);
+    inference__infer_parameter__init(&m->values[i]);
+    m->entries[i].key = (char *)name;
+    m->entries[i].value = &m->values[i];
+    m->parameters[i] = &m->entries[i];
+    return &m->values[i];
+}
+
+#define PARAMETER(m, name, CASE, field, what)                                                                                      \
+    do {                                                                                                                           \
+        Inference__InferParameter *parameter_ = parameter_add(m, name);                                                            \
+        parameter_->parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_##CASE##_PARAM;                           \
+        parameter_->field = what;                                                                                                  \
+    } while (0)
+#define INT64(m, name, what) PARAMETER(m, name, INT64, int64_param, what)
+#define STRING(m, name, what) PARAMETER(m, name, STRING, string_param, what)
+
+static struct rpc_bytes packed(const struct maker *m)
+{
+    struct rpc_bytes bytes;
+    bytes.size = inference__model_infer_request__get_packed_size(&m->message);
+    bytes.data = mem_new(bytes.size, 1);
+    inference__model_infer_request__pack(&m->message, bytes.data);
+    return bytes;
+}
+
+static int made(const struct maker *m, struct kserve_request *request, struct error *err)
+{
+    struct rpc_bytes bytes = packed(m);
+    int result = kserve_request_unpack(request, bytes.data, bytes.size, err);
+    free(bytes.data); /* nothing points into the bytes */
+    assert_string_equal(request->id, m->message.id);
+    return result;
+}
+
+static struct kserve_request good(const struct maker *m)
+{
+    struct kserve_request request;
+    struct error err;
+    if (made(m, &request, &err) != 0)
+        fail_msg("%s", err.text);
+    return request;
+}
+
+static void expect_refusal(const struct maker *m, const char *words)
+{
+    struct kserve_request request;
+    struct error err = {""};
+    if (made(m, &request, &err) == 0)
+        fail_msg("accepted; it should say \"%s\"", words);
+    if (!strstr(err.text, words))
+        fail_msg("\"%s\" does not say \"%s\"", err.text, words);
+    kserve_request_free(&request);
+}
+
+/* ---- good ones ---- */
+
+static void a_question_about_pictures_is_a_turn_of_the_user(void **state)
+{
+    (void)state;
+    struct maker m;
+    maker_init(&m);
+    m.message.n_outputs = 1;
+    m.output.name = "text_output";
+    m.message.model_version = "1";
+    RAW(&m, "image", "BYTES", 2, "\3\0\0\0abc\2\0\0\0\0\1");
+    RAW(&m, "text_input", "BYTES", 1, "\5\0\0\0What?");
+    RAW(&m, "stream", "BOOL", 1, "\1");
+    INT64(&m, "timeout", 2500000);
+    STRING(&m, "system", "Be short.");
+    struct kserve_request request = good(&m);
+    const struct generate_request *asked = &request.asked;
+    assert_true(request.stream && request.timeout == 2500000);
+    assert_string_equal(asked->model, "scenes");
+    assert_string_equal(asked->request_id, "");
+    assert_int_equal(asked->n_turns, 2);
+    assert_string_equal(asked->turns[0].role, "system");
+    assert_string_equal(asked->turns[0].parts[0].text, "Be short.");
+    assert_string_equal(asked->turns[1].role, "user");
+    assert_int_equal(asked->turns[1].n_parts, 3);
+    assert_null(asked->turns[1].parts[0].text);
+    assert_null(asked->turns[1].parts[1].text);
+    assert_string_equal(asked->turns[1].parts[2].text, "What?");
+    assert_int_equal(asked->n_pictures, 2);
+    assert_int_equal(asked->pictures[0].size, 3);
+    assert_memory_equal(asked->pictures[0].bytes, "abc", 3);
+    assert_memory_equal(asked->pictures[1].bytes, "\0\1", 2);
+    assert_true(asked->given == 0 && asked->draft_tokens < 0 && asked->max_tokens == 0); /* absent */
+    kserve_request_free(&request);
+}
+
+static void a_rendered_prompt_is_taken_as_it_is(void **state)
+{
+    (void)state;
+    struct maker m;
+    maker_init(&m);
+    text_add(&m, "text_input", "<|im_start|>");
+    PARAMETER(&m, "raw_prompt", BOOL, bool_param, 1);
+    struct kserve_request request = good(&m);
+    assert_string_equal(request.asked.prompt, "<|im_start|>");
+    assert_null(request.asked.turns);
+    assert_false(request.stream);
+    kserve_request_free(&request);
+}
+
+/* The same parameters as parameters, as JSON (numbers and texts), as tensors. */
+static void write_parameters(struct maker *m, int way)
+{
+    static int64_t tokens = 12;
+    static double temperature = 0.5;
+    static float penalty = 1.5f;
+    static int32_t drafts = 3;
+    static protobuf_c_boolean yes = 1;
+    text_add(m, "text_input", "x");
+    if (way == 0) {
+        INT64(m, "max_tokens", tokens);
+        PARAMETER(m, "temperature", DOUBLE, double_param, temperature);
+        STRING(m, "repetition_penalty", "1.5");
+        PARAMETER(m, "draft_tokens", UINT64, uint64_param, 3);
+        PARAMETER(m, "ignore_eos", BOOL, bool_param, 1);
+    } else if (way == 1) {
+        text_add(m, "sampling_parameters",
+                 "{\"max_tokens\": \"12\", \"temperature\": 0.5, \"repetition_penalty\": \"1.5\", \"draft_tokens\": 3, "
+                 "\"ignore_eos\": \"true\"}");
+    } else if (way == 2) {
+        STRING(m, "sampling_parameters", "{\"max_tokens\": 12, \"temperature\": \"0.5\", \"ignore_eos\": true}");
+        INT64(m, "draft_tokens", 3);
+        PARAMETER(m, "repetition_penalty", DOUBLE, double_param, 1.5);
+    } else {
+        Inference__InferTensorContents *c = contents_add(m, "max_tokens", "INT64");
+        c->n_int64_contents = 1, c->int64_contents = &tokens;
+        c = contents_add(m, "temperature", "FP64");
+        c->n_fp64_contents = 1, c->fp64_contents = &temperature;
+        c = contents_add(m, "repetition_penalty", "FP32");
+        c->n_fp32_contents = 1, c->fp32_contents = &penalty;
+        c = contents_add(m, "draft_tokens", "INT8");
+        c->n_int_contents = 1, c->int_contents = &drafts;
+        c = contents_add(m, "ignore_eos", "BOOL");
+        c->n_bool_contents = 1, c->bool_contents = &yes;
+    }
+}
+
+static void parameters_mean_the_same_in_every_place(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct maker m;
+        maker_init(&m);
+        write_parameters(&m, way);
+        struct kserve_request request = good(&m);
+        const struct generate_request *asked = &request.asked;
+        assert_int_equal(asked->max_tokens, 12);
+        assert_int_equal(asked->given, GIVEN_TEMPERATURE | GIVEN_REPETITION_PENALTY);
+        assert_true(asked->sampling.temperature == 0.5f && asked->sampling.repetition_penalty == 1.5f);
+        assert_int_equal(asked->draft_tokens, 3);
+        assert_true(asked->ignore_eos);
+        kserve_request_free(&request);
+    }
+}
+
+static void numbers_of_every_datatype_are_read(void **state)
+{
+    (void)state;
+    static const struct row {
+        const char *datatype, *bytes;
+        size_t size;
+    } rows[] = {{"INT8", "\7", 1},
+                {"UINT8", "\7", 1},
+                {"INT16", "\7\0", 2},
+                {"UINT16", "\7", 2},
+                {"INT32", "\7\0\0\0", 4},
+                {"UINT32", "\7\0\0\0", 4},
+                {"INT64", "\7\0\0\0\0\0\0\0", 8},
+                {"UINT64", "\7\0\0\0\0\0\0\0", 8},
+                {"FP32", "\0\0\xe0\x40", 4},
+                {"FP64", "\0\0\0\0\0\0\x1c\x40", 8}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct maker m;
+        maker_init(&m);
+        RAW(&m, "text_input", "BYTES", 1, "\0\0\0\0");
+        raw_add(&m, "max_tokens", rows[i].datatype, 1, rows[i].bytes, rows[i].size);
+        struct kserve_request request = good(&m);
+        assert_int_equal(request.asked.max_tokens, 7);
+        kserve_request_free(&request);
+    }
+}
+
+static void sampling_is_taken_exactly(void **state)
+{
+    (void)state;
+    static const char *const seeds[] = {"9007199254740993", "\"9007199254740993\""}; /* 2^53 + 1: no double has it */
+    for (int i = 0; i < 2; i++) {
+        struct maker m;
+        char json[256];
+        maker_init(&m);
+        text_add(&m, "text_input", "x");
+        snprintf(json, sizeof json, "{\"seed\": %s, \"top_k\": 0, \"top_p\": 0.5, \"min_p\": 0.25, \"mode\": \"rejection\"}",
+                 seeds[i]);
+        STRING(&m, "sampling_parameters", json);
+        PARAMETER(&m, "presence_penalty", DOUBLE, double_param, -1.5);
+        INT64(&m, "frequency_penalty", 2);
+        struct kserve_request request = good(&m);
+        const struct sampling *sampling = &request.asked.sampling;
+        assert_true(sampling->seed == (UINT64_C(1) << 53) + 1);
+        assert_true(sampling->top_k == 0 && sampling->top_p == 0.5f && sampling->min_p == 0.25f);
+        assert_true(sampling->presence_penalty == -1.5f && sampling->frequency_penalty == 2);
+        assert_int_equal(sampling->mode, SAMPLING_REJECTION);
+        assert_int_equal(request.asked.given, GIVEN_SEED | GIVEN_TOP_K | GIVEN_TOP_P | GIVEN_MIN_P | GIVEN_MODE |
+                                                  GIVEN_PRESENCE_PENALTY | GIVEN_FREQUENCY_PENALTY);
+        kserve_request_free(&request);
+    }
+}
+
+static void lists_have_any_number_of_values(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"{\"stop\": [\"a\", \"\\n\"], \"stop_token_ids\": [7, \"8\"]}",
+                                       "{\"stop\": \"a\", \"stop_token_ids\": 7}"};
+    for (int way = 0; way < 3; way++) {
+        struct maker m;
+        maker_init(&m);
+        RAW(&m, "text_input", "BYTES", 1, "\1\0\0\0x");
+        if (way < 2) {
+            STRING(&m, "sampling_parameters", (char *)ways[way]);
+        } else {
+            RAW(&m, "stop", "BYTES", 2, "\1\0\0\0a\1\0\0\0\n");
+            RAW(&m, "stop_token_ids", "INT32", 2, "\7\0\0\0\10\0\0\0");
+        }
+        struct kserve_request request = good(&m);
+        int n = way == 1 ? 1 : 2;
+        assert_int_equal(request.asked.n_stop_strings, n);
+        assert_int_equal(request.asked.n_stop_ids, n);
+        assert_string_equal(request.asked.stop_strings[0], "a");
+        assert_int_equal(request.asked.stop_ids[0], 7);
+        assert_string_equal(request.asked.stop_strings[n - 1], n == 2 ? "\n" : "a");
+        assert_int_equal(request.asked.stop_ids[n - 1], n == 2 ? 8 : 7);
+        kserve_request_free(&request);
+    }
+}
+
+/* ---- bad ones ---- */
+
+static void a_wrong_parameter_is_named(void **state)
+{
+    (void)state;
+    static const struct row {
+        const char *json, *words;
+    } rows[] = {
+        {"{\"max_tokens\": 0}", "max_tokens: 0 is below 1"},
+        {"{\"max_tokens\": 2.5}", "max_tokens: 2.5 is not a whole number"},
+        {"{\"max_tokens\": \"many\"}", "max_tokens: \"many\" is not a whole number"},
+        {"{\"max_tokens\": \"\"}", "max_tokens: not a number"},
+        {"{\"max_tokens\": \"nan\"}", "max_tokens: \"nan\" is not a whole number"},
+        {"{\"max_tokens\": 9000000000}", "max_tokens: 9000000000 is above 2147483647"},
+        {"{\"max_tokens\": 2000000}", "max_tokens: 2000000 is above 1048576"},
+        {"{\"max_tokens\": true}", "max_tokens: not a number"},
+        {"{\"max_tokens\": null}", "max_tokens: neither"},
+        {"{\"temperature\": -0.1}", "temperature: -0.1 is below 0"},
+        {"{\"temperature\": \"inf\"}", "temperature: inf is not a finite number"},
+        {"{\"temperature\": 1e300}", "temperature: inf is not a finite number"},
+        {"{\"repetition_penalty\": 0}", "repetition_penalty: 0 is not above 0"},
+        {"{\"draft_tokens\": 17}", "draft_tokens: 17 is above 16"},
+        {"{\"draft_tokens\": -1}", "draft_tokens: -1 is below 0"},
+        {"{\"ignore_eos\": 1}", "ignore_eos: neither true nor false"},
+        {"{\"system\": 5}", "system: not a text"},
+        {"{\"timeout\": 0}", "timeout: 0 is below 1"},
+        {"{\"exclude_input_in_output\": false}", "exclude_input_in_output: false"},
+        {"{\"max_tokens\": [1, 2]}", "max_tokens: 2 values, not one"},
+        {"{\"max_tokens\": [[1]]}", "max_tokens: neither"},
+        {"{\"min_tokens\": 9, \"max_tokens\": 8}", "min_tokens"},
+        {"{\"top_p\": 1.5}", "top_p: 1.5 is above 1"},
+        {"{\"top_k\": -1}", "top_k: -1 is below 0"},
+        {"{\"seed\": -1}", "seed: -1 is below 0"},
+        {"{\"seed\": \"9223372036854775808\"}", "seed: \"9223372036854775808\" is not a whole number, or too large"},
+        {"{\"mode\": \"exact\"}", "mode: \"exact\" is not coupled or rejection"},
+        {"{\"stop\": [\"a\", 5]}", "stop: not a text"},
+        {"{\"stop\": [\"a\", \"\"]}", "stop_strings[1]: empty"},
+        {"{\"stop_token_ids\": [-1]}", "stop_token_ids: -1 is below 0"},
+        {"{\"best_of\": 2}", "sampling_parameters.best_of: unknown"},
+        {"{\"max_tokens\": 1, \"max_tokens\": 2}", "sampling_parameters: not a JSON object: duplicate"},
+        {"[1]", "sampling_parameters: not a JSON object"},
+        {"{", "sampling_parameters: not a JSON object"},
+        {"", "sampling_parameters: not a JSON object"},
+        {"{\"raw_prompt\": true, \"system\": \"x\"}", "system: beside raw_prompt"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct maker m;
+        maker_init(&m);
+        text_add(&m, "text_input", "x");
+        STRING(&m, "sampling_parameters", (char *)rows[i].json);
+        expect_refusal(&m, rows[i].words);
+    }
+    struct maker m;
+    maker_init(&m);
+    text_add(&m, "text_input", "x");
+    text_add(&m, "sampling_parameters", "{\"max_tokens\": 4}");
+    INT64(&m, "max_tokens", 4);
+    expect_refusal(&m, "max_tokens: given twice");
+    m.message.n_parameters = 0;
+    parameter_add(&m, "max_tokens");
+    expect_refusal(&m, "parameters: max_tokens has no value");
+    m.message.n_parameters = 0;
+    PARAMETER(&m, "timeout", UINT64, uint64_param, UINT64_MAX);
+    expect_refusal(&m, "timeout: 1.84467e+19 is not a whole number, or too large");
+}
+
+static void a_wrong_tensor_is_named(void **state)
+{
+    (void)state;
+    static const struct row {
+        const char *name, *datatype;
+        int64_t shape;
+        const char *bytes;
+        size_t size;
+        const char *words;
+    } rows[] = {
+#define ROW(name, datatype, shape, bytes, words) {name, datatype, shape, bytes, sizeof(bytes) - 1, words}
+        ROW("text_input", "BYTES", 1, "\1\0\0\0x", "text_input: given twice"),
+        ROW("image", "BYTES", 1, "\0\0\0\0", "image: element 0 is empty"),
+        ROW("image", "BYTES", 2, "\1\0\0\0x", "image.raw_input_contents: 5 bytes end in element 1 of 2"),
+        ROW("image", "BYTES", 1, "\2\0\0\0x", "image.raw_input_contents: element 0 of 2 bytes is longer than the 1"),
+        ROW("image", "BYTES", 1, "\xff\xff\xff\xffx", "image.raw_input_contents: element 0 of 4294967295 bytes"),
+        ROW("image", "BYTES", 1, "\1\0\0\0xy", "image.raw_input_contents: 1 bytes behind the last"),
+        ROW("image", "BYTES", -1, "", "image.shape: -1 is below 0"),
+        ROW("image", "BYTES", INT64_MAX, "", "image.shape: more than"),
+        ROW("image", "UINT8", 1, "x", "image: not BYTES"),
+        ROW("image", "BF16", 1, "xx", "image.datatype: \"BF16\""),
+        ROW("max_tokens", "INT32", 1, "\1\0\0", "max_tokens.raw_input_contents: 3 bytes end"),
+        ROW("max_tokens", "INT32", 2, "\1\0\0\0\1\0\0\0", "max_tokens: 2 values, not one"),
+        ROW("max_tokens", "INT8", 1, "\xff", "max_tokens: -1 is below 1"),
+        ROW("max_tokens", "UINT64", 1, "\xff\xff\xff\xff\xff\xff\xff\xff",
+            "max_tokens: 1.84467e+19 is not a whole number, or too large"),
+        ROW("sampling_parameters", "BOOL", 1, "\1", "sampling_parameters: not a text"),
+        ROW("sampling_parameters", "BYTES", 0, "", "sampling_parameters: not one element"),
+        ROW("system", "BYTES", 1, "\1\0\0\0\xff", "system: is not UTF-8"),
+        ROW("colour", "INT32", 1, "\1\0\0\0", "colour: unknown; ModelMetadata"),
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct maker m;
+        maker_init(&m);
+        RAW(&m, "text_input", "BYTES", 1, "\1\0\0\0x");
+        raw_add(&m, rows[i].name, rows[i].datatype, rows[i].shape, rows[i].bytes, rows[i].size);
+        expect_refusal(&m, rows[i].words);
+    }
+}
+
+static void a_wrong_whole_is_refused(void **state)
+{
+    (void)state;
+    struct maker m;
+    maker_init(&m);
+    expect_refusal(&m, "text_input: missing");
+    RAW(&m, "text_input", "BYTES", 1, "\2\0\0\0x\0");
+    expect_refusal(&m, "text_input: is not UTF-8 without zero bytes");
+    m.raw[0].data = (uint8_t *)"\2\0\0\0xy";
+    m.message.model_version = "7";
+    expect_refusal(&m, "model_version: \"7\"");
+    m.message.model_version = "";
+    m.message.n_outputs = 1;
+    m.output.name = "logits";
+    expect_refusal(&m, "outputs: \"logits\" is not text_output");
+    m.message.n_outputs = 0;
+    m.tensors[0].contents = &m.contents[0];
+    expect_refusal(&m, "text_input.contents: given beside raw_input_contents");
+    m.message.n_raw_input_contents = 0;
+    expect_refusal(&m, "text_input.contents: 0 elements of BYTES for a shape of 1");
+    m.message.n_raw_input_contents = 2;
+    expect_refusal(&m, "raw_input_contents: 2 for 1 inputs");
+    m.message.n_raw_input_contents = 1;
+    m.tensors[0].contents = NULL;
+    Inference__ModelInferRequest__InferInputTensor__ParametersEntry memory, *list[] = {&memory};
+    inference__model_infer_request__infer_input_tensor__parameters_entry__init(&memory);
+    memory.key = "shared_memory_region";
+    m.tensors[0].n_parameters = 1;
+    m.tensors[0].parameters = list;
+    expect_refusal(&m, "text_input.parameters: shared_memory_region is not supported");
+}
+
+static int try_request(const void *data, size_t size, struct error *err)
+{
+    struct kserve_request request;
+    int result = kserve_request_unpack(&request, data, size, err);
+    assert_non_null(request.id);
+    kserve_request_free(&request);
+    return result;
+}
+
+static void damage_is_refused_or_harmless(void **state)
+{
+    (void)state;
+    struct maker m;
+    maker_init(&m);
+    RAW(&m, "image", "BYTES", 2, "\3\0\0\0abc\2\0\0\0\0\1");
+    RAW(&m, "text_input", "BYTES", 1, "\5\0\0\0What?");
+    RAW(&m, "sampling_parameters", "BYTES", 1, "\x12\0\0\0{\"max_tokens\": 12}");
+    INT64(&m, "draft_tokens", 3);
+    struct kserve_request request = good(&m);
+    kserve_request_free(&request);
+    struct rpc_bytes bytes = packed(&m);
+    bytes_damage(&bytes, try_request);
+    free(bytes.data);
+    bytes_garbage(try_request);
+}
+
+/* ---- answers ---- */
+
+static void answers_are_tensors_with_their_figures(void **state)
+{
+    (void)state;
+    const struct generate_response finished = {.event = GENERATE_FINISHED,
+                                               .reason = "stop",
+                                               .usage = {.prompt_tokens = 5, .completion_tokens = 9},
+                                               .speculation = {.accepted = 4}};
+    struct kserve_answer answer = {"scenes", "q1", "Grüße", &finished};
+    struct rpc_bytes bytes;
+    kserve_answer_pack(&answer, false, &bytes);
+    Inference__ModelInferResponse *m = inference__model_infer_response__unpack(NULL, bytes.size, bytes.data);
+    free(bytes.data);
+    assert_string_equal(m->id, "q1");
+    assert_string_equal(m->model_name, "scenes");
+    assert_int_equal(m->n_outputs, 1);
+    assert_string_equal(m->outputs[0]->name, "text_output");
+    assert_string_equal(m->outputs[0]->datatype, "BYTES");
+    assert_int_equal(m->raw_output_contents[0].len, 11);
+    assert_memory_equal(m->raw_output_contents[0].data,
+                        "\7\0\0\0Gr\xc3\xbc\xc3\x9f"
+                        "e",
+                        11);
+    assert_int_equal(m->n_parameters, 8);
+    assert_string_equal(m->parameters[0]->key, "finish_reason");
+    assert_string_equal(m->parameters[0]->value->string_param, "stop");
+    assert_string_equal(m->parameters[7]->key, "accepted");
+    assert_int_equal(m->parameters[7]->value->int64_param, 4);
+    inference__model_infer_response__free_unpacked(m, NULL);
+}
+
+static void streamed_answers_say_whether_they_are_the_last(void **state)
+{
+    (void)state;
+    const struct generate_response finished = {.event = GENERATE_FINISHED, .reason = "length"};
+    for (int last = 0; last < 2; last++) {
+        struct rpc_bytes bytes;
+        kserve_answer_pack(&(struct kserve_answer){"scenes", "q1", "", last ? &finished : NULL}, true, &bytes);
+        Inference__ModelStreamInferResponse *m = inference__model_stream_infer_response__unpack(NULL, bytes.size, bytes.data);
+        free(bytes.data);
+        assert_string_equal(m->error_message, "");
+        assert_string_equal(m->infer_response->parameters[0]->key, "triton_final_response");
+        assert_int_equal(m->infer_response->parameters[0]->value->bool_param, last);
+        inference__model_stream_infer_response__free_unpacked(m, NULL);
+    }
+    struct rpc_bytes bytes;
+    kserve_error_pack("q1", "UNAVAILABLE: gone", &bytes);
+    const char expected[] = "\x0a\x11UNAVAILABLE: gone\x12\x04\x1a\x02q1";
+    assert_int_equal(bytes.size, sizeof expected - 1);
+    assert_memory_equal(bytes.data, expected, bytes.size);
+    free(bytes.data);
+}
+
+static void metadata_lists_what_is_read(void **state)
+{
+    (void)state;
+    struct rpc_bytes bytes;
+    kserve_model_pack("scenes", &bytes);
+    Inference__ModelMetadataResponse *m = inference__model_metadata_response__unpack(NULL, bytes.size, bytes.data);
+    free(bytes.data);
+    assert_string_equal(m->name, "scenes");
+    assert_string_equal(m->inputs[0]->name, "text_input");
+    assert_string_equal(m->inputs[1]->name, "image");
+    assert_int_equal(m->inputs[1]->shape[0], -1);
+    assert_string_equal(m->outputs[0]->name, "text_output");
+    assert_true(m->n_inputs > 10 && m->n_outputs == 1);
+    inference__model_metadata_response__free_unpacked(m, NULL);
+    struct kserve_model model;
+    assert_int_equal(kserve_model_unpack(&model, "\x0a\x01m\x12\x01\x31", 6, NULL), 0);
+    assert_string_equal(model.name, "m");
+    assert_string_equal(model.version, "1");
+    assert_int_equal(kserve_model_unpack(&model, "\x0a\x05m", 3, NULL), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_question_about_pictures_is_a_turn_of_the_user),
+        cmocka_unit_test(a_rendered_prompt_is_taken_as_it_is),
+        cmocka_unit_test(parameters_mean_the_same_in_every_place),
+        cmocka_unit_test(numbers_of_every_datatype_are_read),
+        cmocka_unit_test(sampling_is_taken_exactly),
+        cmocka_unit_test(lists_have_any_number_of_values),
+        cmocka_unit_test(a_wrong_parameter_is_named),
+        cmocka_unit_test(a_wrong_tensor_is_named),
+        cmocka_unit_test(a_wrong_whole_is_refused),
+        cmocka_unit_test(damage_is_refused_or_harmless),
+        cmocka_unit_test(answers_are_tensors_with_their_figures),
+        cmocka_unit_test(streamed_answers_say_whether_they_are_the_last),
+        cmocka_unit_test(metadata_lists_what_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
