@@ -1,20 +1,32 @@
 /* log.c - log lines; each is one write(2), so lines of threads and processes do not mix */
 #include "base/log.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-/* What a process is called and how much it says belongs to the process: the one state at file level in base/. */
-static char speaker[64] = "massv";
-static enum log_level threshold = LOG_INFO;
+#include "base/log_entry.h"
 
-void log_name(const char *name)
+const char *const log_level_names[LOG_LEVELS] = {"debug", "info", "warning", "error"};
+const char *const log_format_names[LOG_FORMATS] = {"text", "json"};
+
+/* What a process is called and how much it says belongs to the process: the one state at file level in base/. */
+static char speaker[64] = "massv", host[64] = "?";
+static int speaker_rank = -1;
+static enum log_level threshold = LOG_INFO;
+static enum log_format shape = LOG_TEXT;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of stderr and of the number of lines that it did not take */
+static unsigned long dropped;
+
+void log_name(const char *program, int rank)
 {
-    snprintf(speaker, sizeof speaker, "%s", name);
+    snprintf(speaker, sizeof speaker, "%s", program);
+    gethostname(host, sizeof host - 1);
+    speaker_rank = rank;
 }
 
 void log_threshold(enum log_level level)
@@ -22,46 +34,87 @@ void log_threshold(enum log_level level)
     threshold = level;
 }
 
-static size_t put_head(char *line, size_t size, const char *level)
+void log_shape(enum log_format format)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    struct tm utc;
-    gmtime_r(&now.tv_sec, &utc);
-    size_t n = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &utc);
-    n += (size_t)snprintf(line + n, size - n, ".%03ldZ %s %s ", now.tv_nsec / 1000000, speaker, level);
-    return n;
+    shape = format;
 }
 
-static void put_line(const char *level, const char *format, va_list args)
+enum log_level log_level_now(void)
 {
-    char line[2048];
-    size_t n = put_head(line, sizeof line, level);
-    int m = vsnprintf(line + n, sizeof line - n - 1, format, args);
-    n += m < 0 ? 0 : (size_t)m;
-    if (n > sizeof line - 2)
-        n = sizeof line - 2;
-    line[n++] = '\n';
-    if (write(STDERR_FILENO, line, n) < 0)
-        return; /* nobody is left to tell */
+    return threshold;
+}
+
+enum log_format log_format_now(void)
+{
+    return shape;
+}
+
+static size_t entry_print(char line[LOG_LINE_MAX], enum log_level level, const char *message, const struct log_field *fields, int n)
+{
+    struct log_entry entry = {
+        .level = level, .program = speaker, .host = host, .rank = speaker_rank, .message = message, .fields = fields, .n = n};
+    clock_gettime(CLOCK_REALTIME, &entry.time);
+    return log_entry_print(line, shape, &entry);
+}
+
+/* A pipe that can be written to takes PIPE_BUF bytes at once, and nobody else of this process writes meanwhile. */
+static int line_write(const char *line, size_t size)
+{
+    struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&wait, 1, 0) == 1 && write(STDERR_FILENO, line, size) == (ssize_t)size ? 0 : -1;
+}
+
+static void line_put(const char *line, size_t size)
+{
+    char notice[LOG_LINE_MAX], text[80];
+    pthread_mutex_lock(&lock);
+    if (dropped) {
+        snprintf(text, sizeof text, "%lu lines of log were lost: they could not be written", dropped);
+        if (line_write(notice, entry_print(notice, LOG_WARNING, text, NULL, 0)) == 0)
+            dropped = 0;
+    }
+    if (dropped || line_write(line, size) != 0)
+        dropped++;
+    pthread_mutex_unlock(&lock);
+}
+
+void log_event(enum log_level level, const struct log_field *fields, int n, const char *message)
+{
+    char line[LOG_LINE_MAX];
+    if (level >= threshold)
+        line_put(line, entry_print(line, level, message, fields, n));
 }
 
 void log_line(enum log_level level, const char *format, ...)
 {
-    static const char *const names[] = {"debug", "info", "warning", "error"};
+    char message[2048];
     if (level < threshold)
         return;
     va_list args;
     va_start(args, format);
-    put_line(names[level], format, args);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    log_event(level, NULL, 0, message);
+}
+
+void log_relay(const char *bytes, size_t size)
+{
+    char line[LOG_LINE_MAX];
+    size_t n = size < sizeof line - 1 ? size : sizeof line - 1;
+    memcpy(line, bytes, n);
+    line[n] = 0;
+    if (shape == LOG_JSON && *line != '{') {
+        log_event(LOG_WARNING, NULL, 0, line);
+        return;
+    }
+    line[n] = '\n';
+    line_put(line, n + 1);
 }
 
 _Noreturn void log_abort(const char *file, int line, const char *format, ...)
 {
-    char host[64] = "?";
-    gethostname(host, sizeof host - 1);
     char where[1280];
+    gethostname(host, sizeof host - 1);
     int n = snprintf(where, sizeof where, "%s pid %ld %s:%d: ", host, (long)getpid(), file, line);
     va_list args;
     va_start(args, format);

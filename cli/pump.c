@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,14 +12,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 
-enum { KEPT = 8192, POLL_MS = 50 };
+enum { KEPT = 8192, LINE = 4000, POLL_MS = 50 };
 
 struct pump_slot {
     int fd; /* -1 = none */
     size_t n;
     char kept[KEPT];
+    size_t part; /* of a line that has not ended yet */
+    char line[LINE];
 };
 
 struct pump {
@@ -40,6 +44,24 @@ static void slot_keep(struct pump_slot *slot, const char *bytes, size_t n)
     slot->n += n;
 }
 
+static void slot_line_end(struct pump_slot *slot)
+{
+    if (slot->part)
+        log_relay(slot->line, slot->part);
+    slot->part = 0;
+}
+
+/* Line by line, so that those of several children do not mix. */
+static void slot_relay(struct pump_slot *slot, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bytes[i] != '\n')
+            slot->line[slot->part++] = bytes[i];
+        if (bytes[i] == '\n' || slot->part == LINE)
+            slot_line_end(slot);
+    }
+}
+
 /* Takes what is there; the descriptor does not block. */
 static void slot_read(struct pump_slot *slot, bool relay)
 {
@@ -48,10 +70,11 @@ static void slot_read(struct pump_slot *slot, bool relay)
     while ((n = read(slot->fd, bytes, sizeof bytes)) > 0) {
         slot_keep(slot, bytes, (size_t)n);
         if (relay)
-            fwrite(bytes, 1, (size_t)n, stderr);
+            slot_relay(slot, bytes, (size_t)n);
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    slot_line_end(slot);
     close(slot->fd);
     slot->fd = -1;
 }
@@ -127,8 +150,19 @@ void pump_relay(struct pump *pump)
     pthread_mutex_lock(&pump->lock);
     pump->relay = true;
     for (int i = 0; i < PUMP_INPUTS; i++)
-        fwrite(pump->slots[i].kept, 1, pump->slots[i].n, stderr);
+        slot_relay(&pump->slots[i], pump->slots[i].kept, pump->slots[i].n);
     pthread_mutex_unlock(&pump->lock);
+}
+
+/* A log line in JSON as one in text, which is never longer. */
+static void line_of_json(char *line)
+{
+    const char *program, *level, *message;
+    size_t size = strlen(line) + 1;
+    json_t *object = *line == '{' ? json_loads(line, 0, NULL) : NULL;
+    if (object && json_unpack(object, "{s:s, s:s, s:s}", "program", &program, "level", &level, "message", &message) == 0)
+        snprintf(line, size, "%s %s %s", program, level, message);
+    json_decref(object);
 }
 
 static bool line_is_rule(const char *line)
@@ -162,6 +196,7 @@ void pump_last_words(struct pump *pump, int i, char *line, size_t size)
     bool between_rules = false;
     snprintf(line, size, "it said nothing");
     while ((each = strsep(&rest, "\n"))) {
+        line_of_json(each);
         int more = line_worth(each, between_rules);
         between_rules ^= line_is_rule(each);
         if (more < worth || more == TELLS_NOTHING || (more == worth && more == TELLS_ADVICE))

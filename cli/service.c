@@ -28,7 +28,7 @@ static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTE
 static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30;
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
-enum { ARGUMENTS = 32, LINE = 1024 };
+enum { ARGUMENTS = 40, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
@@ -106,6 +106,13 @@ static int worker_address(char address[256], const char *hosts, struct error *er
     return failed ? -1 : 0;
 }
 
+/* Our children log as we do. */
+static void words_add_log(struct words *words)
+{
+    words_add(words, "--log-format", log_format_names[log_format_now()]);
+    words_add(words, "--log-level", log_level_names[log_level_now()]);
+}
+
 static int coordinator_spawn(struct service *s, struct error *err)
 {
     const struct service_options *o = &s->options;
@@ -131,6 +138,7 @@ static int coordinator_spawn(struct service *s, struct error *err)
         words_add_number(&words, "--max-requests", o->max_requests);
     if (o->max_waiting)
         words_add_number(&words, "--max-waiting", o->max_waiting);
+    words_add_log(&words);
     if (pipe2(ends, O_CLOEXEC)) {
         fail(err, "no pipe: %s", strerror(errno));
     } else if ((log = pump_input(s->pump, 0, err)) >= 0) {
@@ -157,6 +165,7 @@ static int group_spawn(struct service *s, int i, struct error *err)
         words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
     if (o->kv_positions)
         words_add_number(&words, "--kv-positions", o->kv_positions);
+    words_add_log(&words);
     const char *const exported[] = {GROUP_TOKEN_VARIABLE, NULL};
     const struct launch_options options = {
         .ranks = o->ranks, .hosts = o->hosts, .exported = exported, .program = (const char *const *)words.argv};

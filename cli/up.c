@@ -1,8 +1,10 @@
 /* up.c - massv up: a whole local service, from one command until Ctrl-C */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/log_flags.h"
 #include "cli/cli.h"
 #include "cli/service.h"
 #include "cli/signals.h"
@@ -164,13 +166,15 @@ int command_up(struct comm *comm, int argc, char **argv)
 {
     struct arguments a = {.service = {.listen = "127.0.0.1:50051", .ranks = 1, .groups = 1, .relay = true}};
     struct error err;
-    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
+    const struct argp_child children[] = {{.argp = &log_argp}, {0}};
+    const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
     cli_parse(&argp, argc, argv, &a);
     if (a.cuda && !kernels_cuda()) {
         fail(&err, "--device cuda: no CUDA backend or no GPU here; --device cpu runs on the processor");
         return cli_failed(comm, argv[0], &err);
     }
-    log_name("massv up");
+    log_name("massv up", -1);
     signals_hold();
+    signal(SIGPIPE, SIG_IGN); /* whoever read the log may go: the service stays */
     return up(&a.service, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "coordinator/paging.h"
+#include "coordinator/report.h"
 
 int admission_count(const struct scheduler *s, bool running)
 {
@@ -50,7 +51,7 @@ static void warm_up_ended(struct scheduler *s, const struct request *request, en
 }
 
 /* Ends one output: its group, its drafts, its state. */
-static void output_end(struct scheduler *s, struct request *request, enum rpc_status status)
+static void output_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
 {
     const struct draft_source *drafts = &s->options.drafts;
     if (request->job)
@@ -63,13 +64,14 @@ static void output_end(struct scheduler *s, struct request *request, enum rpc_st
     request->draft = NULL;
     request_apply(request, REQUEST_END);
     metrics_end(&s->metrics, request, status, s->now);
+    report_end(request, status, message, s->now);
 }
 
 void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
 {
-    output_end(s, request, status);
+    output_end(s, request, status, message);
     for (struct request *other; status != RPC_OK && (other = request_find(s, request->number));)
-        output_end(s, other, status);
+        output_end(s, other, status, message);
     if (request_find(s, request->number))
         return; /* other outputs of the call go on */
     stream_end(request, status, message);
@@ -129,6 +131,7 @@ void admission_arrived(struct scheduler *s, struct request *request, struct prep
         request->next_output = NULL;
         if (status != RPC_OK) {
             metrics_end(&s->metrics, request, status, s->now);
+            report_end(request, status, err.text, s->now);
             request_free(request);
             continue;
         }

@@ -2,6 +2,7 @@
 #ifndef COORDINATOR_CLIENT_H
 #define COORDINATOR_CLIENT_H
 
+#include "coordinator/origin.h"
 #include "proto/generate.h"
 #include "proto/rpc.h"
 
@@ -16,6 +17,7 @@ struct client_calls {
 struct client {
     const struct client_calls *calls; /* NULL: nobody listens */
     void *call;
+    struct origin origin;
 };
 
 #endif

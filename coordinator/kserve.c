@@ -196,13 +196,22 @@ static void request_ask(struct talk *talk, struct kserve_request *request)
     job->asked = request->asked;
     request->asked = (struct generate_request){0};
     struct ask *ask = ask_new(talk, request, job->number);
-    enum rpc_status status = service_ask(talk->service, job, &(struct client){&ask_calls, ask}, seconds, &err);
+    struct client client = {.calls = &ask_calls, .call = ask};
+    origin_take(&client.origin, talk->call);
+    enum rpc_status status = service_ask(talk->service, job, &client, seconds, &err);
     if (status == RPC_OK)
         return;
+    service_refused(talk->service, &client.origin, job->asked.request_id, status, err.text);
     preparation_free(job);
-    service_refused(talk->service, status);
     ask_finish(ask, status, err.text);
     ask_drop(ask);
+}
+
+static void message_refused(const struct rpc_call *call, const struct service *service, const char *why)
+{
+    struct origin origin;
+    origin_take(&origin, call);
+    service_refused(service, &origin, NULL, RPC_INVALID_ARGUMENT, why);
 }
 
 static void infer_start(struct rpc_call *call, const void *data, size_t size, void *context)
@@ -213,7 +222,7 @@ static void infer_start(struct rpc_call *call, const void *data, size_t size, vo
     if (!result && request.stream)
         result = fail(&err, "stream: true needs ModelStreamInfer");
     if (result) {
-        service_refused(context, RPC_INVALID_ARGUMENT);
+        message_refused(call, context, err.text);
         rpc_call_finish(call, RPC_INVALID_ARGUMENT, err.text);
     } else {
         request_ask(talk_begin(call, context, false), &request);
@@ -238,7 +247,7 @@ static void stream_message(struct rpc_call *call, const void *data, size_t size)
         return;
     }
     if (kserve_request_unpack(&request, data, size, &err) != 0) {
-        service_refused(talk->service, RPC_INVALID_ARGUMENT);
+        message_refused(call, talk->service, err.text);
         error_send(call, request.id, RPC_INVALID_ARGUMENT, err.text);
     } else {
         request_ask(talk, &request);

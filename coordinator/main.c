@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     struct coordinator_options options;
     struct error err;
     standard_hold();
-    log_name("coordinator");
+    log_name("coordinator", -1);
     coordinator_options_parse(&options, argc, argv);
     signals_block();
     if (serve(&options, &err) != 0) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log_flags.h"
 #include "proto/generate.h"
 #include "proto/rpc_address.h"
 
@@ -182,8 +183,10 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
 
 void coordinator_options_parse(struct coordinator_options *options, int argc, char **argv)
 {
+    const struct argp_child children[] = {{.argp = &log_argp}, {0}};
     const struct argp argp = {
         .options = table,
+        .children = children,
         .parser = option_parse,
         .doc = "massv-coordinator - serves one vision-language model over gRPC: requests, pictures, drafts and scheduling; worker "
                "groups (massv-worker) dial in and compute the model.\v"

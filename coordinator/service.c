@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/version.h"
+#include "coordinator/report.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/settle.h"
 #include "coordinator/stream.h"
@@ -142,16 +143,19 @@ void service_leave(const struct service *service, uint64_t number)
     mailbox_post(service->mailbox, &(struct event){.kind = EVENT_CLOSED, .number = number});
 }
 
-void service_refused(const struct service *service, enum rpc_status status)
+void service_refused(const struct service *service, const struct origin *origin, const char *id, enum rpc_status status,
+                     const char *why)
 {
+    report_refusal(origin, id, status, why);
     mailbox_post(service->mailbox, &(struct event){.kind = EVENT_REFUSED, .status = status});
 }
 
-static void generate_refuse(struct rpc_call *call, struct service *service, struct preparation *job, enum rpc_status status,
-                            const char *why)
+/* id: NULL where the message could not be read. */
+static void generate_refuse(struct rpc_call *call, struct service *service, const char *id, enum rpc_status status, const char *why)
 {
-    preparation_free(job);
-    service_refused(service, status);
+    struct origin origin;
+    origin_take(&origin, call);
+    service_refused(service, &origin, id, status, why);
     rpc_call_finish(call, status, why);
 }
 
@@ -161,7 +165,8 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
     struct preparation *job = preparation_new();
     struct error err;
     if (generate_request_unpack(&job->asked, data, size, &err) != 0) {
-        generate_refuse(call, service, job, RPC_INVALID_ARGUMENT, err.text);
+        generate_refuse(call, service, NULL, RPC_INVALID_ARGUMENT, err.text);
+        preparation_free(job);
         return;
     }
     struct caller *caller = mem_new(1, sizeof *caller);
@@ -171,10 +176,13 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
     rpc_call_set(call, caller);
     for (int i = 0; i < outputs; i++)
         rpc_call_hold(call);
-    enum rpc_status status = service_ask(service, job, &(struct client){&client_calls, call}, rpc_call_time_left(call), &err);
+    struct client client = {.calls = &client_calls, .call = call};
+    origin_take(&client.origin, call);
+    enum rpc_status status = service_ask(service, job, &client, rpc_call_time_left(call), &err);
     if (status == RPC_OK)
         return;
-    generate_refuse(call, service, job, status, err.text);
+    generate_refuse(call, service, job->asked.request_id, status, err.text);
+    preparation_free(job);
     for (int i = 0; i < outputs; i++)
         rpc_call_drop(call);
 }

@@ -32,8 +32,9 @@ enum rpc_status service_ask(struct service *service, struct preparation *job, co
                             struct error *err);
 /* The client of that request has gone. */
 void service_leave(const struct service *service, uint64_t number);
-/* A request did not become one: it counts. */
-void service_refused(const struct service *service, enum rpc_status status);
+/* A request did not become one: it counts, and leaves a line in the log. id: what it called itself, or NULL. */
+void service_refused(const struct service *service, const struct origin *origin, const char *id, enum rpc_status status,
+                     const char *why);
 
 /* The warm-up: a few tokens about a picture (where the model sees any), the whole way but for the client. */
 struct request *service_warm_up(struct service *service, struct preparation **job);

@@ -1,5 +1,5 @@
 /* main.c - massv-worker: one rank of a worker group */
-#include <stdio.h>
+#include <signal.h>
 
 #include "base/log.h"
 #include "base/standard.h"
@@ -48,12 +48,11 @@ int main(int argc, char **argv)
     const struct comm_options collectives = {.timeout = COLLECTIVE_SECONDS};
     standard_hold();
     options_parse(&options, argc, argv);
-    log_name("worker");
+    log_name("worker", -1);
+    signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go */
     int rc = stop_open(&stop, &err) || comm_open_mpi(&comm, &collectives, &err) ? -1 : 0;
     if (rc == 0) {
-        char name[64];
-        snprintf(name, sizeof name, "worker rank %d", comm->rank);
-        log_name(name);
+        log_name("worker", comm->rank);
         rc = run(comm, &options, stop, &err);
     }
     if (rc != 0 && err.text[0])

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log_flags.h"
 #include "proto/rpc_address.h"
 #include "proto/rpc_flags.h"
 
@@ -104,7 +105,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    static const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
+    static const struct argp_child children[] = {{.argp = &rpc_client_argp}, {.argp = &log_argp}, {0}};
     static const struct argp argp = {.options = table, .parser = parse, .doc = doc, .children = children};
     *options = (struct options){.step_seconds = 30};
     argp_err_exit_status = 2;

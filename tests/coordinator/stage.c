@@ -507,7 +507,7 @@ static struct request *output_make(struct stage *stage, const struct stage_quest
     snprintf(request->id, sizeof request->id, "%s", question->id ? question->id : "");
     if (!question->id)
         snprintf(request->id, sizeof request->id, "request-%d", (int)client->number);
-    request->client = (struct client){&client_calls, client};
+    request->client = (struct client){.calls = &client_calls, .call = client};
     request->max_tokens = question->max_tokens;
     request->draft_tokens = question->k;
     request->sampling.repetition_penalty = 1;

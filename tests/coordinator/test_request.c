@@ -98,7 +98,7 @@ static int teardown(void **state)
 static struct talk *talk_new(int max_tokens)
 {
     struct talk *talk = mem_new(1, sizeof *talk);
-    talk->request.client = (struct client){&reader_calls, &talk->reader};
+    talk->request.client = (struct client){.calls = &reader_calls, .call = &talk->reader};
     talk->request.max_tokens = max_tokens;
     talk->request.tokens = talk->tokens;
     return talk;

@@ -81,11 +81,11 @@ def wait_gone(pids, seconds):
 class Process:
     """A program whose stdout lines can be waited for; stderr goes to a file."""
 
-    def __init__(self, *command, env=None):
+    def __init__(self, *command, env=None, stderr=None):
         self.log = tempfile.TemporaryFile("w+")
         self.lines = queue.Queue()
         self.process = subprocess.Popen([str(c) for c in command], cwd=ROOT, env=env or ENVIRONMENT, stdout=subprocess.PIPE,
-                                        stderr=self.log, encoding="utf-8")
+                                        stderr=self.log if stderr is None else stderr, encoding="utf-8")
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):

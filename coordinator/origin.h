@@ -1,0 +1,13 @@
+/* origin.h - where a request comes from, for the log */
+#ifndef COORDINATOR_ORIGIN_H
+#define COORDINATOR_ORIGIN_H
+
+#include "proto/rpc.h"
+
+struct origin {
+    char peer[96]; /* as gRPC names it: "ipv4:127.0.0.1:40312" */
+};
+
+void origin_take(struct origin *origin, const struct rpc_call *call);
+
+#endif
