@@ -237,7 +237,7 @@ int kserve_object_set(struct kserve_request *request, uint64_t *given, const str
     json_error_t fault;
     if (json->kind != KSERVE_TEXT)
         return fail(err, "sampling_parameters: not a text");
-    json_t *object = json_loadb(json->bytes ? json->bytes : "", json->size, JSON_REJECT_DUPLICATES, &fault);
+    json_t *object = json_loadb(json->bytes, json->size, JSON_REJECT_DUPLICATES, &fault);
     if (!json_is_object(object)) {
         fail(err, "sampling_parameters: not a JSON object: %s", object ? "another value" : fault.text);
         json_decref(object);

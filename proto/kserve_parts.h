@@ -11,7 +11,7 @@ struct kserve_value { /* of a parameter, a key of JSON, an element of a tensor *
     enum kserve_kind kind;
     int64_t integer; /* BOOL: 0 or 1 */
     double real;
-    const void *bytes; /* TEXT: of the message, without a zero behind */
+    const void *bytes; /* TEXT: of the message, without a zero behind; never NULL */
     size_t size;
 };
 

@@ -116,7 +116,7 @@ static size_t contents_count(const struct datatype *type, const Inference__Infer
 
 static struct kserve_value contents_value(const struct datatype *type, const Inference__InferTensorContents *c, size_t i)
 {
-    struct kserve_value value = {.kind = type->kind};
+    struct kserve_value value = {.kind = type->kind, .bytes = ""}; /* protobuf-c has NULL for no bytes */
     bool wide = type->width == 8;
     if (type->kind == KSERVE_INT && !type->is_signed)
         return kserve_unsigned(wide ? c->uint64_contents[i] : c->uint_contents[i]);
@@ -126,8 +126,8 @@ static struct kserve_value contents_value(const struct datatype *type, const Inf
         value.integer = wide ? c->int64_contents[i] : c->int_contents[i];
     else if (type->kind == KSERVE_REAL)
         value.real = wide ? c->fp64_contents[i] : (double)c->fp32_contents[i];
-    else
-        value = (struct kserve_value){KSERVE_TEXT, 0, 0, c->bytes_contents[i].data, c->bytes_contents[i].len};
+    else if ((value.size = c->bytes_contents[i].len))
+        value.bytes = c->bytes_contents[i].data;
     return value;
 }
 
