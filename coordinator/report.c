@@ -30,6 +30,13 @@ static void add_ms(struct report *report, const char *key, double ms)
     add_number(report, key, (double)(long long)(ms * 1e3 + 0.5) / 1e3);
 }
 
+static void add_origin(struct report *report, const struct origin *origin)
+{
+    add_text(report, "peer", origin->peer);
+    add_text(report, "trace_id", origin->trace.id);
+    add_text(report, "span_id", origin->trace.span);
+}
+
 static void add_speculation(struct report *report, const struct request *request)
 {
     const struct acceptance *a = &request->acceptance;
@@ -67,7 +74,7 @@ void report_end(const struct request *request, enum rpc_status status, const cha
     add_text(&report, "request_id", request->id);
     if (request->output)
         add_number(&report, "output", request->output);
-    add_text(&report, "peer", request->client.origin.peer);
+    add_origin(&report, &request->client.origin);
     add_text(&report, "status", rpc_status_name(status));
     add_text(&report, "reason", request->reason);
     add_number(&report, "prompt_tokens", request->prepared.prompt.n);
@@ -83,7 +90,7 @@ void report_refusal(const struct origin *origin, const char *id, enum rpc_status
 {
     struct report report = {.n = 0};
     add_text(&report, "request_id", id);
-    add_text(&report, "peer", origin->peer);
+    add_origin(&report, origin);
     add_text(&report, "status", rpc_status_name(status));
     message_put(LOG_INFO, &report, status, message);
 }

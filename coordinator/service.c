@@ -151,21 +151,31 @@ void service_refused(const struct service *service, const struct origin *origin,
 }
 
 /* id: NULL where the message could not be read. */
-static void generate_refuse(struct rpc_call *call, struct service *service, const char *id, enum rpc_status status, const char *why)
+static void generate_refuse(struct rpc_call *call, struct service *service, const struct origin *origin, const char *id,
+                            enum rpc_status status, const char *why)
 {
-    struct origin origin;
-    origin_take(&origin, call);
-    service_refused(service, &origin, id, status, why);
+    service_refused(service, origin, id, status, why);
     rpc_call_finish(call, status, why);
+}
+
+/* The client learns in which trace its request is, whatever becomes of it. */
+static void origin_tell(struct origin *origin, struct rpc_call *call)
+{
+    char trace[TRACE_SIZE + 1];
+    origin_take(origin, call);
+    trace_print(&origin->trace, trace);
+    rpc_call_tell(call, TRACE_KEY, trace);
 }
 
 static void generate_start(struct rpc_call *call, const void *data, size_t size, void *context)
 {
     struct service *service = context;
     struct preparation *job = preparation_new();
+    struct client client = {.calls = &client_calls, .call = call};
     struct error err;
+    origin_tell(&client.origin, call);
     if (generate_request_unpack(&job->asked, data, size, &err) != 0) {
-        generate_refuse(call, service, NULL, RPC_INVALID_ARGUMENT, err.text);
+        generate_refuse(call, service, &client.origin, NULL, RPC_INVALID_ARGUMENT, err.text);
         preparation_free(job);
         return;
     }
@@ -176,12 +186,10 @@ static void generate_start(struct rpc_call *call, const void *data, size_t size,
     rpc_call_set(call, caller);
     for (int i = 0; i < outputs; i++)
         rpc_call_hold(call);
-    struct client client = {.calls = &client_calls, .call = call};
-    origin_take(&client.origin, call);
     enum rpc_status status = service_ask(service, job, &client, rpc_call_time_left(call), &err);
     if (status == RPC_OK)
         return;
-    generate_refuse(call, service, job->asked.request_id, status, err.text);
+    generate_refuse(call, service, &client.origin, job->asked.request_id, status, err.text);
     preparation_free(job);
     for (int i = 0; i < outputs; i++)
         rpc_call_drop(call);

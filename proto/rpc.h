@@ -107,6 +107,11 @@ void *rpc_call_get(const struct rpc_call *call);
 /* Seconds until the client's deadline; a large number without one. */
 double rpc_call_time_left(const struct rpc_call *call);
 const char *rpc_call_peer(const struct rpc_call *call);
+/* What the client sent beside its message under a lower-case key: 1 = value (at most size - 1 bytes and a 0), 0 = nothing, -1 =
+ * more than one value, or one that is too long. From the call's callbacks, `closed` excepted. */
+int rpc_call_metadata(const struct rpc_call *call, const char *key, char *value, size_t size);
+/* Goes to the client as metadata ahead of the first message; one pair, from `start`. key lives as long as the program; copied. */
+void rpc_call_tell(struct rpc_call *call, const char *key, const char *value);
 void rpc_call_hold(struct rpc_call *call); /* one more reference: the call outlives `closed` until it is dropped */
 void rpc_call_drop(struct rpc_call *call);
 

@@ -25,7 +25,10 @@ struct rpc_call {
     const struct rpc_method *method;
     grpc_call *core;
     gpr_timespec deadline;
+    grpc_metadata_array metadata; /* until core goes */
     size_t message_limit;
+    const char *told_key; /* what goes out as initial metadata; NULL = nothing */
+    char *told;
     char *peer;
     atomic_int references;
     _Atomic(void *) user;
@@ -75,6 +78,7 @@ void rpc_call_drop(struct rpc_call *call)
     assert(!call->core && !call->first);
     pthread_mutex_destroy(&call->mutex);
     free(call->peer);
+    free(call->told);
     free(call->status_text);
     free(call);
 }
@@ -94,6 +98,7 @@ static void rpc_call_settle(struct rpc_call *call)
     if (call->method->closed)
         call->method->closed(call, call->cancelled != 0);
     pthread_mutex_lock(&call->mutex); /* rpc_call_abort looks at core */
+    grpc_metadata_array_destroy(&call->metadata);
     grpc_call_unref(call->core);
     call->core = NULL;
     pthread_mutex_unlock(&call->mutex);
@@ -109,8 +114,13 @@ static void rpc_call_pump(struct rpc_call *call)
     grpc_op ops[3];
     size_t n = 0;
     memset(ops, 0, sizeof ops);
-    if (!call->greeted)
+    grpc_metadata told = {.key = grpc_slice_from_static_string(call->told_key ? call->told_key : ""),
+                          .value = grpc_slice_from_copied_string(call->told ? call->told : "")};
+    if (!call->greeted) {
+        ops[n].data.send_initial_metadata.metadata = &told;
+        ops[n].data.send_initial_metadata.count = call->told_key != NULL;
         ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    }
     call->greeted = true;
     if (call->first) {
         ops[n].op = GRPC_OP_SEND_MESSAGE;
@@ -126,6 +136,7 @@ static void rpc_call_pump(struct rpc_call *call)
     call->sending = true;
     rpc_call_start(call, ops, n, &call->on_send);
     grpc_slice_unref(text);
+    grpc_slice_unref(told.value);
 }
 
 static void rpc_call_sent(struct core_tag *tag, bool ok)
@@ -197,6 +208,7 @@ static struct rpc_call *rpc_call_new(const struct rpc_method *method, const stru
     call->method = method;
     call->core = arrival->core;
     call->deadline = arrival->deadline;
+    call->metadata = arrival->metadata;
     call->message_limit = arrival->message_limit;
     char *peer = grpc_call_get_peer(call->core);
     call->peer = mem_string(peer ? peer : "");
@@ -316,6 +328,32 @@ double rpc_call_time_left(const struct rpc_call *call)
         return 1e9;
     gpr_timespec left = gpr_time_sub(call->deadline, gpr_now(call->deadline.clock_type));
     return (double)left.tv_sec + 1e-9 * left.tv_nsec;
+}
+
+int rpc_call_metadata(const struct rpc_call *call, const char *key, char *value, size_t size)
+{
+    int found = 0;
+    for (size_t i = 0; i < call->metadata.count; i++) {
+        const grpc_metadata *pair = &call->metadata.metadata[i];
+        size_t n = GRPC_SLICE_LENGTH(pair->value);
+        if (grpc_slice_str_cmp(pair->key, key) != 0)
+            continue;
+        if (found || n >= size)
+            return -1;
+        memcpy(value, GRPC_SLICE_START_PTR(pair->value), n);
+        value[n] = 0;
+        found = 1;
+    }
+    return found;
+}
+
+void rpc_call_tell(struct rpc_call *call, const char *key, const char *value)
+{
+    pthread_mutex_lock(&call->mutex);
+    free(call->told);
+    call->told_key = key;
+    call->told = mem_string(value);
+    pthread_mutex_unlock(&call->mutex);
 }
 
 const char *rpc_call_peer(const struct rpc_call *call)

@@ -4,10 +4,11 @@
 
 #include "proto/core.h"
 
-/* What core handed over with a new call. rpc_call_begin owns core and payload. */
+/* What core handed over with a new call. rpc_call_begin owns core, metadata and payload. */
 struct rpc_arrival {
     grpc_call *core;
     gpr_timespec deadline;
+    grpc_metadata_array metadata;
     grpc_byte_buffer *payload; /* NULL for bidirectional calls */
     size_t message_limit;
     void *context;

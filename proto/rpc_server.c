@@ -67,7 +67,6 @@ static void rpc_slot_post(struct rpc_slot *slot)
 
 static void rpc_slot_empty(struct rpc_slot *slot)
 {
-    grpc_metadata_array_destroy(&slot->metadata);
     if (!slot->registered)
         grpc_call_details_destroy(&slot->details);
 }
@@ -76,11 +75,13 @@ static void rpc_slot_filled(struct core_tag *tag, bool ok)
 {
     struct rpc_slot *slot = tag->owner;
     if (!ok) { /* the server shuts down */
+        grpc_metadata_array_destroy(&slot->metadata);
         rpc_slot_empty(slot);
         return;
     }
     struct rpc_arrival arrival = {.core = slot->core,
                                   .deadline = slot->registered ? slot->deadline : slot->details.deadline,
+                                  .metadata = slot->metadata,
                                   .payload = slot->payload,
                                   .message_limit = slot->server->message_limit,
                                   .context = slot->context};
