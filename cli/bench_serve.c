@@ -340,8 +340,10 @@ static int load_warm_up(const struct load_plan *load, int count, struct error *e
 
 static int bench_serve(const struct arguments *a, struct error *err)
 {
-    const struct generate_request like = {
-        .max_tokens = a->max_tokens, .draft_tokens = a->draft_tokens, .ignore_eos = a->ignore_eos};
+    const struct generate_request like = {.given = GIVEN_TEMPERATURE, /* 0: greedy, whatever the model's default */
+                                          .max_tokens = a->max_tokens,
+                                          .draft_tokens = a->draft_tokens,
+                                          .ignore_eos = a->ignore_eos};
     struct report report = {.arguments = a};
     struct load_data data;
     if (load_data_read(&data, a->data, &like, err))
