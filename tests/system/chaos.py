@@ -24,10 +24,11 @@ ANSWER_S = 120  # an answer under fire: a dozen restarts of all groups
 QUIET_S = 20    # after the last event everything has been released
 REDIAL_S = 10   # a client's connection pauses between its tries to come back
 TARGET, DRAFTER = MODELS / "scenes-large", MODELS / "scenes-massv"
-QUESTIONS = [dict(prompt=prompt, pictures=[PICTURES / picture] if picture else [], k=k, max_tokens=160, ignore_eos=True)
-             for k in (0, 3, 5)
-             for prompt, picture in (("What can you see in this picture?", "scene-00002.png"), ("Tell a short story about the picture.", "scene-00008.png"),
-                                     ("Name the days of the week.", None))]
+SEEN = [("What can you see in this picture?", "scene-00002.png"), ("Tell a short story about the picture.", "scene-00008.png"),
+        ("Name the days of the week.", None)]
+COUPLED = dict(temperature=1.0, sampling=dict(seed=5, top_p=0.95, mode=1))  # COUPLED: its text, too, depends on nothing that chaos can change
+QUESTIONS = [dict(prompt=prompt, pictures=[PICTURES / picture] if picture else [], k=k, max_tokens=160, ignore_eos=True, **how)
+             for k, how in ((0, {}), (3, {}), (5, {}), (5, COUPLED)) for prompt, picture in SEEN]
 
 
 @dataclasses.dataclass
@@ -197,6 +198,13 @@ def chaos(options):
     print(f"seed {options.seed}: {options.streams} streams, {options.groups} groups of {options.ranks} ranks, "
           + (f"{options.kills} kills" if options.kills else f"{options.seconds:g} s"), flush=True)
     service = Service(options)
+    try:
+        return report(options, service)
+    finally:
+        service.up.stop()
+
+
+def report(options, service):
     load = Load(service, options.streams, options.seed)
     done = strikes(options, service, load)
     load.finish()
