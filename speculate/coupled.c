@@ -7,36 +7,52 @@
 
 static const double LOG2_E = 1.4426950408889634;
 
+struct noise { /* of one position; the ids are asked for in ascending order */
+    uint64_t seed;
+    int position;
+    int32_t first; /* of the group in hand */
+    uint32_t upper[NOISE_GROUP];
+};
+
+static uint32_t noise_of(struct noise *noise, int32_t id)
+{
+    int32_t first = id & ~(NOISE_GROUP - 1);
+    if (first != noise->first)
+        noise_upper(noise->upper, noise->seed, noise->position, first);
+    noise->first = first;
+    return noise->upper[id - first];
+}
+
+/* Whether an id that lies `behind` > 0 below the best so far may still win, for the price of no logarithm: that needs E <
+ * exp(-behind), and E >= u >= 2^-(zeros + 1), where u begins with so many zero bits. */
+static bool can_win(double behind, uint32_t upper)
+{
+    return upper == 0 || behind * LOG2_E < __builtin_clz(upper) + 1.01;
+}
+
 static int32_t row_id(const struct warp_row *row, int i)
 {
     return row->ids ? row->ids[i] : i;
 }
 
-/* Whether noise of these bits can lift a score that lies `behind` > 0 below the best so far, for the price of no logarithm: noise
- * above `behind` needs E < exp(-behind), and E >= u >= 2^-(zeros + 1) with `zeros` leading zero bits. */
-static bool can_win(double behind, uint64_t bits)
-{
-    int zeros = bits ? __builtin_clzll(bits) - (64 - NOISE_BITS) : NOISE_BITS;
-    return behind * LOG2_E < zeros + 1.01;
-}
-
 int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position)
 {
+    struct noise noise = {.seed = seed, .position = position, .first = -1};
     int start = 0; /* where the best is likely: little can win after it */
     for (int i = 1; i < row->count; i++)
         if (row->scores[i] > row->scores[start])
             start = i;
     int32_t chosen = row_id(row, start);
-    double best = (double)row->scores[start] + noise_gumbel(noise_token_bits(seed, position, chosen));
+    double best = (double)row->scores[start] + noise_gumbel(seed, position, chosen, noise_of(&noise, chosen));
     for (int i = 0; i < row->count; i++) {
         double behind = best - (double)row->scores[i];
         if (i == start || behind > NOISE_GUMBEL_MOST)
             continue;
         int32_t id = row_id(row, i);
-        uint64_t bits = noise_token_bits(seed, position, id);
-        if (!can_win(behind, bits))
+        uint32_t upper = noise_of(&noise, id);
+        if (!can_win(behind, upper))
             continue;
-        double value = (double)row->scores[i] + noise_gumbel(bits);
+        double value = (double)row->scores[i] + noise_gumbel(seed, position, id, upper);
         if (value > best || (value == best && id < chosen)) {
             best = value;
             chosen = id;

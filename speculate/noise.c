@@ -5,31 +5,31 @@
 
 #include "base/random.h"
 
-static void philox(uint32_t bits[4], uint64_t seed, int position, enum noise_purpose purpose, uint64_t low)
+static void philox(uint32_t bits[4], uint64_t seed, int position, enum noise_purpose purpose, int32_t id)
 {
-    random_bits(bits, seed, (uint64_t)purpose << 32 | (uint32_t)position, low);
+    random_bits(bits, seed, (uint64_t)purpose << 32 | (uint32_t)position, (uint32_t)id);
 }
 
-static uint64_t join(uint32_t a, uint32_t b)
+static double join(uint32_t upper, uint32_t lower)
 {
-    return ((uint64_t)a << 32 | b) >> (64 - NOISE_BITS);
+    return (double)(((uint64_t)upper << 32 | lower) >> 11); /* 53 bits */
 }
 
 double noise_uniform(uint64_t seed, int position, enum noise_purpose purpose)
 {
     uint32_t bits[4];
     philox(bits, seed, position, purpose, 0);
-    return (double)join(bits[0], bits[1]) * 0x1p-53;
+    return join(bits[0], bits[1]) * 0x1p-53;
 }
 
-uint64_t noise_token_bits(uint64_t seed, int position, int32_t id)
+void noise_upper(uint32_t upper[NOISE_GROUP], uint64_t seed, int position, int32_t first)
+{
+    philox(upper, seed, position, NOISE_GUMBEL, first);
+}
+
+double noise_gumbel(uint64_t seed, int position, int32_t id, uint32_t upper)
 {
     uint32_t bits[4];
-    philox(bits, seed, position, NOISE_GUMBEL, (uint32_t)id);
-    return join(bits[0], bits[1]);
-}
-
-double noise_gumbel(uint64_t bits)
-{
-    return -log(-log1p(-((double)bits + 0.5) * 0x1p-53));
+    philox(bits, seed, position, NOISE_FINE, id);
+    return -log(-log1p(-(join(upper, bits[0]) + 0.5) * 0x1p-53));
 }

@@ -9,20 +9,21 @@
 
 enum noise_purpose {
     NOISE_GUMBEL, /* of a token id */
+    NOISE_FINE,   /* the lower bits of that */
     NOISE_DRAFT,  /* draws the draft */
     NOISE_KEEP,   /* keeps or refuses it */
     NOISE_NEXT    /* draws the token that replaces it, or that stands alone */
 };
 
-enum { NOISE_BITS = 53 };
-
-/* Uniform in [0, 1), NOISE_BITS bits. position: tokens of the answer before this one. */
+/* Uniform in [0, 1), 53 bits. position: tokens of the answer before this one. */
 double noise_uniform(uint64_t seed, int position, enum noise_purpose purpose);
 
-/* The bits behind a token's Gumbel noise, below 2^NOISE_BITS, and the noise: -log(E) with E exponential, E = -log(1 - u),
- * u = (bits + 1/2) / 2^NOISE_BITS. It is never above NOISE_GUMBEL_MOST. */
-uint64_t noise_token_bits(uint64_t seed, int position, int32_t id);
-double noise_gumbel(uint64_t bits);
+/* The Gumbel noise of a token id: -log(E) with E exponential, E = -log(1 - u), u in (0, 1) of 53 bits. It is never above
+ * NOISE_GUMBEL_MOST. The 32 upper bits of u come for NOISE_GROUP ids at once, [first, first + NOISE_GROUP) with `first` a multiple:
+ * where they show that an id has no chance, the rest is not computed. */
+enum { NOISE_GROUP = 4 };
+void noise_upper(uint32_t upper[NOISE_GROUP], uint64_t seed, int position, int32_t first);
+double noise_gumbel(uint64_t seed, int position, int32_t id, uint32_t upper);
 #define NOISE_GUMBEL_MOST 37.5 /* 54 log 2, rounded up */
 
 #endif
