@@ -77,9 +77,11 @@ int model_extend(struct model *model, const struct span *spans, int n_spans, str
 
 /* After model_extend: its scored rows, in order of spans. Collective: every rank calls the same one, every rank gets the result.
  * model_best: the id of the largest score over the whole vocabulary, lowest id on ties, without gathering scores; -1 where all are
- * NaN. model_scores_row: the scores (vocabulary) of scored row i to host memory, gathered. model_scores: of all rows. */
+ * NaN. model_scores_row: the scores (vocabulary) of scored row i to host memory, gathered. model_scores: of all rows.
+ * model_scores_part, not collective: what this rank has of row i, columns [*first, *first + the result). */
 int model_scored_rows(const struct model *model);
 void model_best(struct model *model, int32_t *ids);
+int model_scores_part(struct model *model, int i, float *scores, int *first);
 void model_scores_row(struct model *model, int i, float *scores);
 void model_scores(struct model *model, float *scores);
 

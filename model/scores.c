@@ -174,13 +174,21 @@ void model_best(struct model *model, int32_t *ids)
     free(all);
 }
 
+int model_scores_part(struct model *model, int i, float *scores, int *first)
+{
+    size_t row = (size_t)model->shard.rows;
+    model->k->download(model->dev, scores, (float *)model->scores.p + (size_t)model->step.order[i] * row, row * sizeof *scores);
+    *first = model->shard.first_row;
+    return model->shard.rows;
+}
+
 /* Ranks may hold different numbers of columns: all send the most. */
 void model_scores_row(struct model *model, int i, float *scores)
 {
     int size = model->comm->size, most = (model->config.vocabulary + size - 1) / size + 2 * SHARD_UNIT;
-    size_t row = (size_t)model->shard.rows;
+    int first;
     float *own = mem_new((size_t)most, sizeof *own), *all = mem_new((size_t)most * (size_t)size, sizeof *all);
-    model->k->download(model->dev, own, (float *)model->scores.p + (size_t)model->step.order[i] * row, row * sizeof *own);
+    model_scores_part(model, i, own, &first);
     model->comm->calls->all_gather(model->comm, all, own, (size_t)most * sizeof *own);
     for (int rank = 0; rank < size; rank++) {
         struct shard shard;

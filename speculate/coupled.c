@@ -32,10 +32,10 @@ static bool can_win(double behind, uint32_t upper)
 
 static int32_t row_id(const struct warp_row *row, int i)
 {
-    return row->ids ? row->ids[i] : i;
+    return row->ids ? row->ids[i] : row->first + i;
 }
 
-int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position)
+int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position, double *value)
 {
     struct noise noise = {.seed = seed, .position = position, .first = -1};
     int start = 0; /* where the best is likely: little can win after it */
@@ -52,11 +52,13 @@ int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position)
         uint32_t upper = noise_of(&noise, id);
         if (!can_win(behind, upper))
             continue;
-        double value = (double)row->scores[i] + noise_gumbel(seed, position, id, upper);
-        if (value > best || (value == best && id < chosen)) {
-            best = value;
+        double sum = (double)row->scores[i] + noise_gumbel(seed, position, id, upper);
+        if (sum > best || (sum == best && id < chosen)) {
+            best = sum;
             chosen = id;
         }
     }
+    if (value)
+        *value = best;
     return chosen;
 }

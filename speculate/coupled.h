@@ -6,7 +6,8 @@
 
 #include "speculate/warp.h"
 
-/* The id of the row's largest score + noise, the lowest on ties: distributed as the row's probabilities. */
-int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position);
+/* The id of the row's largest score + noise, the lowest on ties: distributed as the row's probabilities. *value: that sum, so that
+ * parts of a row can be compared; may be NULL. count > 0. */
+int32_t coupled_token(const struct warp_row *row, uint64_t seed, int position, double *value);
 
 #endif

@@ -33,15 +33,39 @@ void sampler_free(struct sampler *sampler)
     free(sampler);
 }
 
-/* -1 without a finite score. Greedy: the token. Else 0, and the row. */
+bool sampler_divides(const struct sampling *s)
+{
+    return s->temperature == 0 || (s->mode == SAMPLING_COUPLED && !warp_truncates(s));
+}
+
+struct sampler_offer sampler_adjust(struct sampler *sampler, const struct warp_part *part, const struct sampling *s,
+                                    const struct warp_history *history)
+{
+    warp_adjust(part, s, history, sampler->counts);
+    int32_t best = warp_best(part->scores, part->n);
+    return best < 0 ? (struct sampler_offer){-INFINITY, -1}
+                    : (struct sampler_offer){(double)part->scores[best], part->first + best};
+}
+
+struct sampler_offer sampler_offer(const struct warp_part *part, const struct sampling *s, int position, float largest)
+{
+    struct sampler_offer offer;
+    warp_temper(part, largest, s->temperature);
+    const struct warp_row row = {NULL, part->first, part->scores, part->n};
+    offer.id = coupled_token(&row, s->seed, position, &offer.value);
+    return offer;
+}
+
+/* Adjusts, tempers and truncates a whole row. Not ROW_READY: the token, or -1 without a finite score. */
 enum { ROW_READY = -2 };
 static int32_t row_prepare(struct sampler *sampler, struct warp_row *row, float *scores, const struct sampling *s,
                            const struct warp_history *history)
 {
-    warp_adjust(scores, sampler->vocabulary, s, history, sampler->counts);
-    int32_t best = warp_best(scores, sampler->vocabulary);
-    if (best < 0 || s->temperature == 0)
-        return best;
+    const struct warp_part whole = {scores, 0, sampler->vocabulary};
+    struct sampler_offer best = sampler_adjust(sampler, &whole, s, history);
+    if (best.id < 0 || s->temperature == 0)
+        return best.id;
+    warp_temper(&whole, (float)best.value, s->temperature);
     *row = warp_truncate(scores, sampler->vocabulary, s, &sampler->scratch);
     return ROW_READY;
 }
@@ -55,7 +79,7 @@ int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampl
     if (token != ROW_READY)
         return token;
     if (s->mode == SAMPLING_COUPLED)
-        return coupled_token(&row, s->seed, position);
+        return coupled_token(&row, s->seed, position, NULL);
     warp_weights(&row, sampler->scratch.weights);
     const struct verify_row p = {row.ids, sampler->scratch.weights, row.count};
     const struct verify_row drawn_from = {q ? q->ids : NULL, q ? q->weight : NULL, q ? q->n : 0};

@@ -18,6 +18,19 @@ void sampler_free(struct sampler *sampler); /* NULL is legal */
 int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,
                       int32_t draft, const struct draft_weights *q);
 
+/* The same from parts of a row, each on another rank, where sampler_divides: every part is adjusted, the largest score of all parts
+ * is found, and every part makes its best offer. The token is the offer of the largest value, the lowest id on ties. */
+struct sampler_offer {
+    double value;
+    int32_t id; /* -1 = none: no finite score */
+};
+bool sampler_divides(const struct sampling *sampling);
+/* The part's largest score after adjusting it in place; with temperature 0 that is its offer. */
+struct sampler_offer sampler_adjust(struct sampler *sampler, const struct warp_part *part, const struct sampling *sampling,
+                                    const struct warp_history *history);
+/* Of an adjusted part, used up; temperature above 0. largest: over all parts. */
+struct sampler_offer sampler_offer(const struct warp_part *part, const struct sampling *sampling, int position, float largest);
+
 /* A drafter's guess. In the mode REJECTION with a temperature it is drawn from *q, which is filled: the SAMPLING_DRAFT_IDS largest
  * of what truncation leaves. Else q->n = 0, and the guess is what sampler_token would give for these scores. */
 int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,

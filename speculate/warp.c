@@ -8,53 +8,56 @@
 
 /* ---- penalties and bias ---- */
 
-static bool within(int32_t id, int n)
+static bool column_of(const struct warp_part *part, int32_t id, int *column)
 {
-    return 0 <= id && id < n;
+    int64_t at = (int64_t)id - part->first;
+    *column = (int)at;
+    return 0 <= at && at < part->n;
 }
 
 /* counts: occurrences in the answer; -1 where only the prompt has the id. */
-static void ids_count(int32_t *counts, int n, const struct warp_history *h)
+static void ids_count(int32_t *counts, const struct warp_part *part, const struct warp_history *h)
 {
+    int at;
     for (int i = 0; i < h->n_prompt; i++)
-        if (within(h->prompt[i], n))
-            counts[h->prompt[i]] = -1;
+        if (column_of(part, h->prompt[i], &at))
+            counts[at] = -1;
     for (int i = 0; i < h->n_answer; i++)
-        if (within(h->answer[i], n))
-            counts[h->answer[i]] = counts[h->answer[i]] < 0 ? 1 : counts[h->answer[i]] + 1;
+        if (column_of(part, h->answer[i], &at))
+            counts[at] = counts[at] < 0 ? 1 : counts[at] + 1;
 }
 
 /* Each distinct id once: its count is taken away. */
-static void ids_penalize(float *scores, int n, const struct sampling *s, const int32_t *ids, int n_ids, int32_t *counts)
+static void ids_penalize(const struct warp_part *part, const struct sampling *s, const int32_t *ids, int n_ids, int32_t *counts)
 {
-    for (int i = 0; i < n_ids; i++) {
-        int32_t id = ids[i];
-        if (!within(id, n) || !counts[id])
+    for (int i = 0, at; i < n_ids; i++) {
+        if (!column_of(part, ids[i], &at) || !counts[at])
             continue;
-        float *x = &scores[id];
+        float *x = &part->scores[at];
         *x = *x > 0.0f ? *x / s->repetition_penalty : *x * s->repetition_penalty;
-        if (counts[id] > 0)
-            *x -= s->frequency_penalty * (float)counts[id] + s->presence_penalty;
-        counts[id] = 0;
+        if (counts[at] > 0)
+            *x -= s->frequency_penalty * (float)counts[at] + s->presence_penalty;
+        counts[at] = 0;
     }
 }
 
-void warp_adjust(float *scores, int n, const struct sampling *s, const struct warp_history *h, int32_t *counts)
+void warp_adjust(const struct warp_part *part, const struct sampling *s, const struct warp_history *h, int32_t *counts)
 {
+    int at;
     if (s->repetition_penalty != 1 || s->frequency_penalty != 0 || s->presence_penalty != 0) {
-        ids_count(counts, n, h);
-        ids_penalize(scores, n, s, h->prompt, h->n_prompt, counts);
-        ids_penalize(scores, n, s, h->answer, h->n_answer, counts);
+        ids_count(counts, part, h);
+        ids_penalize(part, s, h->prompt, h->n_prompt, counts);
+        ids_penalize(part, s, h->answer, h->n_answer, counts);
     }
     for (int i = 0; i < s->n_bias; i++)
-        if (within(s->bias_ids[i], n))
-            scores[s->bias_ids[i]] += s->bias[i];
+        if (column_of(part, s->bias_ids[i], &at))
+            part->scores[at] += s->bias[i];
     for (int i = 0; h->n_answer < s->banned_until && i < s->n_banned; i++)
-        if (within(s->banned_ids[i], n))
-            scores[s->banned_ids[i]] = -INFINITY;
-    for (int i = 0; i < n; i++)
-        if (isnan(scores[i]))
-            scores[i] = -INFINITY;
+        if (column_of(part, s->banned_ids[i], &at))
+            part->scores[at] = -INFINITY;
+    for (int i = 0; i < part->n; i++)
+        if (isnan(part->scores[i]))
+            part->scores[i] = -INFINITY;
 }
 
 int32_t warp_best(const float *scores, int n)
@@ -85,12 +88,10 @@ void warp_scratch_free(struct warp_scratch *scratch)
     free(scratch->weights);
 }
 
-/* Relative to the largest score: small temperatures then reach no infinity but that of what has no chance. */
-static void temper(float *scores, int n, float temperature)
+void warp_temper(const struct warp_part *part, float largest, float temperature)
 {
-    float largest = scores[warp_best(scores, n)];
-    for (int i = 0; i < n; i++)
-        scores[i] = (scores[i] - largest) / temperature;
+    for (int i = 0; i < part->n; i++)
+        part->scores[i] = (part->scores[i] - largest) / temperature;
 }
 
 static double mass(const float *scores, int n)
@@ -169,11 +170,10 @@ static int candidates_cut(const struct warp_candidate *candidates, int count, co
     return kept;
 }
 
-struct warp_row warp_truncate(float *scores, int n, const struct sampling *s, struct warp_scratch *scratch)
+struct warp_row warp_truncate(const float *scores, int n, const struct sampling *s, struct warp_scratch *scratch)
 {
-    temper(scores, n, s->temperature);
-    if ((s->top_k <= 0 || s->top_k >= n) && (s->top_p <= 0 || s->top_p >= 1) && s->min_p <= 0)
-        return (struct warp_row){NULL, scores, n};
+    if (!warp_truncates(s))
+        return (struct warp_row){NULL, 0, scores, n};
     double total;
     int count = candidates_find(scratch->candidates, scores, n, s, &total);
     count = candidates_cut(scratch->candidates, count, s, total);
@@ -182,7 +182,7 @@ struct warp_row warp_truncate(float *scores, int n, const struct sampling *s, st
         scratch->ids[i] = scratch->candidates[i].id;
         scratch->scores[i] = scratch->candidates[i].score;
     }
-    return (struct warp_row){scratch->ids, scratch->scores, count};
+    return (struct warp_row){scratch->ids, 0, scratch->scores, count};
 }
 
 void warp_weights(const struct warp_row *row, float *weights)

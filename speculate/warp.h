@@ -14,17 +14,29 @@ struct warp_history {
     int n_prompt, n_answer;
 };
 
-/* In place on scores (n): penalties, bias, banned ids. Repetition penalty: s > 0 ? s / r : s * r for ids of prompt and answer
+/* Columns [first, first + n) of a row: all of it, or what one rank has. */
+struct warp_part {
+    float *scores; /* (n) */
+    int first, n;
+};
+
+/* In place: penalties, bias, banned ids. Repetition penalty: s > 0 ? s / r : s * r for ids of prompt and answer
  * (Keskar et al. 2019, CTRL); then minus frequency_penalty per occurrence in the answer and presence_penalty once. Scores that are
  * not numbers become -inf. counts (n) is all zeros before and after. */
-void warp_adjust(float *scores, int n, const struct sampling *sampling, const struct warp_history *history, int32_t *counts);
+void warp_adjust(const struct warp_part *part, const struct sampling *sampling, const struct warp_history *history,
+                 int32_t *counts);
 
 /* The column of the largest score, the lowest on ties; -1 when no score is finite. */
 int32_t warp_best(const float *scores, int n);
 
-/* What is left of a row: scores of count ids, ascending; ids NULL = all, 0..count-1. The largest score is 0. */
+/* Temperature (above 0) in place, relative to the row's largest adjusted score, which becomes 0: small temperatures then reach no
+ * infinity but that of what has no chance. */
+void warp_temper(const struct warp_part *part, float largest, float temperature);
+
+/* What is left of a row: scores of count ids, ascending; ids NULL = first, first + 1, ... */
 struct warp_row {
     const int32_t *ids;
+    int32_t first;
     const float *scores;
     int count;
 };
@@ -41,10 +53,15 @@ struct warp_scratch {
 void warp_scratch_create(struct warp_scratch *scratch, int n);
 void warp_scratch_free(struct warp_scratch *scratch);
 
-/* Temperature (above 0) in place on adjusted scores (n), one of them finite; then what top-k, top-p and min-p leave, which lies in
- * scores or scratch. Top-k keeps ties with the k-th; top-p keeps the largest until their probability reaches top_p, the lower id
- * first on ties; min-p keeps what has at least min_p of the largest probability. */
-struct warp_row warp_truncate(float *scores, int n, const struct sampling *sampling, struct warp_scratch *scratch);
+static inline bool warp_truncates(const struct sampling *s)
+{
+    return s->top_k > 0 || (s->top_p > 0 && s->top_p < 1) || s->min_p > 0;
+}
+
+/* What top-k, top-p and min-p leave of a whole row of tempered scores (n); it lies in scores or scratch. Top-k keeps ties with the
+ * k-th; top-p keeps the largest until their probability reaches top_p, the lower id first on ties; min-p keeps what has at least
+ * min_p of the largest probability. */
+struct warp_row warp_truncate(const float *scores, int n, const struct sampling *sampling, struct warp_scratch *scratch);
 
 /* Probabilities of a row into weights (count). */
 void warp_weights(const struct warp_row *row, float *weights);

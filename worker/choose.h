@@ -1,7 +1,8 @@
 /* choose.h - the target's own token behind each scored row of a step: greedy, sampled, biased, with log-probabilities.
  *
- * Plain rows need no more than the best id over the vocabulary shards. The scores of every other row are gathered; rank 0 decides
- * and tells the others, so that ranks on CPUs with another exp() cannot come to differ. */
+ * Plain rows need no more than the best id over the vocabulary shards. With penalties, bias or, in the mode COUPLED, a temperature,
+ * each rank offers the best of its shard. Rows with truncation, log-probabilities or in the mode REJECTION are gathered; rank 0
+ * decides and tells the others. So every rank acts on the same bits, even if their CPUs have another exp(). */
 #ifndef WORKER_CHOOSE_H
 #define WORKER_CHOOSE_H
 

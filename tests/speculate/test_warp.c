@@ -29,6 +29,7 @@ static void check_golden(const json_t *item)
                                .min_p = (float)number(item, "min_p")};
     struct warp_scratch scratch;
     warp_scratch_create(&scratch, n);
+    warp_temper(&(struct warp_part){scores, 0, n}, scores[warp_best(scores, n)], s.temperature);
     struct warp_row row = warp_truncate(scores, n, &s, &scratch);
     warp_weights(&row, weights);
     for (int i = 0; i < row.count; i++)
@@ -56,6 +57,7 @@ static int kept(const float *from, int n, struct sampling s, int32_t ids[MOST])
     memcpy(scores, from, (size_t)n * sizeof *scores);
     s.temperature = s.temperature > 0 ? s.temperature : 1;
     warp_scratch_create(&scratch, n);
+    warp_temper(&(struct warp_part){scores, 0, n}, scores[warp_best(scores, n)], s.temperature);
     struct warp_row row = warp_truncate(scores, n, &s, &scratch);
     for (int i = 0; i < row.count; i++)
         ids[i] = row.ids ? row.ids[i] : i;
@@ -89,6 +91,7 @@ static void penalties_count_what_stands_before(void **state)
     const struct warp_history h = {prompt, answer, 5, 5};
     int32_t counts[5] = {0}, bias_ids[] = {0, 4, 900}, banned[] = {4, 900};
     float bias[] = {1.5f, -2, 3}, scores[] = {1, 1, -1, 4, 7};
+    const struct warp_part whole = {scores, 0, 5};
     struct sampling s = {.repetition_penalty = 2,
                          .presence_penalty = 0.5f,
                          .frequency_penalty = 0.25f,
@@ -98,13 +101,13 @@ static void penalties_count_what_stands_before(void **state)
                          .banned_ids = banned,
                          .n_banned = 2,
                          .banned_until = 5};
-    warp_adjust(scores, 5, &s, &h, counts);
+    warp_adjust(&whole, &s, &h, counts);
     const float wanted[] = {2.5f, 0.5f, -2 - 0.75f, 2 - 1.25f, 5};
     assert_memory_equal(scores, wanted, sizeof wanted);
     for (int i = 0; i < 5; i++)
         assert_int_equal(counts[i], 0);
     s.banned_until = 6; /* the sixth token is to come */
-    warp_adjust(scores, 5, &s, &h, counts);
+    warp_adjust(&whole, &s, &h, counts);
     assert_true(isinf(scores[4]) && scores[4] < 0);
 }
 
@@ -117,6 +120,41 @@ static int32_t token_of(const float *from, int n, const struct sampling *s)
     int32_t token = sampler_token(sampler, scores, s, &none, -1, NULL);
     sampler_free(sampler);
     return token;
+}
+
+/* As on ranks that hold unequal parts of a row: the token is that of the whole row, for every way to cut it. */
+static void parts_choose_as_the_whole(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    const int32_t prompt[] = {1, 17, 38}, answer[] = {5, 5, 39, 20};
+    const struct warp_history h = {prompt, answer, 3, 4};
+    const int32_t bias_ids[] = {0, 19, 39};
+    const float bias[] = {0.5f, 1, -1};
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct sampling s = {.temperature = seed % 4 ? 1.3f : 0,
+                             .repetition_penalty = 1.2f,
+                             .frequency_penalty = 0.3f,
+                             .bias_ids = bias_ids,
+                             .bias = bias,
+                             .n_bias = 3,
+                             .seed = seed};
+        float whole[N], cut[N];
+        for (int i = 0; i < N; i++)
+            whole[i] = cut[i] = (float)((uint64_t)(i + 7) * (seed + 3) % 11) / 3;
+        int first = (int)(seed % (N - 1)) + 1;
+        struct sampler *sampler = sampler_new(N);
+        const struct warp_part parts[2] = {{cut, 0, first}, {cut + first, first, N - first}};
+        assert_true(sampler_divides(&s));
+        struct sampler_offer a = sampler_adjust(sampler, &parts[0], &s, &h), b = sampler_adjust(sampler, &parts[1], &s, &h);
+        float largest = (float)fmax(a.value, b.value);
+        if (s.temperature > 0) {
+            a = sampler_offer(&parts[0], &s, h.n_answer, largest);
+            b = sampler_offer(&parts[1], &s, h.n_answer, largest);
+        }
+        assert_int_equal(b.value > a.value ? b.id : a.id, sampler_token(sampler, whole, &s, &h, -1, NULL));
+        sampler_free(sampler);
+    }
 }
 
 static void scores_that_are_no_numbers(void **state)
@@ -170,8 +208,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(truncation_agrees_with_the_goldens), cmocka_unit_test(truncation_at_the_borders),
-        cmocka_unit_test(penalties_count_what_stands_before), cmocka_unit_test(scores_that_are_no_numbers),
-        cmocka_unit_test(a_small_temperature_is_greedy),      cmocka_unit_test(logprobs_are_those_of_the_softmax),
+        cmocka_unit_test(penalties_count_what_stands_before), cmocka_unit_test(parts_choose_as_the_whole),
+        cmocka_unit_test(scores_that_are_no_numbers),         cmocka_unit_test(a_small_temperature_is_greedy),
+        cmocka_unit_test(logprobs_are_those_of_the_softmax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,12 @@ static inline void check_sampled(struct group *g, const struct golden *golden)
         requests_run(g, &plain, 1, 40);
         group_release(g, 1);
         assert_memory_not_equal(plain.tokens, golden->greedy, sizeof golden->greedy);
+        r = request_of(3, golden, 0, DRAFTS_RIGHT); /* rows that are gathered and rows whose parts make offers: the same */
+        r.sampling = plain.sampling;
+        r.sampling.logprobs = !plain.sampling.logprobs;
+        requests_run(g, &r, 1, 40);
+        assert_tokens(r.tokens, plain.tokens, GOLDEN_TOKENS);
+        group_release(g, 3);
         for (int i = 0; i < GOLDEN_TOKENS && plain.sampling.n_banned; i++)
             assert_true(i >= 5 ? i > 5 || plain.tokens[i] == 41 : plain.tokens[i] != 41);
         for (int k = 1; k <= 16; k += 5)
