@@ -19,14 +19,17 @@ static char speaker[64] = "massv", host[64] = "?";
 static int speaker_rank = -1;
 static enum log_level threshold = LOG_INFO;
 static enum log_format shape = LOG_TEXT;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of stderr and of the number of lines that it did not take */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* of the names, of stderr and of the number of lines that it did not take */
 static unsigned long dropped;
 
 void log_name(const char *program, int rank)
 {
+    pthread_mutex_lock(&lock);
     snprintf(speaker, sizeof speaker, "%s", program);
     gethostname(host, sizeof host - 1);
     speaker_rank = rank;
+    pthread_mutex_unlock(&lock);
 }
 
 void log_threshold(enum log_level level)
@@ -57,7 +60,8 @@ static size_t entry_print(char line[LOG_LINE_MAX], enum log_level level, const c
     return log_entry_print(line, shape, &entry);
 }
 
-/* A pipe that can be written to takes PIPE_BUF bytes at once, and nobody else of this process writes meanwhile. */
+/* The lock is held from here on. A pipe that can be written to takes PIPE_BUF bytes at once, and nobody else of this process writes
+ * meanwhile. */
 static int line_write(const char *line, size_t size)
 {
     struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -67,7 +71,6 @@ static int line_write(const char *line, size_t size)
 static void line_put(const char *line, size_t size)
 {
     char notice[LOG_LINE_MAX], text[80];
-    pthread_mutex_lock(&lock);
     if (dropped) {
         snprintf(text, sizeof text, "%lu lines of log were lost: they could not be written", dropped);
         if (line_write(notice, entry_print(notice, LOG_WARNING, text, NULL, 0)) == 0)
@@ -75,14 +78,16 @@ static void line_put(const char *line, size_t size)
     }
     if (dropped || line_write(line, size) != 0)
         dropped++;
-    pthread_mutex_unlock(&lock);
 }
 
 void log_event(enum log_level level, const struct log_field *fields, int n, const char *message)
 {
     char line[LOG_LINE_MAX];
-    if (level >= threshold)
-        line_put(line, entry_print(line, level, message, fields, n));
+    if (level < threshold)
+        return;
+    pthread_mutex_lock(&lock);
+    line_put(line, entry_print(line, level, message, fields, n));
+    pthread_mutex_unlock(&lock);
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -108,14 +113,16 @@ void log_relay(const char *bytes, size_t size)
         return;
     }
     line[n] = '\n';
+    pthread_mutex_lock(&lock);
     line_put(line, n + 1);
+    pthread_mutex_unlock(&lock);
 }
 
 _Noreturn void log_abort(const char *file, int line, const char *format, ...)
 {
-    char where[1280];
-    gethostname(host, sizeof host - 1);
-    int n = snprintf(where, sizeof where, "%s pid %ld %s:%d: ", host, (long)getpid(), file, line);
+    char where[1280], here[64] = "?";
+    gethostname(here, sizeof here - 1);
+    int n = snprintf(where, sizeof where, "%s pid %ld %s:%d: ", here, (long)getpid(), file, line);
     va_list args;
     va_start(args, format);
     vsnprintf(where + n, sizeof where - (size_t)n, format, args);

@@ -12,7 +12,7 @@ enum log_format { LOG_TEXT, LOG_JSON, LOG_FORMATS };
 /* debug, info, warning, error; text, json. */
 extern const char *const log_level_names[LOG_LEVELS], *const log_format_names[LOG_FORMATS];
 
-/* Who speaks ("coordinator", "worker"), and as which rank (-1: none): stands in every line. Copied. Before threads start. */
+/* Who speaks ("coordinator", "worker"), and as which rank (-1: none): stands in every line. Copied. */
 void log_name(const char *program, int rank);
 
 /* What is asked for on the command line (base/log_flags.h): lines below this level are dropped, LOG_INFO at first; LOG_TEXT at
