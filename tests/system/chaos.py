@@ -8,6 +8,7 @@ to the end and compare ids, some cancel, some have a deadline that is too short,
 cost; the exit status is 1 when an answer differed, a call ended as it must not, or something was left behind."""
 import argparse
 import collections
+import contextlib
 import dataclasses
 import os
 import random
@@ -164,6 +165,35 @@ def resident_mb(pid):
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+class Memory:
+    """Resident megabytes of every process of the service, once a second: what a process holds at its end beside what it held after WARM_S."""
+
+    WARM_S = 60
+
+    def __init__(self, service):
+        self.service, self.seen, self.over = service, {}, threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.over.wait(1):
+            for what in ("coordinator", "rank"):
+                for pid in self.service.pids(what):
+                    with contextlib.suppress(OSError):  # it has just ended
+                        self.seen.setdefault((what, pid), []).append(resident_mb(pid))
+
+    def finish(self):
+        """A line per kind of process: the largest growth of one that lived for long enough."""
+        self.over.set()
+        self.thread.join()
+        for what in ("coordinator", "rank"):
+            lives = [mb for (kind, _), mb in self.seen.items() if kind == what and len(mb) > 2 * self.WARM_S]
+            if lives:
+                worst = max(lives, key=lambda mb: mb[-1] / mb[self.WARM_S])
+                print(f"memory: {what} {worst[self.WARM_S]:.1f} MB after {self.WARM_S} s, {worst[-1]:.1f} MB after {len(worst)} s "
+                      f"({worst[-1] / worst[self.WARM_S] - 1:+.1%}; the worst of {len(lives)})")
+
+
 def quiet(service):
     """What is still held long after the last answer; empty when nothing is."""
     client = Client(service.address)
@@ -205,13 +235,12 @@ def chaos(options):
 
 
 def report(options, service):
-    load = Load(service, options.streams, options.seed)
+    load, memory = Load(service, options.streams, options.seed), Memory(service)
     done = strikes(options, service, load)
     load.finish()
-    faults, memory = load.faults, 0.0
+    faults = load.faults
     if service.up.process.poll() is None:
         faults += quiet(service)
-        memory = resident_mb(service.pids("coordinator")[0])
     family = descendants(service.up.process.pid)
     if service.up.stop() != 0:
         faults.append(f"massv up ended badly: {service.up.stderr()[-800:]}")
@@ -219,7 +248,8 @@ def report(options, service):
     print("done:   " + (", ".join(f"{n} x {kind}" for kind, n in sorted(done.items())) or "nothing"))
     print(f"calls:  {load.counts.pop('compared', 0)} whole answers equal to the undisturbed ones"
           + "".join(f", {n} {name}" for name, n in sorted(load.counts.items())))
-    print(f"longest pause within an answer {load.longest_pause:.1f} s; coordinator {memory:.0f} MB at the end")
+    print(f"longest pause within an answer {load.longest_pause:.1f} s")
+    memory.finish()
     for fault in faults[:20]:
         print("FAULT:", fault[:1000])
     if faults:
