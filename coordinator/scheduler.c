@@ -195,6 +195,21 @@ void scheduler_server_info(const struct scheduler *s, struct server_info *info)
     }
 }
 
+void scheduler_load(const struct scheduler *s, struct load_info *info)
+{
+    *info = (struct load_info){.running = admission_count(s, true),
+                               .max_running = s->options.max_requests,
+                               .waiting = admission_count(s, false),
+                               .max_waiting = s->options.max_waiting};
+    for (int i = 0; i < s->n_groups; i++) {
+        const struct group *group = s->groups[i];
+        if (!group->attached)
+            continue;
+        info->kv_positions += (int64_t)group->hello.pages * group->hello.page_positions;
+        info->kv_positions_reserved += (int64_t)(group->hello.pages - group->pages_free) * group->hello.page_positions;
+    }
+}
+
 void scheduler_metrics(const struct scheduler *s, struct metrics *metrics)
 {
     double pages = 0, used = 0;

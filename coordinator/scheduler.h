@@ -51,7 +51,8 @@ enum { STALL_SECONDS = 30 }; /* requests wait and no step has been answered for 
 
 /* For EVENT_ASKED. */
 void scheduler_server_info(const struct scheduler *scheduler, struct server_info *info); /* what it knows of it */
-void scheduler_metrics(const struct scheduler *scheduler, struct metrics *metrics);      /* all, the present state, too */
+void scheduler_load(const struct scheduler *scheduler, struct load_info *info);
+void scheduler_metrics(const struct scheduler *scheduler, struct metrics *metrics); /* all, the present state, too */
 /* 1 = aborted; 0 = it had already finished; -1 = never heard of it. */
 int scheduler_abort(struct scheduler *scheduler, const char *request_id);
 

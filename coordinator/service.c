@@ -250,6 +250,17 @@ static void server_info_answer(struct scheduler *scheduler, void *arg)
     question_end(question);
 }
 
+static void load_answer(struct scheduler *scheduler, void *arg)
+{
+    struct question *question = arg;
+    struct load_info info;
+    struct rpc_bytes bytes;
+    scheduler_load(scheduler, &info);
+    load_info_pack(&info, &bytes);
+    question_answer(question, bytes);
+    question_end(question);
+}
+
 static void abort_answer(struct scheduler *scheduler, void *arg)
 {
     struct question *question = arg;
@@ -285,6 +296,13 @@ static void server_info_start(struct rpc_call *call, const void *data, size_t si
     (void)data;
     (void)size;
     question_post(question_new(call, context), server_info_answer);
+}
+
+static void load_start(struct rpc_call *call, const void *data, size_t size, void *context)
+{
+    (void)data;
+    (void)size;
+    question_post(question_new(call, context), load_answer);
 }
 
 /* Answered without the scheduler, however busy it is. */
@@ -343,6 +361,7 @@ static void unary_closed(struct rpc_call *call, bool cancelled)
 const struct rpc_method service_methods[] = {
     {GENERATE_PATH, RPC_SERVER_STREAM, generate_start, NULL, NULL, generate_closed},
     {SERVER_INFO_PATH, RPC_UNARY, server_info_start, NULL, NULL, unary_closed},
+    {LOAD_PATH, RPC_UNARY, load_start, NULL, NULL, unary_closed},
     {MODEL_INFO_PATH, RPC_UNARY, model_info_start, NULL, NULL, unary_closed},
     {HEALTH_PATH, RPC_UNARY, health_start, NULL, NULL, unary_closed},
     {ABORT_PATH, RPC_UNARY, abort_start, NULL, NULL, unary_closed},

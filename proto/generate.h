@@ -12,6 +12,7 @@
 
 #define GENERATE_PATH "/massv.v1.Inference/Generate"
 #define SERVER_INFO_PATH "/massv.v1.Control/GetServerInfo"
+#define LOAD_PATH "/massv.v1.Control/GetLoad"
 #define MODEL_INFO_PATH "/massv.v1.Control/GetModelInfo"
 #define HEALTH_PATH "/massv.v1.Control/Health"
 #define ABORT_PATH "/massv.v1.Control/Abort"
@@ -132,6 +133,10 @@ struct server_info {
     char device[96];
     char group_devices[8][96]; /* of the first groups */
 };
+struct load_info {
+    int running, max_running, waiting, max_waiting;
+    int64_t kv_positions, kv_positions_reserved;
+};
 struct model_info {
     char model[128], family[32], drafter[128], drafter_kind[16];
     int max_positions, vocabulary;
@@ -143,6 +148,8 @@ struct health_info {
 
 void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes);
 int server_info_unpack(struct server_info *info, const void *data, size_t size, struct error *err);
+void load_info_pack(const struct load_info *info, struct rpc_bytes *bytes);
+int load_info_unpack(struct load_info *info, const void *data, size_t size, struct error *err);
 void model_info_pack(const struct model_info *info, struct rpc_bytes *bytes);
 int model_info_unpack(struct model_info *info, const void *data, size_t size, struct error *err);
 void health_info_pack(const struct health_info *info, struct rpc_bytes *bytes);

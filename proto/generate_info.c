@@ -61,6 +61,41 @@ int server_info_unpack(struct server_info *info, const void *data, size_t size, 
     return result;
 }
 
+void load_info_pack(const struct load_info *info, struct rpc_bytes *bytes)
+{
+    Massv__V1__Load m = MASSV__V1__LOAD__INIT;
+    m.running = (uint32_t)info->running;
+    m.max_running = (uint32_t)info->max_running;
+    m.waiting = (uint32_t)info->waiting;
+    m.max_waiting = (uint32_t)info->max_waiting;
+    m.kv_positions = (uint64_t)info->kv_positions;
+    m.kv_positions_reserved = (uint64_t)info->kv_positions_reserved;
+    message_pack(&m.base, bytes);
+}
+
+static int load_info_take(struct load_info *info, const Massv__V1__Load *m, struct error *err)
+{
+    if (COUNT(running) || COUNT(max_running) || COUNT(waiting) || COUNT(max_waiting))
+        return -1;
+    if (m->kv_positions > INT64_MAX)
+        return fail(err, "kv_positions: %llu is above %lld", (unsigned long long)m->kv_positions, (long long)INT64_MAX);
+    if (m->kv_positions_reserved > m->kv_positions)
+        return fail(err, "kv_positions_reserved: %llu is above the %llu that there are",
+                    (unsigned long long)m->kv_positions_reserved, (unsigned long long)m->kv_positions);
+    *info = (struct load_info){(int)m->running,     (int)m->max_running,      (int)m->waiting,
+                               (int)m->max_waiting, (int64_t)m->kv_positions, (int64_t)m->kv_positions_reserved};
+    return 0;
+}
+
+int load_info_unpack(struct load_info *info, const void *data, size_t size, struct error *err)
+{
+    *info = (struct load_info){0};
+    Massv__V1__Load *m = message_unpack(&massv__v1__load__descriptor, data, size, err);
+    int result = m ? load_info_take(info, m, err) : -1;
+    massv__v1__load__free_unpacked(m, NULL);
+    return result;
+}
+
 void model_info_pack(const struct model_info *info, struct rpc_bytes *bytes)
 {
     Massv__V1__ModelInfo m = MASSV__V1__MODEL_INFO__INIT;

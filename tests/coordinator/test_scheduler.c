@@ -528,6 +528,38 @@ static void when_pages_run_out_the_youngest_waits_and_no_text_changes(void **sta
     }
 }
 
+static void assert_load(const struct stage *stage, struct load_info expected)
+{
+    struct load_info load;
+    scheduler_load(stage->scheduler, &load);
+    expected.max_running = 2;
+    expected.max_waiting = 32;
+    assert_memory_equal(&load, &expected, sizeof load);
+}
+
+static void load_counts_requests_and_their_whole_pages(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 20, .max_tokens = 8};
+    stage_open(&stage, &(struct scheduler_options){.max_requests = 2});
+    assert_load(&stage, (struct load_info){0});
+    struct stage_group *group = stage_attach(&stage, 12, 100);
+    assert_load(&stage, (struct load_info){.kv_positions = 12 * 16}); /* the warm-up still waits */
+    stage_run(&stage);
+    for (int i = 0; i < 3; i++)
+        stage_ask(&stage, &question);
+    assert_load(&stage, (struct load_info){.waiting = 3, .kv_positions = 12 * 16});
+    stage_prepare(&stage, NULL);
+    assert_load(&stage, (struct load_info){.running = 2, .waiting = 1, .kv_positions = 12 * 16, .kv_positions_reserved = 4 * 16});
+    stage_lose(group);
+    assert_load(&stage, (struct load_info){.waiting = 3});
+    stage_attach(&stage, 12, 100);
+    stage_run(&stage);
+    assert_load(&stage, (struct load_info){.kv_positions = 12 * 16});
+    stage_close(&stage);
+}
+
 static void a_request_is_admitted_by_what_it_needs_now(void **state)
 {
     (void)state;
@@ -961,6 +993,7 @@ int main(void)
         cmocka_unit_test(deadlines_end_requests_wherever_they_are),
         cmocka_unit_test(requests_wait_for_room_in_order_of_arrival),
         cmocka_unit_test(when_pages_run_out_the_youngest_waits_and_no_text_changes),
+        cmocka_unit_test(load_counts_requests_and_their_whole_pages),
         cmocka_unit_test(a_request_is_admitted_by_what_it_needs_now),
         cmocka_unit_test(a_request_goes_where_all_of_it_could_fit),
         cmocka_unit_test(what_can_never_fit_is_refused_with_the_limit),

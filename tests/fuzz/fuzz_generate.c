@@ -30,12 +30,14 @@ static void response(const uint8_t *data, size_t size)
 static void infos(const uint8_t *data, size_t size)
 {
     struct server_info server;
+    struct load_info load;
     struct model_info model;
     struct health_info health;
     struct error err;
     char id[GENERATE_NAME_MAX + 1];
     bool aborted;
     server_info_unpack(&server, data, size, &err);
+    load_info_unpack(&load, data, size, &err);
     model_info_unpack(&model, data, size, &err);
     health_info_unpack(&health, data, size, &err);
     abort_request_unpack(id, data, size, &err);

@@ -30,6 +30,12 @@ static int try_server_info(const void *data, size_t size, struct error *err)
     return server_info_unpack(&info, data, size, err);
 }
 
+static int try_load(const void *data, size_t size, struct error *err)
+{
+    struct load_info info;
+    return load_info_unpack(&info, data, size, err);
+}
+
 static int try_model_info(const void *data, size_t size, struct error *err)
 {
     struct model_info info;
@@ -356,7 +362,7 @@ static void damaged_messages_never_crash(void **state)
         bytes_damage(&bytes, try_response);
         free(bytes.data);
     }
-    bytes_try *all[] = {try_request, try_response, try_server_info, try_model_info, try_health, try_abort, try_aborted};
+    bytes_try *all[] = {try_request, try_response, try_server_info, try_load, try_model_info, try_health, try_abort, try_aborted};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         bytes_garbage(all[i]);
 }
@@ -492,6 +498,11 @@ static void infos_come_back(void **state)
     assert_int_equal(server_info_unpack(&s, bytes.data, bytes.size, NULL), 0);
     assert_memory_equal(&s, &server, sizeof s);
     free(bytes.data);
+    struct load_info load = {3, 32, 7, 128, 1LL << 40, 5 << 6}, l;
+    load_info_pack(&load, &bytes);
+    assert_int_equal(load_info_unpack(&l, bytes.data, bytes.size, NULL), 0);
+    assert_memory_equal(&l, &load, sizeof l);
+    free(bytes.data);
     struct model_info model = {"Qwen2.5-VL-32B", "qwen2.5-vl", "massv-3b", "massv", 128000, 152064}, m;
     model_info_pack(&model, &bytes);
     assert_int_equal(model_info_unpack(&m, bytes.data, bytes.size, NULL), 0);
@@ -536,6 +547,11 @@ static void wrong_infos_are_refused_by_field(void **state)
         BAD("\x38\x11", "draft_tokens: 17 is above 16"),
         BAD("\x42\x01\x80", "device: is not UTF-8"),
     };
+    static const struct bad_bytes load[] = {
+        BAD("\x20\xff\xff\xff\xff\x0f", "max_waiting: 4294967295 is above"),
+        BAD("\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "kv_positions: 18446744073709551615"),
+        BAD("\x28\x40\x30\x41", "kv_positions_reserved: 65 is above the 64"),
+    };
     static const struct bad_bytes model[] = {
         BAD("\x22\x10"
             "0123456789012345",
@@ -553,6 +569,7 @@ static void wrong_infos_are_refused_by_field(void **state)
             "request_id: broken"),
     };
     bytes_expect_refusals(server, sizeof server / sizeof *server, try_server_info);
+    bytes_expect_refusals(load, sizeof load / sizeof *load, try_load);
     bytes_expect_refusals(model, sizeof model / sizeof *model, try_model_info);
     bytes_expect_refusals(health, sizeof health / sizeof *health, try_health);
     bytes_expect_refusals(aborts, sizeof aborts / sizeof *aborts, try_abort);

@@ -200,6 +200,20 @@ def test_one_call_streams_n_answers(client, k):
     assert order != sorted(order), "one after the other"
 
 
+def test_load_is_what_runs_now(client):
+    def load():
+        return client.control.GetLoad(client.pb.GetLoadRequest())
+
+    idle = load()
+    assert (idle.running, idle.waiting, idle.kv_positions_reserved) == (0, 0, 0)
+    assert (idle.max_running, idle.max_waiting) == (32, 128) and idle.kv_positions > 0
+    stream = client.stream(QUESTION, [SCENE], max_tokens=2000, ignore_eos=True)
+    assert next(stream) and next(stream)  # prompt, the first tokens
+    busy = load()
+    stream.cancel()
+    assert busy.running == 1 and 0 < busy.kv_positions_reserved < busy.kv_positions == idle.kv_positions
+
+
 def test_a_deadline_ends_a_request(client):
     assert client.refusal(QUESTION, [SCENE], max_tokens=3000, ignore_eos=True, timeout=0.2)[0] == CODE.DEADLINE_EXCEEDED
 
