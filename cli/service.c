@@ -25,7 +25,8 @@
 static const double START_SECONDS = 900; /* loading a large model and its warm-up; a process that died is noticed at once */
 static const double DRAIN_SECONDS = 15;  /* the coordinator's own limit is 10 */
 static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTERM */
-static const double PAUSE_FIRST = 0.5, PAUSE_LONGEST = 30;
+static const double PAUSE_FIRST = 0.5,
+                    PAUSE_LONGEST = 5;    /* of a crash loop; a group that is killed now and then should be back soon */
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
 enum { ARGUMENTS = 40, LINE = 1024 };
