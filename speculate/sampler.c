@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "speculate/coupled.h"
@@ -70,21 +71,54 @@ static int32_t row_prepare(struct sampler *sampler, struct warp_row *row, float 
     return ROW_READY;
 }
 
+static int32_t row_choose(struct sampler *sampler, const struct warp_row *row, const struct sampling *s, int position,
+                          int32_t draft, const struct draft_weights *q)
+{
+    if (s->mode == SAMPLING_COUPLED)
+        return coupled_token(row, s->seed, position, NULL);
+    warp_weights(row, sampler->scratch.weights);
+    const struct verify_row p = {row->ids, sampler->scratch.weights, row->count};
+    const struct verify_row drawn_from = {q ? q->ids : NULL, q ? q->weight : NULL, q ? q->n : 0};
+    return verify_sample(&p, draft >= 0 ? &drawn_from : NULL, draft, noise_uniform(s->seed, position, NOISE_KEEP),
+                         noise_uniform(s->seed, position, NOISE_NEXT));
+}
+
 int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,
                       int32_t draft, const struct draft_weights *q)
 {
     struct warp_row row;
-    int position = history->n_answer;
     int32_t token = row_prepare(sampler, &row, scores, s, history);
-    if (token != ROW_READY)
-        return token;
-    if (s->mode == SAMPLING_COUPLED)
-        return coupled_token(&row, s->seed, position, NULL);
-    warp_weights(&row, sampler->scratch.weights);
-    const struct verify_row p = {row.ids, sampler->scratch.weights, row.count};
-    const struct verify_row drawn_from = {q ? q->ids : NULL, q ? q->weight : NULL, q ? q->n : 0};
-    return verify_sample(&p, draft >= 0 ? &drawn_from : NULL, draft, noise_uniform(s->seed, position, NOISE_KEEP),
-                         noise_uniform(s->seed, position, NOISE_NEXT));
+    return token == ROW_READY ? row_choose(sampler, &row, s, history->n_answer, draft, q) : token;
+}
+
+void sampler_list(struct sampler_list *list, const struct warp_part *part, const struct sampling *s, float largest)
+{
+    warp_temper(part, largest, s->temperature);
+    list->n = warp_largest(list->largest, SAMPLER_CANDIDATES, part);
+    list->mass = warp_mass(part->scores, part->n);
+}
+
+int32_t sampler_choose(struct sampler *sampler, const struct sampler_list *lists, int n_lists, int stride, const struct sampling *s,
+                       int position, int32_t draft, const struct draft_weights *q)
+{
+    struct warp_candidate *all = mem_new((size_t)n_lists * SAMPLER_CANDIDATES, sizeof *all);
+    uint64_t mass = 0;
+    float border = -INFINITY; /* a full list says nothing of what lies below its last, nor of ties with it */
+    int n = 0, known = 0;
+    for (int i = 0; i < n_lists; i++) {
+        const struct sampler_list *list = &lists[i * stride];
+        memcpy(all + n, list->largest, (size_t)list->n * sizeof *all);
+        n += list->n;
+        mass += list->mass;
+        if (list->n == SAMPLER_CANDIDATES && list->largest[list->n - 1].score > border)
+            border = list->largest[list->n - 1].score;
+    }
+    qsort(all, (size_t)n, sizeof *all, warp_order);
+    while (known < n && all[known].score > border)
+        known++;
+    struct warp_row row = warp_truncate_sorted(all, known, border == -INFINITY, sampler->vocabulary, mass, s, &sampler->scratch);
+    free(all);
+    return row.count ? row_choose(sampler, &row, s, position, draft, q) : SAMPLER_UNCOVERED;
 }
 
 int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,

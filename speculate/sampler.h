@@ -31,6 +31,19 @@ struct sampler_offer sampler_adjust(struct sampler *sampler, const struct warp_p
 /* Of an adjusted part, used up; temperature above 0. largest: over all parts. */
 struct sampler_offer sampler_offer(const struct warp_part *part, const struct sampling *sampling, int position, float largest);
 
+/* And where sampling truncates, in either mode: after sampler_adjust every part lists its largest scores, and the token is chosen
+ * from all lists, bit for bit as from the row - or SAMPLER_UNCOVERED: what is kept may go on behind a list's end. */
+enum { SAMPLER_CANDIDATES = 128, SAMPLER_UNCOVERED = -2 };
+struct sampler_list {
+    uint64_t mass;
+    int n;
+    struct warp_candidate largest[SAMPLER_CANDIDATES]; /* sorted; the first n */
+};
+void sampler_list(struct sampler_list *list, const struct warp_part *part, const struct sampling *sampling, float largest);
+/* lists (n_lists) of all parts, `stride` apart. draft, q: as in sampler_token. */
+int32_t sampler_choose(struct sampler *sampler, const struct sampler_list *lists, int n_lists, int stride,
+                       const struct sampling *sampling, int position, int32_t draft, const struct draft_weights *q);
+
 /* A drafter's guess. In the mode REJECTION with a temperature it is drawn from *q, which is filled: the SAMPLING_DRAFT_IDS largest
  * of what truncation leaves. Else q->n = 0, and the guess is what sampler_token would give for these scores. */
 int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,

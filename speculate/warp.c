@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -94,15 +95,15 @@ void warp_temper(const struct warp_part *part, float largest, float temperature)
         part->scores[i] = (part->scores[i] - largest) / temperature;
 }
 
-static double mass(const float *scores, int n)
+uint64_t warp_mass(const float *scores, int n)
 {
-    double sum = 0;
+    uint64_t sum = 0; /* at most 1 of each of 2^18 ids */
     for (int i = 0; i < n; i++)
-        sum += exp((double)scores[i]);
+        sum += (uint64_t)(exp((double)scores[i]) * 0x1p45);
     return sum;
 }
 
-static int by_score(const void *a, const void *b)
+int warp_order(const void *a, const void *b)
 {
     const struct warp_candidate *x = a, *y = b;
     if (x->score != y->score)
@@ -114,6 +115,22 @@ static int by_id(const void *a, const void *b)
 {
     const struct warp_candidate *x = a, *y = b;
     return x->id < y->id ? -1 : 1;
+}
+
+/* Most of a row is not among the largest so far: one comparison. */
+int warp_largest(struct warp_candidate *to, int most, const struct warp_part *part)
+{
+    int n = 0;
+    for (int i = 0; i < part->n; i++) {
+        float score = part->scores[i];
+        if (score == -INFINITY || (n == most && !(score > to[n - 1].score)))
+            continue;
+        int at = n < most ? n++ : n - 1;
+        for (; at > 0 && score > to[at - 1].score; at--)
+            to[at] = to[at - 1];
+        to[at] = (struct warp_candidate){score, part->first + i};
+    }
+    return n;
 }
 
 /* The scores from -reach up; *sum = their mass. */
@@ -129,55 +146,64 @@ static int candidates_collect(struct warp_candidate *to, const float *scores, in
     return count;
 }
 
-/* Enough candidates to cut top-k and top-p from, sorted; *total = the mass of which top_p is a part. Few of a vocabulary are near
- * the largest score, and only those are sorted. */
-static int candidates_find(struct warp_candidate *to, const float *scores, int n, const struct sampling *s, double *total)
+static bool by_count(const struct sampling *s, int n)
 {
-    bool by_count = s->top_k > 0 && s->top_k < n;
-    double sum, wanted = s->top_p > 0 && s->top_p < 1 ? (double)s->top_p : 0;
-    int count;
-    *total = by_count ? 0 : mass(scores, n);
-    for (float reach = 4;; reach = reach < 1e4f ? reach * 2 : INFINITY) {
-        count = candidates_collect(to, scores, n, reach, &sum);
-        if (isinf(reach) || (by_count ? count >= s->top_k
-                             : wanted ? sum > wanted * *total
-                                      : exp(-(double)reach) < (double)s->min_p))
-            break;
-    }
-    qsort(to, (size_t)count, sizeof *to, by_score);
-    if (!by_count)
-        return count;
-    int kept = s->top_k < count ? s->top_k : count;
-    while (kept < count && to[kept].score == to[kept - 1].score)
-        kept++;
-    for (int i = 0; i < kept; i++)
-        *total += exp((double)to[i].score);
-    return kept;
+    return s->top_k > 0 && s->top_k < n;
 }
 
-/* How many of the sorted candidates top-p and min-p leave: at least one. */
-static int candidates_cut(const struct warp_candidate *candidates, int count, const struct sampling *s, double total)
+static double mass_wanted(const struct sampling *s, double total)
 {
-    double before = 0, wanted = s->top_p > 0 && s->top_p < 1 ? (double)s->top_p * total : INFINITY;
-    int kept = 0;
-    while (kept < count) {
-        double weight = exp((double)candidates[kept].score);
+    return s->top_p > 0 && s->top_p < 1 ? (double)s->top_p * total : INFINITY;
+}
+
+/* Candidates of a whole row that top-k, top-p and min-p choose from, sorted. Few of a vocabulary are near the largest score, and
+ * only those are sorted. */
+static int candidates_find(struct warp_candidate *to, const float *scores, int n, const struct sampling *s, uint64_t mass)
+{
+    double sum, wanted = mass_wanted(s, (double)mass * 0x1p-45);
+    int count;
+    for (float reach = 4;; reach = reach < 1e4f ? reach * 2 : INFINITY) {
+        count = candidates_collect(to, scores, n, reach, &sum);
+        bool enough = by_count(s, n)     ? count >= s->top_k
+                      : isfinite(wanted) ? sum > wanted * (1 + 1e-9) /* the sum has another order below */
+                                         : exp(-(double)reach) < (double)s->min_p;
+        if (isinf(reach) || enough)
+            break;
+    }
+    qsort(to, (size_t)count, sizeof *to, warp_order);
+    return count;
+}
+
+/* How many of the sorted candidates are left; 0 when that depends on what is behind them. */
+static int candidates_cut(const struct warp_candidate *sorted, int count, bool whole, int n, const struct sampling *s,
+                          uint64_t mass)
+{
+    double before = 0, total = by_count(s, n) ? 0 : (double)mass * 0x1p-45;
+    int most = count, kept = 0;
+    if (by_count(s, n)) {
+        most = s->top_k < count ? s->top_k : count;
+        while (most < count && sorted[most].score == sorted[most - 1].score)
+            most++;
+        for (int i = 0; i < most; i++)
+            total += exp((double)sorted[i].score);
+        if (most == count && !whole)
+            return 0;
+    }
+    double wanted = mass_wanted(s, total);
+    for (; kept < most; kept++) {
+        double weight = exp((double)sorted[kept].score);
         if (kept && (before >= wanted || weight < (double)s->min_p))
             break;
         before += weight;
-        kept++;
     }
-    return kept;
+    return kept < count || whole ? kept : 0;
 }
 
-struct warp_row warp_truncate(const float *scores, int n, const struct sampling *s, struct warp_scratch *scratch)
+/* The candidates that were kept, ascending by id. */
+static struct warp_row candidates_row(const struct warp_candidate *kept, int count, struct warp_scratch *scratch)
 {
-    if (!warp_truncates(s))
-        return (struct warp_row){NULL, 0, scores, n};
-    double total;
-    int count = candidates_find(scratch->candidates, scores, n, s, &total);
-    count = candidates_cut(scratch->candidates, count, s, total);
-    qsort(scratch->candidates, (size_t)count, sizeof *scratch->candidates, by_id);
+    memmove(scratch->candidates, kept, (size_t)count * sizeof *kept);
+    qsort(scratch->candidates, (size_t)count, sizeof *kept, by_id);
     for (int i = 0; i < count; i++) {
         scratch->ids[i] = scratch->candidates[i].id;
         scratch->scores[i] = scratch->candidates[i].score;
@@ -185,9 +211,27 @@ struct warp_row warp_truncate(const float *scores, int n, const struct sampling 
     return (struct warp_row){scratch->ids, 0, scratch->scores, count};
 }
 
+struct warp_row warp_truncate(const float *scores, int n, const struct sampling *s, struct warp_scratch *scratch)
+{
+    if (!warp_truncates(s))
+        return (struct warp_row){NULL, 0, scores, n};
+    uint64_t mass = mass_wanted(s, 1) < 1 ? warp_mass(scores, n) : 0; /* only top-p asks for it */
+    int count = candidates_find(scratch->candidates, scores, n, s, mass);
+    count = candidates_cut(scratch->candidates, count, true, n, s, mass);
+    return candidates_row(scratch->candidates, count, scratch);
+}
+
+struct warp_row warp_truncate_sorted(const struct warp_candidate *sorted, int count, bool whole, int n, uint64_t mass,
+                                     const struct sampling *s, struct warp_scratch *scratch)
+{
+    return candidates_row(sorted, candidates_cut(sorted, count, whole, n, s, mass), scratch);
+}
+
 void warp_weights(const struct warp_row *row, float *weights)
 {
-    double sum = mass(row->scores, row->count);
+    double sum = 0;
+    for (int i = 0; i < row->count; i++)
+        sum += exp((double)row->scores[i]);
     for (int i = 0; i < row->count; i++)
         weights[i] = (float)(exp((double)row->scores[i]) / sum);
 }

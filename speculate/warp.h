@@ -41,12 +41,14 @@ struct warp_row {
     int count;
 };
 
+struct warp_candidate {
+    float score;
+    int32_t id;
+};
+
 /* Room for one row. */
 struct warp_scratch {
-    struct warp_candidate {
-        float score;
-        int32_t id;
-    } * candidates;
+    struct warp_candidate *candidates;
     int32_t *ids;
     float *scores, *weights;
 };
@@ -62,6 +64,19 @@ static inline bool warp_truncates(const struct sampling *s)
  * k-th; top-p keeps the largest until their probability reaches top_p, the lower id first on ties; min-p keeps what has at least
  * min_p of the largest probability. */
 struct warp_row warp_truncate(const float *scores, int n, const struct sampling *sampling, struct warp_scratch *scratch);
+
+/* The same row, bit for bit, from its largest scores: sorted (count), none left out between them; `whole`: none behind them either.
+ * n and mass are of the whole row. count = 0 in the result: what is kept may go on behind them. */
+struct warp_row warp_truncate_sorted(const struct warp_candidate *sorted, int count, bool whole, int n, uint64_t mass,
+                                     const struct sampling *sampling, struct warp_scratch *scratch);
+int warp_order(const void *a, const void *b); /* of struct warp_candidate, for qsort */
+
+/* The sum of exp(score) over tempered scores (n) in units of 2^-45: whole numbers, so that it does not depend on how a row is cut.
+ */
+uint64_t warp_mass(const float *scores, int n);
+
+/* The `most` largest of a part's tempered scores, sorted; fewer when it has fewer finite ones. */
+int warp_largest(struct warp_candidate *to, int most, const struct warp_part *part);
 
 /* Probabilities of a row into weights (count). */
 void warp_weights(const struct warp_row *row, float *weights);

@@ -59,24 +59,39 @@ static int32_t row_draft(const struct row *row)
     return row->j < span->drafts ? span->ids[span->n - span->drafts + row->j] : -1;
 }
 
-/* ---- rows whose token is the best of what the ranks offer ---- */
-
-static bool row_divides(const struct row *row)
+/* Behind a refused draft nobody looks. rows, tokens: of the step, up to row i. */
+static bool row_counts(const struct row *rows, const int32_t *tokens, int i)
 {
-    const struct sampling *s = &row->span->sampling;
-    return !sampling_is_plain(s, row->span->answered) && !s->logprobs && sampler_divides(s);
+    return rows[i].j == 0 || tokens[i - 1] == SAMPLER_UNCOVERED || tokens[i - 1] == row_draft(&rows[i - 1]);
 }
 
-/* This rank's offer for row i: its largest score, or with `largest` (of all ranks) its score with noise. */
-static struct sampler_offer part_offer(struct chooser *c, const struct row *row, int i, const struct sampler_offer *largest)
+/* How a row comes to its token: the dearer, the later. */
+enum way {
+    WAY_BEST,   /* the largest score */
+    WAY_OFFERS, /* the best of what the ranks offer: penalties, bias, noise */
+    WAY_LISTS,  /* from the ranks' largest scores: truncation. A row that they do not cover goes the next way */
+    WAY_GATHER  /* from all scores */
+};
+
+static enum way row_way(const struct row *row)
 {
-    struct warp_part part = {.scores = c->row};
+    const struct sampling *s = &row->span->sampling;
+    if (sampling_is_plain(s, row->span->answered))
+        return WAY_BEST;
+    if (s->logprobs)
+        return WAY_GATHER;
+    return sampler_divides(s) ? WAY_OFFERS : warp_truncates(s) ? WAY_LISTS : WAY_GATHER;
+}
+
+/* ---- offers and lists ---- */
+
+/* This rank's part of row i, adjusted; its largest score. */
+static struct sampler_offer part_adjust(struct chooser *c, const struct row *row, int i, struct warp_part *part)
+{
     const struct warp_history history = row_history(row);
-    part.n = model_scores_part(c->model, i, part.scores, &part.first);
-    struct sampler_offer offer = sampler_adjust(c->sampler, &part, &row->span->sampling, &history);
-    if (!largest || largest->id < 0 || row->span->sampling.temperature == 0)
-        return largest ? *largest : offer;
-    return sampler_offer(&part, &row->span->sampling, history.n_answer, (float)largest->value);
+    part->scores = c->row;
+    part->n = model_scores_part(c->model, i, part->scores, &part->first);
+    return sampler_adjust(c->sampler, part, &row->span->sampling, &history);
 }
 
 /* The best of all ranks' offers, in place; ids rise with the rank, so the first of equal ones has the lowest. */
@@ -94,28 +109,74 @@ static void offers_reduce(struct chooser *c, struct sampler_offer *offers, int n
     free(all);
 }
 
-/* Two rounds for all such rows of the step at once: the largest scores, then the noise. */
-static void offers_take(struct chooser *c, const struct row *rows, int n, int32_t *tokens)
+/* What this rank says of row i when the largest score of all ranks is known: the offer with noise, or its list. */
+static void part_say(struct chooser *c, const struct row *row, int i, struct sampler_offer *offer, struct sampler_list *list)
+{
+    const struct sampling *s = &row->span->sampling;
+    struct warp_part part;
+    if (offer->id < 0 || s->temperature == 0)
+        return; /* nothing to choose from, or chosen */
+    part_adjust(c, row, i, &part);
+    if (row_way(row) == WAY_OFFERS)
+        *offer = sampler_offer(&part, s, row->span->answered + row->j, (float)offer->value);
+    else
+        sampler_list(list, &part, s, (float)offer->value);
+}
+
+/* On rank 0. lists: of all ranks, n apart. */
+static int32_t lists_token(struct chooser *c, const struct row *row, const struct sampler_list *lists, int n)
+{
+    const struct step_span *span = row->span;
+    int32_t draft = row_draft(row);
+    return sampler_choose(c->sampler, lists, c->comm->size, n, &span->sampling, span->answered + row->j, draft,
+                          draft >= 0 && span->weights ? &span->weights[row->j] : NULL);
+}
+
+/* Rank 0 chooses from the lists and tells the others: SAMPLER_UNCOVERED where it cannot. */
+static void lists_take(struct chooser *c, const struct row *rows, int n, const struct sampler_offer *largest,
+                       const struct sampler_list *lists, int n_lists, int32_t *tokens)
+{
+    size_t bytes = (size_t)n_lists * sizeof *lists;
+    struct sampler_list *all = mem_new((size_t)c->comm->size, bytes);
+    c->comm->calls->all_gather(c->comm, all, lists, bytes);
+    for (int i = 0, at = 0; i < n && c->comm->rank == 0; i++) {
+        if (row_way(&rows[i]) != WAY_LISTS)
+            continue;
+        bool chooses = largest[i].id >= 0 && row_counts(rows, tokens, i);
+        tokens[i] = chooses ? lists_token(c, &rows[i], all + at, n_lists) : -1;
+        at++;
+    }
+    free(all);
+    c->comm->calls->broadcast(c->comm, tokens, (size_t)n * sizeof *tokens, 0);
+}
+
+/* Two rounds for all such rows of the step at once: the largest scores, then what the ranks say. */
+static void parts_take(struct chooser *c, const struct row *rows, int n, int n_lists, int32_t *tokens)
 {
     struct sampler_offer *offers = mem_new((size_t)n, sizeof *offers);
-    for (int round = 0; round < 2; round++) {
-        for (int i = 0; i < n; i++)
-            if (row_divides(&rows[i]))
-                offers[i] = part_offer(c, &rows[i], i, round ? &offers[i] : NULL);
-        offers_reduce(c, offers, n);
-    }
+    struct sampler_list *lists = mem_new((size_t)n_lists, sizeof *lists);
+    struct warp_part part;
     for (int i = 0; i < n; i++)
-        if (row_divides(&rows[i]))
+        if (row_way(&rows[i]) == WAY_OFFERS || row_way(&rows[i]) == WAY_LISTS)
+            offers[i] = part_adjust(c, &rows[i], i, &part);
+    offers_reduce(c, offers, n);
+    for (int i = 0, at = 0; i < n; i++) {
+        enum way way = row_way(&rows[i]);
+        if (way == WAY_OFFERS || way == WAY_LISTS)
+            part_say(c, &rows[i], i, &offers[i], &lists[at]);
+        at += way == WAY_LISTS;
+    }
+    if (n_lists)
+        lists_take(c, rows, n, offers, lists, n_lists, tokens);
+    offers_reduce(c, offers, n);
+    for (int i = 0; i < n; i++)
+        if (row_way(&rows[i]) == WAY_OFFERS)
             tokens[i] = offers[i].id;
     free(offers);
+    free(lists);
 }
 
 /* ---- rows that are gathered ---- */
-
-static bool row_gathers(const struct row *row)
-{
-    return !sampling_is_plain(&row->span->sampling, row->span->answered) && !row_divides(row);
-}
 
 /* The token of a row from chooser->raw. */
 static int32_t row_token(struct chooser *c, const struct row *row)
@@ -127,55 +188,50 @@ static int32_t row_token(struct chooser *c, const struct row *row)
                          draft >= 0 && row->span->weights ? &row->span->weights[row->j] : NULL);
 }
 
-/* All rows of a span, the first of them scored row `first` of the step. */
-static void span_tokens(struct chooser *c, const struct row *rows, int first, int32_t *tokens, struct logprobs *logprobs)
+/* Rank 0 chooses; logprobs, if any, are those of the row's token. */
+static void gathered_row(struct chooser *c, const struct row *rows, int i, int32_t *tokens, struct logprobs *logprobs)
 {
-    bool stands = c->comm->rank == 0; /* the drafts before row j do */
-    const struct step_span *span = rows->span;
-    for (int j = 0; j < choose_rows(span); j++) {
-        model_scores_row(c->model, first + j, c->raw);
-        if (!stands)
-            continue;
-        tokens[j] = row_token(c, &rows[j]);
-        if (logprobs && tokens[j] >= 0)
-            sampler_logprobs(&logprobs[j], c->raw, c->vocabulary, tokens[j], span->sampling.top_logprobs);
-        stands = j < span->drafts && tokens[j] == row_draft(&rows[j]);
-    }
+    model_scores_row(c->model, i, c->raw);
+    if (c->comm->rank)
+        return;
+    tokens[i] = row_counts(rows, tokens, i) ? row_token(c, &rows[i]) : -1;
+    if (logprobs && tokens[i] >= 0)
+        sampler_logprobs(&logprobs[rows[i].j], c->raw, c->vocabulary, tokens[i], rows[i].span->sampling.top_logprobs);
 }
 
-static void gathered_take(struct chooser *c, const struct step *step, const struct row *rows, int32_t *tokens,
+static void gathered_take(struct chooser *c, const struct step *step, const struct row *rows, int n, int32_t *tokens,
                           struct step_answer *answers)
 {
-    int first = 0;
-    for (int s = 0; s < step->n_spans; s++) {
-        const struct step_span *span = &step->spans[s];
-        int n = choose_rows(span);
-        if (n && row_gathers(&rows[first])) {
-            if (span->sampling.logprobs && c->comm->rank == 0)
-                answers[s].logprobs = mem_new((size_t)n, sizeof *answers[s].logprobs);
-            span_tokens(c, &rows[first], first, tokens + first, answers[s].logprobs);
-        }
-        first += n;
+    for (int i = 0, s = 0; i < n; i++) {
+        while (&step->spans[s] != rows[i].span)
+            s++;
+        struct logprobs **logprobs = &answers[s].logprobs;
+        if (row_way(&rows[i]) != WAY_GATHER && tokens[i] != SAMPLER_UNCOVERED)
+            continue;
+        if (rows[i].span->sampling.logprobs && c->comm->rank == 0 && !*logprobs)
+            *logprobs = mem_new((size_t)choose_rows(rows[i].span), sizeof **logprobs);
+        gathered_row(c, rows, i, tokens, *logprobs);
     }
-    c->comm->calls->broadcast(c->comm, tokens, (size_t)first * sizeof *tokens, 0);
+    c->comm->calls->broadcast(c->comm, tokens, (size_t)n * sizeof *tokens, 0);
 }
 
 void chooser_tokens(struct chooser *c, const struct step *step, const struct span *spans, int32_t *tokens,
                     struct step_answer *answers)
 {
-    int n = model_scored_rows(c->model), at = 0;
+    int n = model_scored_rows(c->model), at = 0, ways[WAY_GATHER + 1] = {0};
     struct row *rows = mem_new((size_t)n, sizeof *rows);
-    bool divides = false, gathers = false;
     for (int s = 0; s < step->n_spans; s++)
         for (int j = 0; j < choose_rows(&step->spans[s]); j++) {
             rows[at] = (struct row){&step->spans[s], spans[s].history, j};
-            divides |= row_divides(&rows[at]);
-            gathers |= row_gathers(&rows[at++]);
+            ways[row_way(&rows[at++])]++;
         }
     model_best(c->model, tokens);
-    if (divides)
-        offers_take(c, rows, n, tokens);
+    if (ways[WAY_OFFERS] || ways[WAY_LISTS])
+        parts_take(c, rows, n, ways[WAY_LISTS], tokens);
+    bool gathers = ways[WAY_GATHER] > 0;
+    for (int i = 0; i < n; i++)
+        gathers |= tokens[i] == SAMPLER_UNCOVERED;
     if (gathers)
-        gathered_take(c, step, rows, tokens, answers);
+        gathered_take(c, step, rows, n, tokens, answers);
     free(rows);
 }

@@ -157,6 +157,45 @@ static void parts_choose_as_the_whole(void **state)
     }
 }
 
+/* Lists of three parts, against the whole row; where a list ends too soon, that must be said. */
+static void lists_choose_as_the_whole_or_say_that_they_cannot(void **state)
+{
+    (void)state;
+    enum { N = 900, PARTS = 3 };
+    const struct warp_history none = {0};
+    static float whole[N], cut[N];
+    static struct sampler_list lists[PARTS];
+    int uncovered = 0;
+    struct sampler *sampler = sampler_new(N);
+    for (uint64_t seed = 0; seed < 3000; seed++) {
+        struct sampling s = {.temperature = 0.5f + (float)(seed % 5) / 4,
+                             .repetition_penalty = 1,
+                             .seed = seed,
+                             .mode = (enum sampling_mode)(seed & 1),
+                             .top_k = seed & 2 ? (int)(seed % 200) + 1 : 0,
+                             .top_p = seed & 4 ? 0.9f : 0,
+                             .min_p = seed & 8 || !(seed & 6) ? 0.02f : 0};
+        for (int i = 0; i < N; i++) /* from peaked to nearly flat, with many ties */
+            whole[i] = cut[i] = (float)((uint64_t)(i + 3) * (seed + 11) % 97) / (float)(4 + seed % 41);
+        float largest = -INFINITY;
+        for (int p = 0; p < PARTS; p++) {
+            const struct warp_part part = {cut + p * N / PARTS, p * N / PARTS, N / PARTS};
+            largest = (float)fmax(largest, sampler_adjust(sampler, &part, &s, &none).value);
+        }
+        for (int p = 0; p < PARTS; p++) {
+            const struct warp_part part = {cut + p * N / PARTS, p * N / PARTS, N / PARTS};
+            sampler_list(&lists[p], &part, &s, largest);
+        }
+        int32_t token = sampler_choose(sampler, lists, PARTS, 1, &s, 0, -1, NULL);
+        uncovered += token == SAMPLER_UNCOVERED;
+        if (token != SAMPLER_UNCOVERED)
+            assert_int_equal(token, sampler_token(sampler, whole, &s, &none, -1, NULL));
+    }
+    sampler_free(sampler);
+    print_message("%d of 3000 rows are not covered\n", uncovered);
+    assert_true(uncovered > 100 && uncovered < 2000);
+}
+
 static void scores_that_are_no_numbers(void **state)
 {
     (void)state;
@@ -207,9 +246,13 @@ static void logprobs_are_those_of_the_softmax(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(truncation_agrees_with_the_goldens), cmocka_unit_test(truncation_at_the_borders),
-        cmocka_unit_test(penalties_count_what_stands_before), cmocka_unit_test(parts_choose_as_the_whole),
-        cmocka_unit_test(scores_that_are_no_numbers),         cmocka_unit_test(a_small_temperature_is_greedy),
+        cmocka_unit_test(truncation_agrees_with_the_goldens),
+        cmocka_unit_test(truncation_at_the_borders),
+        cmocka_unit_test(penalties_count_what_stands_before),
+        cmocka_unit_test(parts_choose_as_the_whole),
+        cmocka_unit_test(lists_choose_as_the_whole_or_say_that_they_cannot),
+        cmocka_unit_test(scores_that_are_no_numbers),
+        cmocka_unit_test(a_small_temperature_is_greedy),
         cmocka_unit_test(logprobs_are_those_of_the_softmax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

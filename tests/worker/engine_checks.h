@@ -58,9 +58,10 @@ static inline struct sampling check_sampling(int number)
                                     .banned_ids = check_bias_ids + 2,
                                     .n_banned = 1,
                                     .banned_until = 5};
-    return number == 0 ? s : number == 1 ? all : greedy;
+    const struct sampling wide = {.temperature = 4, .top_p = 0.999f, .repetition_penalty = 1, .seed = 5}; /* no list covers that */
+    return number == 0 ? s : number == 1 ? all : number == 2 ? wide : greedy;
 }
-enum { CHECK_SAMPLINGS = 3 };
+enum { CHECK_SAMPLINGS = 4 };
 
 /* Coupled text and its log-probabilities are the same, bit for bit, for every k and kind of draft. */
 static inline void check_sampled(struct group *g, const struct golden *golden)
