@@ -7,6 +7,7 @@
  * One rank; the check beside the figures: both must give the same token ids. */
 #include <argp.h>
 #include <arpa/inet.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -149,7 +150,7 @@ static int bare_step(struct bare *b, struct sequence *sequence, struct draft_seq
 {
     int32_t ids[DRAFT_TOKENS_MAX + 1], positions[DRAFT_TOKENS_MAX + 1][3], best[DRAFT_TOKENS_MAX + 1];
     struct proposal p = {.sequence = drafts, .tokens = tokens, .n_tokens = *n, .k = b->arguments.k, .drafts = ids + 1};
-    drafter_propose(b->drafter, &p, 1);
+    drafter_propose(b->drafter, &p, 1, INT_MAX);
     ids[0] = tokens[*n - 1];
     for (int i = 0; i <= p.n; i++)
         positions[i][0] = positions[i][1] = positions[i][2] = b->prompt.next_position + *n - 1 + i;

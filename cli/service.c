@@ -129,6 +129,8 @@ static int coordinator_spawn(struct service *s, struct error *err)
     words_add(&words, "--worker-listen", workers);
     words_add_if(&words, "--metrics", o->metrics);
     words_add_if(&words, "--draft-tokens", o->draft_tokens);
+    if (o->stall_ms)
+        words_add_number(&words, "--stall-ms", o->stall_ms);
     words_add_if(&words, "--tls-certificate", o->security.certificate);
     words_add_if(&words, "--tls-key", o->security.key);
     words_add_if(&words, "--tls-client-ca", o->security.authorities);

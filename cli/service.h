@@ -19,6 +19,7 @@ struct service_options {
     int threads;                        /* per rank; 0 = cores / ranks */
     int kv_positions;                   /* of a group's cache; 0 = the worker's default */
     int max_requests, max_waiting;      /* 0 = the coordinator's defaults */
+    int stall_ms;                       /* that prompts may add to a step of answers; 0 = the coordinator's default */
     const char *draft_tokens;           /* a number; NULL = the coordinator's default */
     struct rpc_security_files security; /* of the public port; authorities: of its clients */
     bool relay; /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */

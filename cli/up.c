@@ -28,6 +28,7 @@ enum {
     KEY_KV_POSITIONS,
     KEY_MAX_REQUESTS,
     KEY_MAX_WAITING,
+    KEY_STALL_MS,
     KEY_TLS_CERTIFICATE,
     KEY_TLS_KEY,
     KEY_TLS_CLIENT_CA,
@@ -53,6 +54,7 @@ static const struct argp_option flags[] = {
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
     {"max-requests", KEY_MAX_REQUESTS, "N", 0, "requests that are worked on at once; default: massv-coordinator --help", 0},
     {"max-waiting", KEY_MAX_WAITING, "N", 0, "requests that may wait for that; default: massv-coordinator --help", 0},
+    {"stall-ms", KEY_STALL_MS, "MS", 0, "time that entering prompts may add to a step of running answers; default 50", 0},
     {0, 0, 0, 0, "Who may call (files are PEM):", 1},
     {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0, "speak TLS, with this certificate", 1},
     {"tls-key", KEY_TLS_KEY, "FILE", 0, "its key", 1},
@@ -121,6 +123,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_MAX_WAITING:
         o->max_waiting = cli_number(state, "--max-waiting", arg, 1, 65536);
+        return 0;
+    case KEY_STALL_MS:
+        o->stall_ms = cli_number(state, "--stall-ms", arg, 1, 60000);
         return 0;
     case KEY_TLS_CERTIFICATE:
         o->security.certificate = arg;

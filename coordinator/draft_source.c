@@ -12,9 +12,9 @@ static void source_end(void *context, struct draft_sequence *sequence)
     drafter_end(context, sequence);
 }
 
-static void source_propose(void *context, struct proposal *proposals, int count)
+static int source_propose(void *context, struct proposal *proposals, int count, int prompt_rows)
 {
-    drafter_propose(context, proposals, count);
+    return drafter_propose(context, proposals, count, prompt_rows);
 }
 
 struct draft_source draft_source_of(struct drafter *drafter)

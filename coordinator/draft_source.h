@@ -11,7 +11,7 @@ struct draft_source {
     struct draft_sequence *(*begin)(void *context, const struct prompt *prompt, float *const *features, int max_positions,
                                     struct error *err);
     void (*end)(void *context, struct draft_sequence *sequence);
-    void (*propose)(void *context, struct proposal *proposals, int count);
+    int (*propose)(void *context, struct proposal *proposals, int count, int prompt_rows);
 };
 
 /* drafter NULL: a source whose begin is never to be called (kind "none"). */

@@ -36,7 +36,7 @@ int drafter_features(struct drafter *drafter, const struct patches *patches, con
                      struct error *err);
 
 /* Starts a request: computes nothing yet. prompt: the target's; features[i] of its pictures are the caller's and must live until
- * the first propose with k > 0 has returned. NULL with text when the drafter's cache or context has no room: the request runs
+ * its prompt is computed or it ends. NULL with text when the drafter's cache or context has no room: the request runs
  * without drafts.
  */
 struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
@@ -57,7 +57,9 @@ struct proposal {
     const struct sampling *sampling; /* of the request, so that drafts are what the target is likely to choose; NULL = greedy */
     struct draft_weights *weights;   /* (k) what each draft was drawn from, where sampling_rejects */
 };
-/* Drafts for many sequences at once: one batched step for what is new, then one per further draft. */
-void drafter_propose(struct drafter *drafter, struct proposal *proposals, int count);
+/* Drafts for many sequences at once: one batched step for what is new, then one per further draft. At most prompt_rows rows of
+ * prompts are computed; a request whose prompt is longer gets no drafts yet and goes on with it when it is asked for again. Returns
+ * the rows of prompts that were computed. */
+int drafter_propose(struct drafter *drafter, struct proposal *proposals, int count, int prompt_rows);
 
 #endif

@@ -179,6 +179,7 @@ struct round {
     struct span_picture *pictures; /* of all spans */
     struct proposal **owners;      /* (count) of the spans */
     int n_spans, n_pictures, rows;
+    int prompt_rows; /* that all rounds together may still compute */
 };
 
 static int pictures_of(const struct proposal *proposals, int count)
@@ -244,10 +245,14 @@ static void round_add(const struct drafter *drafter, struct round *round, struct
     const struct draft_sequence *s = p->sequence;
     int from = sequence_length(s->sequence), end = wanted_length(p), room = DRAFTER_ROWS - round->rows;
     bool generated = from >= s->prompt.n;
-    if (!generated && end > s->prompt.n)
-        end = s->prompt.n;
+    if (!generated) {
+        end = end < s->prompt.n ? end : s->prompt.n;
+        room = room < round->prompt_rows ? room : round->prompt_rows;
+    }
     int n = end - from < room ? end - from : room;
     assert(end > from);
+    if (!generated && !round->prompt_rows)
+        p->k = p->n;
     if (n == 0)
         return;
     struct span span = {.sequence = s->sequence, .n = n, .generated = generated, .repetition_penalty = 1};
@@ -258,6 +263,7 @@ static void round_add(const struct drafter *drafter, struct round *round, struct
     } else {
         span_prompt(round, &span, s, from);
         span_prompt_pictures(drafter, round, &span, s, from);
+        round->prompt_rows -= n;
     }
     round->rows += n;
     round->owners[round->n_spans] = p;
@@ -319,12 +325,13 @@ static bool round_run(struct drafter *drafter, struct round *round, struct propo
     return true;
 }
 
-void drafter_propose(struct drafter *drafter, struct proposal *proposals, int count)
+int drafter_propose(struct drafter *drafter, struct proposal *proposals, int count, int prompt_rows)
 {
     struct round round = {
         .spans = mem_new((size_t)count, sizeof *round.spans),
         .owners = mem_new((size_t)count, sizeof *round.owners),
         .pictures = mem_new((size_t)pictures_of(proposals, count), sizeof *round.pictures),
+        .prompt_rows = prompt_rows,
     };
     for (int i = 0; i < count; i++)
         proposal_begin(drafter, &proposals[i]);
@@ -333,4 +340,5 @@ void drafter_propose(struct drafter *drafter, struct proposal *proposals, int co
     free(round.spans);
     free(round.owners);
     free(round.pictures);
+    return prompt_rows - round.prompt_rows;
 }

@@ -3,6 +3,7 @@
 #ifndef COORDINATOR_GROUP_H
 #define COORDINATOR_GROUP_H
 
+#include "coordinator/pace.h"
 #include "coordinator/request.h"
 #include "proto/step.h"
 
@@ -60,6 +61,7 @@ struct group {
     double opened, heard; /* when it dialled in, was last heard */
     int pages_free;       /* held by no request */
     int first;            /* of the running requests: whose turn it is when rows are short */
+    struct pace pace;     /* of its steps */
     struct flight flight;
     uint64_t *release; /* for the next step */
     int n_release;

@@ -42,6 +42,7 @@ static const struct number {
     NUMBER("drain-seconds", drain_seconds, 0, 3600, 10),
     NUMBER("group-wait-seconds", group_wait_seconds, 1, 86400, 60),
     NUMBER("step-seconds", step_seconds, 1, 86400, 120),
+    NUMBER("stall-ms", stall_ms, 1, 60000, 50),
 #undef NUMBER
 };
 enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
@@ -64,6 +65,7 @@ static const struct argp_option table[] = {
     {"drain-seconds", KEY_NUMBERS + 7, "S", 0, "time that running requests get after SIGTERM; default 10", 0},
     {"group-wait-seconds", KEY_NUMBERS + 8, "S", 0, "time that requests wait for any worker group; default 60", 0},
     {"step-seconds", KEY_NUMBERS + 9, "S", 0, "a worker group that takes longer for one step is lost; default 120", 0},
+    {"stall-ms", KEY_NUMBERS + 10, "MS", 0, "time that prompts may add to a step of running answers; default 50", 0},
     {0, 0, 0, 0, "Who may call the public port (files are PEM):", 1},
     {"tls-certificate", KEY_TRUST + 0, "FILE", 0, "speak TLS, with this certificate", 1},
     {"tls-key", KEY_TRUST + 1, "FILE", 0, "its key", 1},

@@ -21,7 +21,7 @@ struct coordinator_options {
     bool activations_f32;
     int max_positions;   /* 0 = the model's */
     int draft_positions; /* of the drafter's cache, over all requests */
-    int drain_seconds, group_wait_seconds, step_seconds;
+    int drain_seconds, group_wait_seconds, step_seconds, stall_ms;
     struct rpc_security_files clients, workers; /* of the public and of the workers' port */
 };
 

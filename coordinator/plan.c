@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 static bool request_verifies(const struct request *r)
@@ -67,8 +68,20 @@ static void draft_failed(struct plan *plan, struct request *r, const struct draf
     snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
 }
 
+/* The drafter, within the time that its prompts may take; learns from the time that it took. */
+static void drafter_ask(struct planner *planner, struct proposal *proposals, int count)
+{
+    int drafts = 0;
+    for (int i = 0; i < count; i++)
+        drafts += proposals[i].k;
+    int most = pace_prompt_rows(&planner->drafting, drafts, planner->stall_ms);
+    double began = clock_seconds();
+    int prompt_rows = planner->drafts->propose(planner->drafts->context, proposals, count, most);
+    pace_learn(&planner->drafting, drafts, prompt_rows, 1e3 * (clock_seconds() - began));
+}
+
 /* Asks the drafter for all chosen verifications at once; returns the rows of drafts that it did not make. */
-static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
+static int drafts_propose(struct plan *plan, struct planner *planner)
 {
     struct proposal *proposals = mem_new((size_t)plan->step.n_spans, sizeof *proposals);
     int count = 0, unused = 0;
@@ -85,14 +98,14 @@ static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
                                                    .weights = sampling_rejects(&r->sampling) ? r->draft_weights : NULL};
     }
     if (count)
-        drafts->propose(drafts->context, proposals, count);
+        drafter_ask(planner, proposals, count);
     for (int i = 0, at = 0; i < plan->step.n_spans; i++) {
         struct flight_span *span = &plan->spans[i];
         if (span->rows == 1)
             continue;
         const struct proposal *proposal = &proposals[at++];
         if (proposal->failed)
-            draft_failed(plan, span->request, drafts);
+            draft_failed(plan, span->request, planner->drafts);
         span->drafts = span->request->n_drafts = proposal->failed ? 0 : proposal->n;
         unused += span->rows - 1 - span->drafts;
         span->rows = 1 + span->drafts;
@@ -101,19 +114,56 @@ static int drafts_propose(struct plan *plan, const struct draft_source *drafts)
     return unused;
 }
 
-/* Chunks of prompts and replays in the room that the verifications left, oldest request first. */
-static void chunks_choose(struct plan *plan, struct request *const *running, int n, int room)
+struct chunk { /* a prompt or a replay that wants rows */
+    struct request *request;
+    enum span_kind kind;
+    int left;
+};
+
+static int chunk_order(const void *a, const void *b)
 {
-    for (int i = 0; i < n && room > 0; i++) {
+    const struct chunk *x = a, *y = b;
+    if (x->left != y->left)
+        return x->left < y->left ? -1 : 1;
+    return x->request->number < y->request->number ? -1 : 1;
+}
+
+static int chunks_collect(struct chunk *chunks, struct request *const *running, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
         struct request *r = running[i];
         enum span_kind kind = request_kind(r);
-        if (kind == SPAN_VERIFY)
-            continue;
         int end = kind == SPAN_PROMPT ? r->prepared.prompt.n : request_known(r);
-        int rows = end - r->computed < room ? end - r->computed : room;
-        span_choose(plan, r, kind, rows);
+        if (kind != SPAN_VERIFY)
+            chunks[count++] = (struct chunk){r, kind, end - r->computed};
+    }
+    return count;
+}
+
+/* Prompts and replays in the room that is left: each gets the same share, and what one does not need goes to the others. */
+static void chunks_choose(struct plan *plan, struct request *const *running, int n, int room)
+{
+    struct chunk *chunks = mem_new((size_t)n, sizeof *chunks);
+    int count = chunks_collect(chunks, running, n);
+    qsort(chunks, (size_t)count, sizeof *chunks, chunk_order);
+    for (int i = 0; i < count && room > 0; i++) {
+        int others = count - i, share = (room + others - 1) / others;
+        int rows = chunks[i].left < share ? chunks[i].left : share;
+        span_choose(plan, chunks[i].request, chunks[i].kind, rows);
         room -= rows;
     }
+    free(chunks);
+}
+
+/* Rows for prompts: all that is left, or beside answers what does not stall them. */
+static int chunks_room(const struct plan *plan, const struct group *group, double stall_ms, int room)
+{
+    int answers = 0;
+    for (int i = 0; i < plan->step.n_spans; i++)
+        answers += plan->spans[i].rows;
+    int most = answers ? pace_prompt_rows(&group->pace, answers, stall_ms) : room;
+    return most < room ? most : room;
 }
 
 static bool positions_count_up(const int32_t (*positions)[3], int n)
@@ -200,14 +250,14 @@ static int running_collect(struct request **running, const struct group *group, 
     return count;
 }
 
-void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, const struct draft_source *drafts)
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct planner *planner)
 {
     struct request **running = mem_new((size_t)n, sizeof(struct request *));
     int count = running_collect(running, group, requests, n);
     *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
     int room = verifications_choose(plan, group, running, count);
-    room += drafts_propose(plan, drafts);
-    chunks_choose(plan, running, count, room);
+    room += drafts_propose(plan, planner);
+    chunks_choose(plan, running, count, chunks_room(plan, group, planner->stall_ms, room));
     free(running);
 
     struct step *step = &plan->step;

@@ -1,10 +1,17 @@
 /* plan.h - the next step of a group: which rows of which requests it computes. Generated rows come first, so that running answers
- * do not stall; prompts fill what is left of the group's max_rows. A request has at most one span in a step. */
+ * do not stall; prompts share what is left of the group's max_rows, or what the pace allows beside answers. A request has at most
+ * one span in a step. */
 #ifndef COORDINATOR_PLAN_H
 #define COORDINATOR_PLAN_H
 
 #include "coordinator/draft_source.h"
 #include "coordinator/group.h"
+
+struct planner { /* what all plans share */
+    const struct draft_source *drafts;
+    double stall_ms;      /* that prompts may add to a step beside answers: in the target, and as much in the drafter */
+    struct pace drafting; /* of the drafter's proposals */
+};
 
 struct plan {
     struct step step;
@@ -15,7 +22,7 @@ struct plan {
 /* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the
  * drafter is asked for those that verify. Each holds the pages of its next token (paging_secure). Takes over the group's releases.
  * step.n_spans = step.n_release = 0: nothing to do. */
-void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, const struct draft_source *drafts);
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct planner *planner);
 
 /* What the spans and ids took; not the releases nor `spans` (group_depart has them). */
 void plan_free(struct plan *plan);

@@ -17,6 +17,7 @@ struct scheduler *scheduler_new(const struct scheduler_options *options)
     s->options = *options;
     s->no_group_since = s->progress = s->now = clock_seconds();
     metrics_init(&s->metrics);
+    s->planner = (struct planner){.drafts = &s->options.drafts, .stall_ms = options->stall_ms};
     return s;
 }
 

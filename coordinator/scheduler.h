@@ -30,6 +30,7 @@ struct scheduler_options {
     int max_requests;  /* on groups at once */
     int max_waiting;   /* being prepared or queued */
     double group_wait_seconds, step_seconds;
+    double stall_ms; /* pace.h */
     size_t message_limit;
     const struct tokenizer *tokenizer;
     struct draft_source drafts;

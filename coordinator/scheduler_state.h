@@ -3,6 +3,7 @@
 #define COORDINATOR_SCHEDULER_STATE_H
 
 #include "coordinator/metrics.h"
+#include "coordinator/plan.h"
 #include "coordinator/progress.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/stream.h"
@@ -18,6 +19,7 @@ struct scheduler {
     struct group **groups;
     int n_groups;
     uint64_t last_sequence, last_step;
+    struct planner planner;
     double no_group_since; /* 0 while a group is attached */
     double progress;       /* when a group last attached or answered, or nothing waited for it */
     enum warm_up warm_up;

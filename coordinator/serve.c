@@ -190,6 +190,7 @@ static struct scheduler *scheduler_make(struct server *s)
         .max_waiting = o->max_waiting,
         .group_wait_seconds = o->group_wait_seconds,
         .step_seconds = o->step_seconds,
+        .stall_ms = o->stall_ms,
         .message_limit = (size_t)o->message_limit << 20,
         .tokenizer = s->tokenizer,
         .drafts = draft_source_of(s->drafter),

@@ -150,6 +150,22 @@ static void flight_refused(struct scheduler *s, struct group *group, const char 
             request_end(s, flight->spans[i].request, RPC_INTERNAL, text);
 }
 
+static void pace_take(struct group *group, double ms)
+{
+    int generated = 0, prompt = 0;
+    for (int i = 0; i < group->flight.n_spans; i++)
+        *(group->flight.spans[i].kind == SPAN_PROMPT ? &prompt : &generated) += group->flight.spans[i].rows;
+    pace_learn(&group->pace, generated, prompt, ms);
+}
+
+static void answers_deliver(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
+{
+    pace_take(group, verdict->compute_ms);
+    for (int i = 0; i < group->flight.n_spans; i++)
+        if (group->flight.spans[i].request)
+            answer_deliver(s, &group->flight.spans[i], &verdict->answers[i], now);
+}
+
 static void verdict_take(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
 {
     struct error err;
@@ -162,9 +178,7 @@ static void verdict_take(struct scheduler *s, struct group *group, const struct 
     if (verdict->error[0])
         flight_refused(s, group, verdict->error);
     else
-        for (int i = 0; i < group->flight.n_spans; i++)
-            if (group->flight.spans[i].request)
-                answer_deliver(s, &group->flight.spans[i], &verdict->answers[i], now);
+        answers_deliver(s, group, verdict, now);
     flight_land(&group->flight);
 }
 
@@ -208,7 +222,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
 {
     struct plan plan;
     s->metrics.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
-    plan_make(&plan, group, s->requests, s->n_requests, &s->options.drafts);
+    plan_make(&plan, group, s->requests, s->n_requests, &s->planner);
     s->metrics.drafter_faults += (uint64_t)plan.drafter_faults;
     if (plan.step.n_spans == 0 && plan.step.n_release == 0) {
         free(plan.spans);

@@ -77,9 +77,10 @@ static void draft_one(const struct stage *stage, struct proposal *p)
     }
 }
 
-static void draft_propose(void *context, struct proposal *proposals, int count)
+static int draft_propose(void *context, struct proposal *proposals, int count, int prompt_rows)
 {
     struct stage *stage = context;
+    (void)prompt_rows;
     for (int i = 0; i < count; i++) {
         proposals[i].failed = stage->draft_fails;
         if (!stage->draft_fails)
@@ -87,6 +88,7 @@ static void draft_propose(void *context, struct proposal *proposals, int count)
         if (proposals[i].n > stage->most_drafts)
             stage->most_drafts = proposals[i].n;
     }
+    return 0;
 }
 
 /* ---- clients ---- */
@@ -328,13 +330,17 @@ static void statistics_take(struct stage_group *group)
     int rows = 0, prompts = 0, answers = 0;
     for (int i = 0; i < group->step.n_spans; i++) {
         rows += group->step.spans[i].n;
-        prompts += !group->step.spans[i].generated;
-        answers += group->step.spans[i].generated;
-        assert_true(!(group->step.spans[i].generated && answers < i + 1)); /* generated rows first */
+        bool verified = group->step.spans[i].generated && group->step.spans[i].want_token;
+        prompts += group->step.spans[i].generated ? 0 : group->step.spans[i].n;
+        answers += verified;
+        assert_true(!verified || answers == i + 1); /* answers first */
     }
     assert_true(rows <= group->max_rows);
     group->steps++;
     group->prompt_rows_beside_answers += prompts && answers;
+    group->step_ms = group->row_ms > 0 ? 1 + group->row_ms * prompts : 0;
+    if (answers && prompts > group->most_prompt_rows_beside_answers)
+        group->most_prompt_rows_beside_answers = prompts;
     if (group->step.n_spans > group->most_spans)
         group->most_spans = group->step.n_spans;
 }
@@ -373,7 +379,8 @@ void stage_answer(struct stage_group *group)
     for (int i = 0; i < step->n_spans; i++)
         answers[i] = span_answer(group, &step->spans[i]);
     assert_true(pages_used(group) <= group->pages);
-    stage_verdict(group, &(struct step_verdict){.step = step->id, .answers = answers, .n_answers = step->n_spans});
+    stage_verdict(group, &(struct step_verdict){
+                             .step = step->id, .answers = answers, .n_answers = step->n_spans, .compute_ms = group->step_ms});
 }
 
 void stage_beat(struct stage_group *group)
@@ -475,6 +482,7 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     o.max_positions = o.max_positions ? o.max_positions : 512;
     o.group_wait_seconds = o.group_wait_seconds > 0 ? o.group_wait_seconds : 60;
     o.step_seconds = o.step_seconds > 0 ? o.step_seconds : 10;
+    o.stall_ms = o.stall_ms > 0 ? o.stall_ms : 50;
     o.message_limit = o.message_limit ? o.message_limit : 64 << 20;
     o.tokenizer = stage->tokenizer;
     o.drafts = (struct draft_source){stage, "text", draft_begin, draft_end, draft_propose};

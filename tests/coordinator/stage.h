@@ -63,6 +63,8 @@ struct stage_group {
     int n_pictures, pieces, forgets;
     struct step step; /* id 0: none in flight */
     int steps, most_spans, prompt_rows_beside_answers;
+    int most_prompt_rows_beside_answers; /* in one step */
+    double step_ms, row_ms;              /* its steps take 1 ms and this for each prompt row; 0 = they tell no time */
 };
 
 struct stage {
@@ -97,7 +99,7 @@ struct stage_question {
 };
 
 /* options: what differs from the defaults (0 = default) of max_requests 32, max_waiting 32, max_positions 512, group_wait 60,
- * step_seconds 10, message_limit 64 MiB. */
+ * step_seconds 10, stall_ms 50, message_limit 64 MiB. */
 void stage_open(struct stage *stage, const struct scheduler_options *options);
 void stage_close(struct stage *stage); /* checks that nothing was lost: calls dropped, draft sequences ended */
 

@@ -1,6 +1,8 @@
 /* test_drafter.c - drafters of every kind against what their model says when it goes on alone, token by token */
 #include "tests/coordinator/target.h"
 
+#include <limits.h>
+
 /* ---- the drafter's model alone: one row at a time, nothing rolled back ---- */
 
 struct alone {
@@ -145,7 +147,7 @@ static struct draft_sequence *begin(struct side *side, const struct asked *asked
 static int propose(struct side *side, struct draft_sequence *s, const int32_t *tokens, int n_tokens, int k, int32_t *drafts)
 {
     struct proposal p = {.sequence = s, .tokens = tokens, .n_tokens = n_tokens, .k = k, .drafts = drafts};
-    drafter_propose(side->target.drafter, &p, 1);
+    drafter_propose(side->target.drafter, &p, 1, INT_MAX);
     assert_false(p.failed);
     return p.n;
 }
@@ -377,7 +379,7 @@ static void drafts_in_a_batch_are_those_alone(void **state)
             for (int c = 0; c < N_CASES; c++)
                 batch[c] =
                     (struct proposal){s[c], tokens[c], round * (c % 4), (c * 5 + round) % 9, drafts[c], 0, false, NULL, NULL};
-            drafter_propose(side.target.drafter, batch, N_CASES);
+            drafter_propose(side.target.drafter, batch, N_CASES, INT_MAX);
             for (int c = 0; c < N_CASES; c++) {
                 assert_false(batch[c].failed);
                 assert_int_equal(batch[c].n, (c * 5 + round) % 9);
@@ -419,7 +421,7 @@ static void prompts_longer_than_a_step_go_in_chunks(void **state)
         asked[i] = asked_take(&side, prepared_of_ids(&side, 300 + 250 * i));
         batch[i] = (struct proposal){.sequence = begin(&side, &asked[i]), .k = 4, .drafts = drafts[i]};
     }
-    drafter_propose(side.target.drafter, batch, 3);
+    drafter_propose(side.target.drafter, batch, 3, INT_MAX);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(batch[i].n, 4);
         alone_go(&side.alone, &asked[i].own, NULL, NULL, 0, wanted, 4);
@@ -427,6 +429,33 @@ static void prompts_longer_than_a_step_go_in_chunks(void **state)
         drafter_end(side.target.drafter, batch[i].sequence);
         asked_free(&asked[i]);
     }
+    side_close(&side);
+}
+
+/* A long prompt enters over several calls, beside one that drafts all along. */
+static void a_prompt_beyond_the_allowed_rows_goes_on_with_the_next_call(void **state)
+{
+    (void)state;
+    struct side side;
+    int32_t drafts[2][4], wanted[4];
+    side_open(&side, "tests/golden/qwen25vl-tiny", "tests/golden/qwen2-tiny");
+    struct asked brief = asked_take(&side, prepared_of_ids(&side, 30)), large = asked_take(&side, prepared_of_ids(&side, 250));
+    struct draft_sequence *a = begin(&side, &brief), *b = begin(&side, &large);
+    for (int call = 0; call < 3; call++) {
+        struct proposal batch[] = {{.sequence = a, .k = 4, .drafts = drafts[0]}, {.sequence = b, .k = 4, .drafts = drafts[1]}};
+        assert_int_equal(drafter_propose(side.target.drafter, batch, 2, 100), call < 2 ? 100 : 80);
+        assert_int_equal(batch[0].n, 4);
+        assert_int_equal(batch[1].n, call < 2 ? 0 : 4);
+        assert_false(batch[1].failed);
+    }
+    alone_go(&side.alone, &brief.own, NULL, NULL, 0, wanted, 4);
+    assert_ids(drafts[0], wanted, 4);
+    alone_go(&side.alone, &large.own, NULL, NULL, 0, wanted, 4);
+    assert_ids(drafts[1], wanted, 4);
+    drafter_end(side.target.drafter, a);
+    drafter_end(side.target.drafter, b);
+    asked_free(&brief);
+    asked_free(&large);
     side_close(&side);
 }
 
@@ -442,7 +471,7 @@ static void a_picture_may_be_cut_by_the_end_of_a_step(void **state)
     assert_true(picture->first < 40 && picture->first + picture->count > 40);
     struct draft_sequence *a = begin(&side, &text), *b = begin(&side, &scene);
     struct proposal batch[] = {{.sequence = a, .k = K_MAX, .drafts = drafts[0]}, {.sequence = b, .k = K_MAX, .drafts = drafts[1]}};
-    drafter_propose(side.target.drafter, batch, 2);
+    drafter_propose(side.target.drafter, batch, 2, INT_MAX);
     alone_go(&side.alone, &scene.prepared.prompt, scene.features, NULL, 0, wanted, K_MAX);
     assert_int_equal(batch[1].n, K_MAX);
     assert_ids(drafts[1], wanted, K_MAX);
@@ -529,14 +558,14 @@ static void ids_that_the_drafter_does_not_have_are_never_fed(void **state)
     struct draft_sequence *a = begin(&side, &asked), *b = begin(&side, &asked), *c = begin(&side, &asked);
     struct proposal batch[] = {{.sequence = a, .tokens = bad, .n_tokens = 2, .k = 4, .drafts = drafts[0]},
                                {.sequence = b, .tokens = good, .n_tokens = 2, .k = 4, .drafts = drafts[1]}};
-    drafter_propose(side.target.drafter, batch, 2);
+    drafter_propose(side.target.drafter, batch, 2, INT_MAX);
     assert_true(batch[0].failed);
     assert_int_equal(batch[0].n, 0);
     assert_false(batch[1].failed);
     alone_go(&side.alone, &asked.own, NULL, good, 2, wanted, 4);
     assert_ids(drafts[1], wanted, 4);
     struct proposal below = {.sequence = c, .tokens = negative, .n_tokens = 1, .k = 4, .drafts = drafts[0]};
-    drafter_propose(side.target.drafter, &below, 1);
+    drafter_propose(side.target.drafter, &below, 1, INT_MAX);
     assert_true(below.failed);
     int32_t position[1][3] = {{0}};
     const struct prompt prompt = {.n = 1, .ids = bad + 1, .positions = position, .next_position = 1};
@@ -561,14 +590,14 @@ static void scores_that_are_not_numbers_fail_that_request_alone(void **state)
     bad.features[0] = features;
     struct draft_sequence *a = begin(&side, &bad), *b = begin(&side, &good);
     struct proposal batch[] = {{.sequence = a, .k = 4, .drafts = drafts[0]}, {.sequence = b, .k = 4, .drafts = drafts[1]}};
-    drafter_propose(side.target.drafter, batch, 2);
+    drafter_propose(side.target.drafter, batch, 2, INT_MAX);
     assert_true(batch[0].failed);
     assert_int_equal(batch[0].n, 0);
     assert_false(batch[1].failed);
     alone_go(&side.alone, &good.prepared.prompt, good.features, NULL, 0, wanted, 4);
     assert_ids(drafts[1], wanted, 4);
     batch[0].k = 4;
-    drafter_propose(side.target.drafter, batch, 1); /* whoever asks again is told again */
+    drafter_propose(side.target.drafter, batch, 1, INT_MAX); /* whoever asks again is told again */
     assert_true(batch[0].failed);
     drafter_end(side.target.drafter, a);
     drafter_end(side.target.drafter, b);
@@ -604,6 +633,7 @@ int main(void)
         cmocka_unit_test(a_request_may_begin_with_an_answer),
         cmocka_unit_test(drafts_in_a_batch_are_those_alone),
         cmocka_unit_test(prompts_longer_than_a_step_go_in_chunks),
+        cmocka_unit_test(a_prompt_beyond_the_allowed_rows_goes_on_with_the_next_call),
         cmocka_unit_test(a_picture_may_be_cut_by_the_end_of_a_step),
         cmocka_unit_test(the_context_of_the_drafter_ends_the_drafts),
         cmocka_unit_test(a_prompt_that_fills_the_context_gets_no_drafts),

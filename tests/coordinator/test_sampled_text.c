@@ -2,6 +2,7 @@
  * distributed as the target's probabilities multiply, penalties by what stands before each token included */
 #include "tests/coordinator/target.h"
 
+#include <limits.h>
 #include <math.h>
 
 #include "worker/engine.h"
@@ -192,7 +193,7 @@ static void drafts_make(struct world *w, struct answer *answers)
                                                .weights = a->weights};
     }
     if (count)
-        drafter_propose(w->target.drafter, proposals, count);
+        drafter_propose(w->target.drafter, proposals, count, INT_MAX);
     for (int i = 0; i < count; i++)
         owners[i]->n_drafts = proposals[i].n;
 }

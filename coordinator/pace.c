@@ -1,0 +1,35 @@
+/* pace.c - learning from times, and bounds from what was learned */
+#include "coordinator/pace.h"
+
+#include <limits.h>
+
+static const double SMOOTHING = 0.25; /* weight of the newest measurement of a prompt row */
+
+static void prompt_learn(struct pace *pace, double ms)
+{
+    if (pace->prompt_row_ms > 0)
+        pace->prompt_row_ms += SMOOTHING * (ms - pace->prompt_row_ms);
+    else
+        pace->prompt_row_ms = ms;
+}
+
+void pace_learn(struct pace *pace, int generated_rows, int prompt_rows, double ms)
+{
+    if (ms <= 0)
+        return;
+    if (!prompt_rows) {
+        cost_curve_learn(&pace->run, generated_rows, ms);
+        return;
+    }
+    double prompt = ms - cost_curve_at(&pace->run, generated_rows);
+    if (prompt > 0)
+        prompt_learn(pace, prompt / prompt_rows);
+}
+
+int pace_prompt_rows(const struct pace *pace, int generated_rows, double stall_ms)
+{
+    if (!(pace->prompt_row_ms > 0))
+        return PACE_FIRST_ROWS;
+    double run = cost_curve_at(&pace->run, generated_rows), rows = (run > stall_ms ? run : stall_ms) / pace->prompt_row_ms;
+    return rows > INT_MAX ? INT_MAX : rows > PACE_LEAST_ROWS ? (int)rows : PACE_LEAST_ROWS;
+}
