@@ -44,7 +44,11 @@ static int open_parts(struct drafter *drafter, struct safetensors *st, const str
         .kv_positions = options->kv_positions,
         .max_rows = DRAFTER_ROWS,
     };
-    drafter->sampler = sampler_new(drafter->config.vocabulary);
+    /* Heads are padded to different sizes: what the target lacks has no part in a draw. */
+    int common = drafter->config.vocabulary;
+    if (common > drafter->target.vocabulary)
+        common = drafter->target.vocabulary;
+    drafter->sampler = sampler_new(common);
     drafter->row = mem_new((size_t)drafter->config.vocabulary, sizeof *drafter->row);
     return model_open(&drafter->model, st, &drafter->config, &model, err);
 }

@@ -578,6 +578,34 @@ static void ids_that_the_drafter_does_not_have_are_never_fed(void **state)
     side_close(&side);
 }
 
+/* Else a draw beyond the target's head would count as no draft at all, and the answer would lean towards the drafter. */
+static void drafts_are_drawn_from_what_the_target_has(void **state)
+{
+    (void)state;
+    struct target t;
+    struct drafter *drafter;
+    struct error err;
+    struct draft_weights weights[K_MAX];
+    const struct sampling sampling = {.temperature = 100, .repetition_penalty = 1, .mode = SAMPLING_REJECTION, .seed = 3};
+    int32_t ids[3] = {5, 6, 7}, positions[3][3] = {{0}}, drafts[K_MAX], token = 8;
+    const struct prompt prompt = {.n = 3, .ids = ids, .positions = positions, .next_position = 3};
+    target_open(&t, "tests/golden/qwen25vl-tiny", NULL, 0);
+    t.config.vocabulary = 320; /* the drafter's head has 664 rows */
+    const struct drafter_options options = target_drafter_options(&t, 4096);
+    must(drafter_open(&drafter, "tests/golden/qwen2-tiny", &options, &err), &err);
+    struct draft_sequence *s = drafter_begin(drafter, &prompt, NULL, 100, &err);
+    struct proposal p = {.sequence = s, .tokens = &token, .n_tokens = 1, .k = K_MAX, .drafts = drafts};
+    p.sampling = &sampling;
+    p.weights = weights;
+    drafter_propose(drafter, &p, 1, INT_MAX);
+    assert_int_equal(p.n, K_MAX);
+    for (int i = 0; i < K_MAX; i++)
+        assert_true(weights[i].ids[weights[i].n - 1] < t.config.vocabulary);
+    drafter_end(drafter, s);
+    drafter_close(drafter);
+    target_close(&t);
+}
+
 static void scores_that_are_not_numbers_fail_that_request_alone(void **state)
 {
     (void)state;
@@ -639,6 +667,7 @@ int main(void)
         cmocka_unit_test(a_prompt_that_fills_the_context_gets_no_drafts),
         cmocka_unit_test(the_cache_is_promised_to_those_who_came_first),
         cmocka_unit_test(ids_that_the_drafter_does_not_have_are_never_fed),
+        cmocka_unit_test(drafts_are_drawn_from_what_the_target_has),
         cmocka_unit_test(scores_that_are_not_numbers_fail_that_request_alone),
         cmocka_unit_test(a_picture_without_features_gets_no_drafts),
     };
