@@ -84,13 +84,17 @@ void preparations_add(struct preparations *p, struct preparation *job)
 
 void preparations_stop(struct preparations *p)
 {
-    if (!p)
-        return;
     pthread_mutex_lock(&p->lock);
     p->stop = true;
     pthread_cond_signal(&p->changed);
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->thread, NULL);
+}
+
+void preparations_free(struct preparations *p)
+{
+    if (!p)
+        return;
     while (p->first) {
         struct preparation *job = p->first;
         p->first = job->next;

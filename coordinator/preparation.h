@@ -25,7 +25,9 @@ struct preparations;
 /* Starts the thread; it hands each job back as EVENT_PREPARED, failed or not. */
 struct preparations *preparations_start(struct preparer *preparer, struct mailbox *mailbox);
 void preparations_add(struct preparations *preparations, struct preparation *job);
-/* Ends after the job in work; frees the jobs that wait. */
+/* Ends the thread after the job in work. Jobs that wait, and those that are still added, stay as they are until preparations_free:
+ * their requests may not have ended yet, and will look at them. */
 void preparations_stop(struct preparations *preparations);
+void preparations_free(struct preparations *preparations); /* stopped; NULL is legal */
 
 #endif

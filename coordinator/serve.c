@@ -330,6 +330,7 @@ static void threads_stop(struct server *s)
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_EXIT});
     pthread_join(s->scheduler_thread, NULL);
     scheduler_free(s->scheduler);
+    preparations_free(s->preparations);
     mailbox_free(s->mailbox);
     health_free(s->health);
     reflection_close(s->reflection);
