@@ -59,7 +59,8 @@ static void scores_after(struct world *w, const int32_t *answer, int n, double *
     float *row = mem_new(vocabulary, sizeof *row);
     struct error err = {{0}};
     memcpy(all, prompt_ids, sizeof prompt_ids);
-    memcpy(all + PROMPT, answer, (size_t)n * sizeof *answer);
+    if (n) /* else answer may be NULL */
+        memcpy(all + PROMPT, answer, (size_t)n * sizeof *answer);
     for (int i = 0; i < PROMPT + n; i++)
         positions[i][0] = positions[i][1] = positions[i][2] = i;
     struct sequence *sequence = sequence_new(w->model);
