@@ -15,7 +15,7 @@ static void prompt_learn(struct pace *pace, double ms)
 
 void pace_learn(struct pace *pace, int generated_rows, int prompt_rows, double ms)
 {
-    if (ms <= 0)
+    if (ms <= 0 || generated_rows + prompt_rows == 0)
         return;
     if (!prompt_rows) {
         cost_curve_learn(&pace->run, generated_rows, ms);

@@ -10,6 +10,7 @@ struct pace {              /* zeroed: nothing is known */
     double prompt_row_ms;  /* smoothed; 0 = not known */
 };
 
+/* Nothing is learned from a step without rows, nor from one whose time nobody took (ms 0). */
 void pace_learn(struct pace *pace, int generated_rows, int prompt_rows, double ms);
 
 /* Prompt rows that lengthen a run of so many generated rows by stall_ms, or to twice its time if that is more: a pause that nobody

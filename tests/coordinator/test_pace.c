@@ -33,6 +33,18 @@ static void slow_rows_still_get_on(void **state)
     assert_int_equal(pace_prompt_rows(&pace, 1, 50), PACE_LEAST_ROWS);
 }
 
+static void a_step_without_rows_teaches_nothing(void **state)
+{
+    (void)state;
+    struct pace pace = {0};
+    for (int i = 0; i < 20; i++) {
+        pace_learn(&pace, 0, 0, 0.1); /* it only let sequences go */
+        pace_learn(&pace, 1, 0, 60);
+    }
+    pace_learn(&pace, 1, 60, 60 + 60);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 50), 60);
+}
+
 static void a_machine_that_becomes_slower_gets_smaller_chunks(void **state)
 {
     (void)state;
@@ -102,6 +114,7 @@ int main(void)
         cmocka_unit_test(nothing_known_gives_a_small_chunk),
         cmocka_unit_test(rows_fill_the_time_that_is_allowed),
         cmocka_unit_test(slow_rows_still_get_on),
+        cmocka_unit_test(a_step_without_rows_teaches_nothing),
         cmocka_unit_test(a_machine_that_becomes_slower_gets_smaller_chunks),
         cmocka_unit_test(a_long_prompt_does_not_stall_an_answer),
         cmocka_unit_test(a_short_prompt_does_not_wait_for_a_long_one),
