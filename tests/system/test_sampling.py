@@ -16,6 +16,7 @@ LARGE = MODELS / "scenes-large"
 SCENE = PICTURES / "scene-00002.png"
 QUESTION = "What can you see in this picture?"
 COUPLED, REJECTION = 1, 2
+STEADY = ("--stall-ms", 60000)  # the drafter reads a prompt at once, however slow the machine: by rejection, text depends on the drafts
 PARAMETERS = [
     dict(temperature=2.0),
     dict(temperature=1.5, sampling=dict(top_k=30, top_p=0.9, min_p=0.01, repetition_penalty=1.1, presence_penalty=0.3,
@@ -38,7 +39,7 @@ def answer(client, seed=None, mode=COUPLED, sampling=None, prompt=QUESTION, pict
 
 @pytest.fixture(scope="module")
 def client():
-    with service(LARGE, "--drafter", MODELS / "scenes-massv", "--ranks", "2") as client:
+    with service(LARGE, "--drafter", MODELS / "scenes-massv", "--ranks", "2", *STEADY) as client:
         yield client
 
 
@@ -71,7 +72,7 @@ def test_coupled_text_is_the_same_with_any_drafter_or_none(plain, drafter):
 @pytest.mark.parametrize("mode", (COUPLED, REJECTION))
 def test_a_killed_rank_does_not_change_what_is_sampled(mode):
     how = dict(prompt="Tell me everything.", pictures=(), max_tokens=400, ignore_eos=True, temperature=1.0)
-    with service(TINY, "--drafter", GOLDEN / "massv-tiny", "--ranks", "2") as client:
+    with service(TINY, "--drafter", GOLDEN / "massv-tiny", "--ranks", "2", *STEADY) as client:
         whole = answer(client, seed=5, mode=mode, k=3, **how)[0]
         ids, killed = [], False
         for event in client.stream(sampling=dict(seed=5, mode=mode), k=3, **how):
