@@ -23,13 +23,14 @@
 #include "proto/step.h"
 
 static const double START_SECONDS = 900; /* loading a large model and its warm-up; a process that died is noticed at once */
-static const double DRAIN_SECONDS = 15;  /* the coordinator's own limit is 10 */
+static const double DRAIN_SECONDS = 10;  /* the coordinator's own limit, where no other is given */
+static const double END_SECONDS = 5;     /* that it gets to end after it */
 static const double GROUP_SECONDS = 6;   /* mpirun gives its ranks 5 after SIGTERM */
 static const double PAUSE_FIRST = 0.5,
                     PAUSE_LONGEST = 5;    /* of a crash loop; a group that is killed now and then should be back soon */
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
-enum { ARGUMENTS = 40, LINE = 1024 };
+enum { ARGUMENTS = 64, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
@@ -114,6 +115,21 @@ static void words_add_log(struct words *words)
     words_add(words, "--log-level", log_level_names[log_level_now()]);
 }
 
+static void words_add_activations(struct words *words, bool f32)
+{
+    if (f32)
+        words_add(words, "--activations", "f32");
+}
+
+static void words_add_limits(struct words *words, const struct service_limits *limits)
+{
+    for (int i = 0, value; limits && i < LIMIT_FLAGS; i++) {
+        const char *flag = limit_flag(limits, i, &value);
+        if (flag)
+            words_add_number(words, flag, value);
+    }
+}
+
 static int coordinator_spawn(struct service *s, struct error *err)
 {
     const struct service_options *o = &s->options;
@@ -128,19 +144,14 @@ static int coordinator_spawn(struct service *s, struct error *err)
     words_add(&words, "--listen", o->listen);
     words_add(&words, "--worker-listen", workers);
     words_add_if(&words, "--metrics", o->metrics);
-    words_add_if(&words, "--draft-tokens", o->draft_tokens);
-    if (o->stall_ms)
-        words_add_number(&words, "--stall-ms", o->stall_ms);
     words_add_if(&words, "--tls-certificate", o->security.certificate);
     words_add_if(&words, "--tls-key", o->security.key);
     words_add_if(&words, "--tls-client-ca", o->security.authorities);
     words_add_if(&words, "--token-file", o->security.token);
     if (o->threads)
         words_add_number(&words, "--threads", o->threads);
-    if (o->max_requests)
-        words_add_number(&words, "--max-requests", o->max_requests);
-    if (o->max_waiting)
-        words_add_number(&words, "--max-waiting", o->max_waiting);
+    words_add_limits(&words, o->limits);
+    words_add_activations(&words, o->activations_f32);
     words_add_log(&words);
     if (pipe2(ends, O_CLOEXEC)) {
         fail(err, "no pipe: %s", strerror(errno));
@@ -168,6 +179,7 @@ static int group_spawn(struct service *s, int i, struct error *err)
         words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
     if (o->kv_positions)
         words_add_number(&words, "--kv-positions", o->kv_positions);
+    words_add_activations(&words, o->activations_f32);
     words_add_log(&words);
     const char *const exported[] = {GROUP_TOKEN_VARIABLE, NULL};
     const struct launch_options options = {
@@ -352,7 +364,7 @@ void service_stop(struct service *s)
     if (!s)
         return;
     if (s->coordinator)
-        process_stop(s->coordinator, DRAIN_SECONDS);
+        process_stop(s->coordinator, END_SECONDS + (s->options.limits ? s->options.limits->drain_seconds : DRAIN_SECONDS));
     for (int i = 0; i < SERVICE_GROUPS; i++)
         if (s->groups[i].process)
             process_stop(s->groups[i].process, GROUP_SECONDS);

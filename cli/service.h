@@ -6,22 +6,22 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "proto/limit_flags.h"
 #include "proto/rpc.h"
 
 enum { SERVICE_GROUPS = 31 };
 
 struct service_options {
-    const char *target, *drafter;       /* checkpoint folders; drafter NULL = none */
-    const char *listen;                 /* public address; port 0 chooses a free one */
-    const char *metrics;                /* address of the page of metrics; NULL = none */
-    const char *hosts;                  /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
-    int ranks, groups;                  /* 0 = 1 */
-    int threads;                        /* per rank; 0 = cores / ranks */
-    int kv_positions;                   /* of a group's cache; 0 = the worker's default */
-    int max_requests, max_waiting;      /* 0 = the coordinator's defaults */
-    int stall_ms;                       /* that prompts may add to a step of answers; 0 = the coordinator's default */
-    const char *draft_tokens;           /* a number; NULL = the coordinator's default */
-    struct rpc_security_files security; /* of the public port; authorities: of its clients */
+    const char *target, *drafter;        /* checkpoint folders; drafter NULL = none */
+    const char *listen;                  /* public address; port 0 chooses a free one */
+    const char *metrics;                 /* address of the page of metrics; NULL = none */
+    const char *hosts;                   /* "h1:1,h2:2" for the ranks of each group; NULL = this machine */
+    int ranks, groups;                   /* 0 = 1 */
+    int threads;                         /* per rank; 0 = cores / ranks */
+    int kv_positions;                    /* of a group's cache; 0 = the worker's default */
+    const struct service_limits *limits; /* NULL = the coordinator's defaults */
+    bool activations_f32;                /* never round them to bf16 */
+    struct rpc_security_files security;  /* of the public port; authorities: of its clients */
     bool relay; /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
 };
 

@@ -9,7 +9,6 @@
 #include "cli/service.h"
 #include "cli/signals.h"
 #include "kernels/kernels.h"
-#include "proto/generate.h"
 #include "proto/rpc_address.h"
 
 static const double WATCH_SECONDS = 0.2; /* how soon Ctrl-C is seen */
@@ -20,15 +19,12 @@ enum {
     KEY_RANKS,
     KEY_GROUPS,
     KEY_HOSTS,
-    KEY_DRAFT_TOKENS,
+    KEY_ACTIVATIONS,
     KEY_LISTEN,
     KEY_METRICS,
     KEY_DEVICE,
     KEY_THREADS,
     KEY_KV_POSITIONS,
-    KEY_MAX_REQUESTS,
-    KEY_MAX_WAITING,
-    KEY_STALL_MS,
     KEY_TLS_CERTIFICATE,
     KEY_TLS_KEY,
     KEY_TLS_CLIENT_CA,
@@ -37,6 +33,7 @@ enum {
 
 struct arguments {
     struct service_options service;
+    struct service_limits limits;
     bool cuda;
 };
 
@@ -46,15 +43,12 @@ static const struct argp_option flags[] = {
     {"ranks", KEY_RANKS, "N", 0, "tensor-parallel ranks of a group; default 1", 0},
     {"groups", KEY_GROUPS, "G", 0, "worker groups, each a whole copy of the target; default 1", 0},
     {"hosts", KEY_HOSTS, "h1:1,h2:1", 0, "hosts of a group's ranks; default: this machine", 0},
-    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step of requests that do not say, 0 to 16; default 5", 0},
     {"listen", KEY_LISTEN, "ADDR", 0, "address of the public API; default 127.0.0.1:50051, port 0 chooses a free one", 0},
     {"metrics", KEY_METRICS, "ADDR", 0, "HTTP page of metrics and health, e.g. 127.0.0.1:8002; default: none", 0},
     {"device", KEY_DEVICE, "auto|cpu|cuda", 0, "where the models run; default auto", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
-    {"max-requests", KEY_MAX_REQUESTS, "N", 0, "requests that are worked on at once; default: massv-coordinator --help", 0},
-    {"max-waiting", KEY_MAX_WAITING, "N", 0, "requests that may wait for that; default: massv-coordinator --help", 0},
-    {"stall-ms", KEY_STALL_MS, "MS", 0, "time that entering prompts may add to a step of running answers; default 50", 0},
+    {"activations", KEY_ACTIVATIONS, "auto|f32", 0, "f32: never round activations to bf16", 0},
     {0, 0, 0, 0, "Who may call (files are PEM):", 1},
     {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0, "speak TLS, with this certificate", 1},
     {"tls-key", KEY_TLS_KEY, "FILE", 0, "its key", 1},
@@ -82,6 +76,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     struct arguments *a = state->input;
     struct service_options *o = &a->service;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &a->limits;
+        o->limits = &a->limits;
+        return 0;
     case KEY_TARGET:
         o->target = arg;
         return 0;
@@ -96,10 +94,6 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_HOSTS:
         o->hosts = arg;
-        return 0;
-    case KEY_DRAFT_TOKENS:
-        cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
-        o->draft_tokens = arg;
         return 0;
     case KEY_LISTEN:
         o->listen = cli_address(state, "--listen", arg);
@@ -118,14 +112,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     case KEY_KV_POSITIONS:
         o->kv_positions = cli_number(state, "--kv-positions", arg, 1, 1 << 30);
         return 0;
-    case KEY_MAX_REQUESTS:
-        o->max_requests = cli_number(state, "--max-requests", arg, 1, 4096);
-        return 0;
-    case KEY_MAX_WAITING:
-        o->max_waiting = cli_number(state, "--max-waiting", arg, 1, 65536);
-        return 0;
-    case KEY_STALL_MS:
-        o->stall_ms = cli_number(state, "--stall-ms", arg, 1, 60000);
+    case KEY_ACTIVATIONS:
+        o->activations_f32 = !strcmp(arg, "f32");
+        if (!o->activations_f32 && strcmp(arg, "auto"))
+            argp_error(state, "--activations %s: auto or f32 is wanted", arg);
         return 0;
     case KEY_TLS_CERTIFICATE:
         o->security.certificate = arg;
@@ -171,7 +161,7 @@ int command_up(struct comm *comm, int argc, char **argv)
 {
     struct arguments a = {.service = {.listen = "127.0.0.1:50051", .ranks = 1, .groups = 1, .relay = true}};
     struct error err;
-    const struct argp_child children[] = {{.argp = &log_argp}, {0}};
+    const struct argp_child children[] = {{.argp = &limit_argp}, {.argp = &log_argp}, {0}};
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};
     cli_parse(&argp, argc, argv, &a);
     if (a.cuda && !kernels_cuda()) {

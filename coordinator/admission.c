@@ -185,8 +185,8 @@ void admission_prepared(struct scheduler *s, struct preparation *job, double now
         struct request *request = s->requests[i];
         if (request->number != job->number || request->state == REQUEST_ENDED)
             continue;
-        if (job->failed)
-            request_end(s, request, RPC_INVALID_ARGUMENT, job->error.text);
+        if (job->status != RPC_OK)
+            request_end(s, request, job->status, job->error.text);
         else
             prepared_take(s, request, job, now);
     }
@@ -284,6 +284,12 @@ static bool waits_in_vain(const struct scheduler *s, const struct request *reque
     return now - since > s->options.group_wait_seconds;
 }
 
+/* Whether a request waited for its first place for too long; what had one may wait for another as long as it takes. */
+static bool waits_too_long(const struct scheduler *s, const struct request *request, double now)
+{
+    return !request->internal && !request->placed && now - request->arrived > s->options.wait_seconds;
+}
+
 void admission_timeouts(struct scheduler *s, double now)
 {
     for (int i = 0; i < s->n_requests; i++) {
@@ -296,6 +302,10 @@ void admission_timeouts(struct scheduler *s, double now)
         } else if (waits_in_vain(s, request, now)) {
             snprintf(text, sizeof text, "no worker group attached for %g s (--group-wait-seconds)", s->options.group_wait_seconds);
             request_end(s, request, RPC_UNAVAILABLE, text);
+        } else if (waits_too_long(s, request, now)) {
+            snprintf(text, sizeof text, "no place for it within %g s (--max-wait-seconds); try again later",
+                     s->options.wait_seconds);
+            request_end(s, request, RPC_RESOURCE_EXHAUSTED, text);
         } else if (stream_is_behind(request)) {
             snprintf(text, sizeof text, "the client reads too slowly: more than %d bytes wait for it", STREAM_BACKLOG);
             request_end(s, request, RPC_RESOURCE_EXHAUSTED, text);

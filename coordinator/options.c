@@ -3,12 +3,10 @@
 
 #include <argp.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log_flags.h"
-#include "proto/generate.h"
 #include "proto/rpc_address.h"
 
 enum {
@@ -18,34 +16,11 @@ enum {
     KEY_WORKER_LISTEN,
     KEY_METRICS,
     KEY_ACTIVATIONS,
+    KEY_THREADS,
+    KEY_STEP_SECONDS,
     KEY_TRUST,
-    KEY_NUMBERS = KEY_TRUST + 8
+    KEY_TRUST_END = KEY_TRUST + 8
 };
-
-/* Options that are one whole number: key KEY_NUMBERS + index. */
-static const struct number {
-    const char *name;
-    size_t offset;
-    int least, most, fallback;
-} numbers[] = {
-#define NUMBER(name, field, least, most, fallback)                                                                                 \
-    {                                                                                                                              \
-        name, offsetof(struct coordinator_options, field), least, most, fallback                                                   \
-    }
-    NUMBER("draft-tokens", draft_tokens, 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT),
-    NUMBER("threads", threads, 0, 1024, 0),
-    NUMBER("max-requests", max_requests, 1, 4096, 32),
-    NUMBER("max-waiting", max_waiting, 1, 65536, 128),
-    NUMBER("message-limit", message_limit, 1, 1024, 64),
-    NUMBER("max-positions", max_positions, 0, INT_MAX, 0),
-    NUMBER("draft-positions", draft_positions, 64, INT_MAX, 32768),
-    NUMBER("drain-seconds", drain_seconds, 0, 3600, 10),
-    NUMBER("group-wait-seconds", group_wait_seconds, 1, 86400, 60),
-    NUMBER("step-seconds", step_seconds, 1, 86400, 120),
-    NUMBER("stall-ms", stall_ms, 1, 60000, 50),
-#undef NUMBER
-};
-enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 
 static const struct argp_option table[] = {
     {"target", KEY_TARGET, "DIR", 0, "checkpoint of the large model: this program runs its vision tower, the workers run the rest",
@@ -55,17 +30,8 @@ static const struct argp_option table[] = {
     {"worker-listen", KEY_WORKER_LISTEN, "ADDR", 0, "where worker groups dial in", 0},
     {"metrics", KEY_METRICS, "ADDR", 0, "HTTP page of metrics and health, e.g. 127.0.0.1:8002; default: none", 0},
     {"activations", KEY_ACTIVATIONS, "auto|f32", 0, "f32: never round activations to bf16", 0},
-    {"draft-tokens", KEY_NUMBERS + 0, "K", 0, "drafts per step where a request does not say: 0..16, default 5", 0},
-    {"threads", KEY_NUMBERS + 1, "T", 0, "compute threads; default one per core", 0},
-    {"max-requests", KEY_NUMBERS + 2, "N", 0, "requests on worker groups at once; default 32", 0},
-    {"max-waiting", KEY_NUMBERS + 3, "N", 0, "requests that may wait for a place; default 128", 0},
-    {"message-limit", KEY_NUMBERS + 4, "MIB", 0, "largest message, either way; default 64", 0},
-    {"max-positions", KEY_NUMBERS + 5, "N", 0, "longest prompt and answer together; default what the model can", 0},
-    {"draft-positions", KEY_NUMBERS + 6, "N", 0, "positions of the drafter's cache over all requests; default 32768", 0},
-    {"drain-seconds", KEY_NUMBERS + 7, "S", 0, "time that running requests get after SIGTERM; default 10", 0},
-    {"group-wait-seconds", KEY_NUMBERS + 8, "S", 0, "time that requests wait for any worker group; default 60", 0},
-    {"step-seconds", KEY_NUMBERS + 9, "S", 0, "a worker group that takes longer for one step is lost; default 120", 0},
-    {"stall-ms", KEY_NUMBERS + 10, "MS", 0, "time that prompts may add to a step of running answers; default 50", 0},
+    {"threads", KEY_THREADS, "T", 0, "compute threads; default one per core", 0},
+    {"step-seconds", KEY_STEP_SECONDS, "S", 0, "a worker group that takes longer for one step is lost; default 120", 0},
     {0, 0, 0, 0, "Who may call the public port (files are PEM):", 1},
     {"tls-certificate", KEY_TRUST + 0, "FILE", 0, "speak TLS, with this certificate", 1},
     {"tls-key", KEY_TRUST + 1, "FILE", 0, "its key", 1},
@@ -81,15 +47,14 @@ static const struct argp_option table[] = {
     {0},
 };
 
-static void number_parse(struct coordinator_options *options, const struct number *number, const char *text,
-                         struct argp_state *state)
+static int number_parse(const char *flag, const char *text, int least, int most, const struct argp_state *state)
 {
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (errno || end == text || *end || value < number->least || value > number->most)
-        argp_error(state, "--%s %s: a whole number from %d to %d", number->name, text, number->least, number->most);
-    memcpy((char *)options + number->offset, &(int){(int)value}, sizeof(int));
+    if (errno || end == text || *end || value < least || value > most)
+        argp_error(state, "%s %s: a whole number from %d to %d is wanted", flag, text, least, most);
+    return (int)value;
 }
 
 static const char *address_parse(const char *flag, const char *text, struct argp_state *state)
@@ -98,6 +63,14 @@ static const char *address_parse(const char *flag, const char *text, struct argp
     if (rpc_address_check(text, &err) != 0)
         argp_error(state, "%s %s", flag, err.text);
     return text;
+}
+
+/* HTTP is served on host:port alone. */
+static const char *http_parse(const char *flag, const char *text, struct argp_state *state)
+{
+    if (rpc_address_is_unix(text))
+        argp_error(state, "%s %s: host:port is wanted", flag, text);
+    return address_parse(flag, text, state);
 }
 
 static void listen_add(struct coordinator_options *options, const char *address, struct argp_state *state)
@@ -161,10 +134,19 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         options->worker_listen = address_parse("--worker-listen", value, state);
         return 0;
     case KEY_METRICS:
-        options->metrics = value;
+        options->metrics = http_parse("--metrics", value, state);
         return 0;
     case KEY_ACTIVATIONS:
         activations_parse(options, value, state);
+        return 0;
+    case KEY_THREADS:
+        options->threads = number_parse("--threads", value, 1, 1024, state);
+        return 0;
+    case KEY_STEP_SECONDS:
+        options->step_seconds = number_parse("--step-seconds", value, 1, 86400, state);
+        return 0;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->limits;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "what is \"%s\"? There are options only", value);
@@ -173,19 +155,15 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         complete(options, state);
         return 0;
     }
-    if (key >= KEY_TRUST && key < KEY_NUMBERS) {
-        *trust_file(options, key - KEY_TRUST) = value;
-        return 0;
-    }
-    if (key < KEY_NUMBERS || key >= KEY_NUMBERS + N_NUMBERS)
+    if (key < KEY_TRUST || key >= KEY_TRUST_END)
         return ARGP_ERR_UNKNOWN;
-    number_parse(options, &numbers[key - KEY_NUMBERS], value, state);
+    *trust_file(options, key - KEY_TRUST) = value;
     return 0;
 }
 
 void coordinator_options_parse(struct coordinator_options *options, int argc, char **argv)
 {
-    const struct argp_child children[] = {{.argp = &log_argp}, {0}};
+    const struct argp_child children[] = {{.argp = &limit_argp}, {.argp = &log_argp}, {0}};
     const struct argp argp = {
         .options = table,
         .children = children,
@@ -195,9 +173,7 @@ void coordinator_options_parse(struct coordinator_options *options, int argc, ch
                "Example:\n  massv-coordinator --target models/scenes-large \\\n"
                "    --listen 127.0.0.1:50051 --worker-listen 127.0.0.1:50052",
     };
-    *options = (struct coordinator_options){0};
-    for (int i = 0; i < N_NUMBERS; i++)
-        memcpy((char *)options + numbers[i].offset, &numbers[i].fallback, sizeof(int));
+    *options = (struct coordinator_options){.step_seconds = 120};
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, options);
 }

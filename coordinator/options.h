@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "proto/limit_flags.h"
 #include "proto/rpc.h"
 
 enum { LISTEN_MAX = 8 };
@@ -14,14 +15,10 @@ struct coordinator_options {
     int n_listen;
     const char *worker_listen;
     const char *metrics; /* NULL = no page of metrics */
-    int draft_tokens;
-    int threads; /* 0 = one per core */
-    int max_requests, max_waiting;
-    int message_limit; /* MiB */
+    int threads;         /* 0 = one per core */
+    int step_seconds;
     bool activations_f32;
-    int max_positions;   /* 0 = the model's */
-    int draft_positions; /* of the drafter's cache, over all requests */
-    int drain_seconds, group_wait_seconds, step_seconds, stall_ms;
+    struct service_limits limits;
     struct rpc_security_files clients, workers; /* of the public and of the workers' port */
 };
 

@@ -54,7 +54,7 @@ static void *preparations_run(void *arg)
     struct preparation *job;
     while ((job = job_take(p))) {
         if (!atomic_load(&job->abandoned))
-            job->failed = prepare_request(p->preparer, &job->asked, &job->prepared, &job->error) != 0;
+            job->status = prepare_request(p->preparer, &job->asked, &job->prepared, &job->error);
         mailbox_post(p->mailbox, &(struct event){.kind = EVENT_PREPARED, .job = job});
     }
     return NULL;

@@ -11,7 +11,7 @@ struct preparation { /* one job; whoever has the pointer owns it, but for `aband
     struct generate_request asked;
     atomic_bool abandoned; /* the request has ended: do not begin */
     /* The result. */
-    bool failed;
+    enum rpc_status status; /* of prepare_request; error says why it is not RPC_OK */
     struct error error;
     struct prepared prepared;
     struct preparation *next;

@@ -52,21 +52,24 @@ void preparer_close(struct preparer *preparer)
 
 /* ---- pictures to patches ---- */
 
-static int picture_patches(const struct preparer *preparer, struct draft_picture *picture, const struct generate_picture *file,
-                           struct error *err)
+static enum rpc_status picture_patches(const struct preparer *preparer, struct draft_picture *picture,
+                                       const struct generate_picture *file, struct error *err)
 {
     struct image image;
     const struct model_config *config = preparer->options.config;
-    if (image_decode(&image, file->bytes, file->size, preparer->options.max_picture_pixels, err) != 0)
-        return -1;
-    int rc = patches_make(&picture->patches, &image, config, err);
+    int rc = image_decode(&image, file->bytes, file->size, preparer->options.max_picture_pixels, err);
+    if (rc == IMAGE_TOO_LARGE)
+        fail_in(err, "--max-picture-pixels");
+    if (rc != 0)
+        return rc == IMAGE_TOO_LARGE ? RPC_RESOURCE_EXHAUSTED : RPC_INVALID_ARGUMENT;
+    rc = patches_make(&picture->patches, &image, config, err);
     image_free(&image);
     if (rc != 0)
-        return -1;
+        return RPC_INVALID_ARGUMENT;
     picture->shared->lines = picture->patches.grid_h / config->vision.merge;
     picture->shared->columns = picture->patches.grid_w / config->vision.merge;
     picture->shared->rows = patches_tokens(&picture->patches, config);
-    return 0;
+    return RPC_OK;
 }
 
 /* The same picture earlier in this request. */
@@ -78,8 +81,8 @@ static struct shared_picture *picture_repeated(const struct draft_picture *pictu
     return NULL;
 }
 
-static int picture_begin(const struct preparer *preparer, struct draft_picture *pictures, int i,
-                         const struct generate_picture *file, struct error *err)
+static enum rpc_status picture_begin(const struct preparer *preparer, struct draft_picture *pictures, int i,
+                                     const struct generate_picture *file, struct error *err)
 {
     XXH128_hash_t sum = XXH3_128bits(file->bytes, file->size);
     const uint64_t hash[2] = {sum.high64, sum.low64};
@@ -87,20 +90,25 @@ static int picture_begin(const struct preparer *preparer, struct draft_picture *
     if (!pictures[i].shared)
         pictures[i].shared = recent_pictures_find(preparer->recent, hash);
     if (pictures[i].shared)
-        return 0;
+        return RPC_OK;
     pictures[i].shared = shared_picture_new(hash);
-    return picture_patches(preparer, &pictures[i], file, err) == 0 ? 0 : fail_in(err, "media[%d]", i);
+    enum rpc_status status = picture_patches(preparer, &pictures[i], file, err);
+    if (status != RPC_OK)
+        fail_in(err, "media[%d]", i);
+    return status;
 }
 
-static int pictures_begin(const struct preparer *preparer, struct draft_picture *pictures, const struct generate_request *request,
-                          struct error *err)
+static enum rpc_status pictures_begin(const struct preparer *preparer, struct draft_picture *pictures,
+                                      const struct generate_request *request, struct error *err)
 {
-    if (request->n_pictures && !preparer->tower)
-        return fail(err, "media: %s is a text model and reads no pictures", preparer->options.config->name);
-    for (int i = 0; i < request->n_pictures; i++)
-        if (picture_begin(preparer, pictures, i, &request->pictures[i], err) != 0)
-            return -1;
-    return 0;
+    enum rpc_status status = RPC_OK;
+    if (request->n_pictures && !preparer->tower) {
+        fail(err, "media: %s is a text model and reads no pictures", preparer->options.config->name);
+        return RPC_INVALID_ARGUMENT;
+    }
+    for (int i = 0; i < request->n_pictures && status == RPC_OK; i++)
+        status = picture_begin(preparer, pictures, i, &request->pictures[i], err);
+    return status;
 }
 
 /* ---- patches to features ---- */
@@ -219,11 +227,25 @@ static int prompt_of(const struct preparer *preparer, const struct generate_requ
     return prompt_make(prompt, o->config, o->tokenizer, request->prompt, grids, request->n_pictures, err);
 }
 
-/* Fills prompt from the sizes of the pictures; a prompt that leaves no room for an answer is refused before the tower runs. */
-static int prompt_begin(const struct preparer *preparer, const struct generate_request *request,
-                        const struct draft_picture *pictures, struct prompt *prompt, struct error *err)
+/* A prompt that leaves no room for an answer, or is longer than the service takes any. */
+static enum rpc_status prompt_check(const struct preparer_options *o, int n, struct error *err)
 {
-    int end = preparer->options.config->max_positions;
+    int end = o->config->max_positions;
+    if (n >= end) {
+        fail(err, "prompt: %d tokens, but the context of the model is %d, the answer included", n, end);
+        return RPC_INVALID_ARGUMENT;
+    }
+    if (o->max_prompt_tokens && n > o->max_prompt_tokens) {
+        fail(err, "prompt: %d tokens, but this service takes at most %d (--max-prompt-tokens)", n, o->max_prompt_tokens);
+        return RPC_RESOURCE_EXHAUSTED;
+    }
+    return RPC_OK;
+}
+
+/* Fills prompt from the sizes of the pictures; what is too long is refused before the tower runs. */
+static enum rpc_status prompt_begin(const struct preparer *preparer, const struct generate_request *request,
+                                    const struct draft_picture *pictures, struct prompt *prompt, struct error *err)
+{
     int(*grids)[2] = mem_new((size_t)request->n_pictures, sizeof *grids);
     for (int i = 0; i < request->n_pictures; i++) {
         grids[i][0] = pictures[i].shared->lines;
@@ -232,13 +254,13 @@ static int prompt_begin(const struct preparer *preparer, const struct generate_r
     int rc = prompt_of(preparer, request, prompt, (const int(*)[2])grids, err);
     free(grids);
     if (rc != 0)
-        return -1;
-    if (prompt->n < end)
-        return 0;
-    int n = prompt->n;
-    prompt_free(prompt);
-    *prompt = (struct prompt){0};
-    return fail(err, "prompt: %d tokens, but the context of the model is %d, the answer included", n, end);
+        return RPC_INVALID_ARGUMENT;
+    enum rpc_status status = prompt_check(&preparer->options, prompt->n, err);
+    if (status != RPC_OK) {
+        prompt_free(prompt);
+        *prompt = (struct prompt){0};
+    }
+    return status;
 }
 
 /* ---- the whole ---- */
@@ -260,26 +282,27 @@ static void prepared_take(struct prepared *prepared, const struct draft_picture 
     }
 }
 
-int prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared, struct error *err)
+enum rpc_status prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared,
+                                struct error *err)
 {
     int n = request->n_pictures;
     double begin = clock_seconds();
     struct draft_picture *pictures = mem_new((size_t)n, sizeof *pictures);
     *prepared = (struct prepared){0};
-    int rc = pictures_begin(preparer, pictures, request, err);
+    enum rpc_status status = pictures_begin(preparer, pictures, request, err);
     double read = clock_seconds();
-    if (rc == 0)
-        rc = prompt_begin(preparer, request, pictures, &prepared->prompt, err);
+    if (status == RPC_OK)
+        status = prompt_begin(preparer, request, pictures, &prepared->prompt, err);
     double worded = clock_seconds();
-    if (rc == 0)
-        rc = pictures_finish(preparer, pictures, n, err);
+    if (status == RPC_OK && pictures_finish(preparer, pictures, n, err) != 0)
+        status = RPC_INVALID_ARGUMENT;
     prepared->image_ms = 1e3 * (read - begin + clock_seconds() - worded);
-    if (rc == 0)
+    if (status == RPC_OK)
         prepared_take(prepared, pictures, n);
     else
         prepared_free(prepared);
     pictures_drop(pictures, n);
-    return rc;
+    return status;
 }
 
 static void *copied(const void *from, size_t count, size_t size)

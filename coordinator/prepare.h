@@ -6,6 +6,7 @@
 
 #include "coordinator/drafter.h"
 #include "proto/generate.h"
+#include "proto/rpc.h"
 
 struct preparer;
 
@@ -32,6 +33,7 @@ struct preparer_options {
     const struct tokenizer *tokenizer;
     struct drafter *drafter;    /* NULL without one */
     int64_t max_picture_pixels; /* of a file, checked before decoding */
+    int max_prompt_tokens;      /* 0 = what the context of the model leaves */
     size_t recent_bytes;        /* features of recent pictures that are kept; 0 = 256 MiB */
 };
 
@@ -39,9 +41,10 @@ struct preparer_options {
 int preparer_open(struct preparer **preparer, struct safetensors *st, const struct preparer_options *options, struct error *err);
 void preparer_close(struct preparer *preparer);
 
-/* Errors are the request's fault (INVALID_ARGUMENT). */
-int prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared,
-                    struct error *err);
+/* RPC_OK; RPC_RESOURCE_EXHAUSTED where a limit of this service is in the way, which err names by its flag; RPC_INVALID_ARGUMENT for
+ * every other fault of the request. */
+enum rpc_status prepare_request(struct preparer *preparer, const struct generate_request *request, struct prepared *prepared,
+                                struct error *err);
 /* Both from any thread. A copy shares the pictures. */
 void prepared_copy(struct prepared *to, const struct prepared *from);
 void prepared_free(struct prepared *prepared);

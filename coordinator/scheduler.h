@@ -26,10 +26,12 @@ struct scheduler_hooks {
 
 struct scheduler_options {
     struct identity identity;
-    int max_positions; /* of a request: prompt and answer */
-    int max_requests;  /* on groups at once */
-    int max_waiting;   /* being prepared or queued */
-    double group_wait_seconds, step_seconds;
+    int max_positions;         /* of a request: prompt and answer */
+    int max_requests;          /* on groups at once */
+    int max_waiting;           /* being prepared or queued */
+    double wait_seconds;       /* from arrival to a place on a group */
+    double group_wait_seconds; /* of that, while no group is attached at all */
+    double step_seconds;
     double stall_ms; /* pace.h */
     size_t message_limit;
     const struct tokenizer *tokenizer;

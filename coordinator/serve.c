@@ -23,8 +23,6 @@
 #include "model/fingerprint.h"
 #include "proto/reflection.h"
 
-/* A file may claim any size in a few bytes; 64 megapixels are 192 MB when decoded. */
-static const int64_t MAX_PICTURE_PIXELS = 64 << 20;
 static const double CLOSE_SECONDS = 1; /* for last messages, when all calls have been answered */
 
 struct server {
@@ -71,7 +69,7 @@ static int drafter_load(struct server *s, struct error *err)
         .kernels = s->kernels,
         .device = s->device,
         .vision_device = s->vision_device,
-        .kv_positions = s->options->draft_positions,
+        .kv_positions = s->options->limits.draft_positions,
         .target = {&s->config, s->tokenizer, s->config.has_vision ? s->tower : NULL},
     };
     if (!s->options->drafter)
@@ -94,15 +92,16 @@ static int target_load(struct server *s, struct safetensors *st, struct error *e
         .config = &s->config,
         .tokenizer = s->tokenizer,
         .drafter = s->drafter,
-        .max_picture_pixels = MAX_PICTURE_PIXELS,
+        .max_picture_pixels = s->options->limits.max_picture_pixels,
+        .max_prompt_tokens = s->options->limits.max_prompt_tokens,
     };
     return preparer_open(&s->preparer, st, &options, err);
 }
 
 static int context_check(const struct server *s, struct error *err)
 {
-    if (s->options->max_positions > s->config.max_positions)
-        return fail(err, "--max-positions %d: the context of %s has %d positions", s->options->max_positions, s->config.name,
+    if (s->options->limits.max_positions > s->config.max_positions)
+        return fail(err, "--max-positions %d: the context of %s has %d positions", s->options->limits.max_positions, s->config.name,
                     s->config.max_positions);
     return 0;
 }
@@ -168,7 +167,7 @@ static void hook_drained(void *context)
 
 static int context_size(const struct server *s)
 {
-    return s->options->max_positions ? s->options->max_positions : s->config.max_positions;
+    return s->options->limits.max_positions ? s->options->limits.max_positions : s->config.max_positions;
 }
 
 static void *scheduler_thread(void *arg)
@@ -186,12 +185,13 @@ static struct scheduler *scheduler_make(struct server *s)
                      .feature_width = s->config.d,
                      .vocabulary = s->config.vocabulary},
         .max_positions = context_size(s),
-        .max_requests = o->max_requests,
-        .max_waiting = o->max_waiting,
-        .group_wait_seconds = o->group_wait_seconds,
+        .max_requests = o->limits.max_requests,
+        .max_waiting = o->limits.max_waiting,
+        .wait_seconds = o->limits.max_wait_seconds,
+        .group_wait_seconds = o->limits.group_wait_seconds,
         .step_seconds = o->step_seconds,
-        .stall_ms = o->stall_ms,
-        .message_limit = (size_t)o->message_limit << 20,
+        .stall_ms = o->limits.stall_ms,
+        .message_limit = (size_t)o->limits.message_limit << 20,
         .tokenizer = s->tokenizer,
         .drafts = draft_source_of(s->drafter),
         .hooks = {s, hook_prepare, hook_warm_up, hook_health, hook_drained},
@@ -210,7 +210,7 @@ static void parts_make(struct server *s)
                                   .health = s->health,
                                   .config = &s->config,
                                   .drafter = s->drafter,
-                                  .draft_tokens = s->options->draft_tokens,
+                                  .draft_tokens = s->options->limits.draft_tokens,
                                   .max_positions = context_size(s),
                                   .device = s->kernels->describe(s->device)};
     s->attach = (struct attach){.mailbox = s->mailbox};
@@ -235,8 +235,10 @@ static void address_print(char *text, size_t size, const char *address, int port
 static int ports_open(struct server *s, const struct trust *trust, struct error *err)
 {
     const struct coordinator_options *o = s->options;
-    const struct rpc_options clients = {.message_limit = (size_t)o->message_limit << 20, .security = &trust->clients};
-    const struct rpc_options workers = {.message_limit = (size_t)o->message_limit << 20, .security = &trust->workers};
+    const struct rpc_options clients = {
+        .message_limit = (size_t)o->limits.message_limit << 20, .limit_name = "--message-limit", .security = &trust->clients};
+    const struct rpc_options workers = {
+        .message_limit = (size_t)o->limits.message_limit << 20, .limit_name = "--message-limit", .security = &trust->workers};
     const struct rpc_service public[] = {
         {.methods = service_methods, .context = &s->service},
         {.methods = kserve_methods, .context = &s->service},
@@ -313,7 +315,7 @@ static void drain(struct server *s)
     struct timespec until;
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_DRAIN});
     clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set meanwhile */
-    until.tv_sec += s->options->drain_seconds;
+    until.tv_sec += s->options->limits.drain_seconds;
     while (sem_clockwait(&s->drained, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
         ;
 }

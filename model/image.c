@@ -1,7 +1,6 @@
 /* image.c - a picture file to upright RGB: finds the format by its first bytes, checks limits, turns what a camera left lying */
 #include "model/image.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +8,13 @@
 
 enum { SIDE_MAX = 1 << 20 }; /* pixels; three bytes of a row of them stay far within an int */
 
-int image_allocate(struct image *image, int64_t width, int64_t height, const struct decoding *d)
+int image_allocate(struct image *image, int64_t width, int64_t height, struct decoding *d)
 {
     if (width < 1 || height < 1 || width > SIDE_MAX || height > SIDE_MAX)
         return fail(d->err, "the picture says it is %lld x %lld pixels; sides of 1 to %d are possible", (long long)width,
                     (long long)height, SIDE_MAX);
-    if (width * height > d->max_pixels)
+    d->too_large = width * height > d->max_pixels;
+    if (d->too_large)
         return fail(d->err, "the picture has %lld x %lld pixels; at most %lld are accepted", (long long)width, (long long)height,
                     (long long)d->max_pixels);
     image->width = (int)width;
@@ -52,7 +52,7 @@ static void orient(int orientation, int w, int h, int x, int y, int *from_x, int
         *from_y = h - 1 - *from_y;
 }
 
-static int turn_upright(struct image *image, const struct decoding *d)
+static int turn_upright(struct image *image, struct decoding *d)
 {
     if (d->orientation <= 1 || d->orientation > 8)
         return 0;
@@ -108,7 +108,8 @@ int image_decode(struct image *image, const void *bytes, size_t size, int64_t ma
     }
     if (format->decode(&decoded, &d) || turn_upright(&decoded, &d)) {
         image_free(&decoded);
-        return fail_in(err, "%s", format->name);
+        fail_in(err, "%s", format->name);
+        return d.too_large ? IMAGE_TOO_LARGE : -1;
     }
     *image = decoded;
     return 0;

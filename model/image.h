@@ -15,7 +15,9 @@ struct image {
     uint8_t *rgb; /* (height, width, 3); malloc'ed */
 };
 
-/* Decodes size bytes of a picture with at most max_pixels pixels (checked before decoding). */
+/* Decodes size bytes of a picture with at most max_pixels pixels (checked before decoding): 0, IMAGE_TOO_LARGE where it has more,
+ * -1 for every other fault; err says why. */
+enum { IMAGE_TOO_LARGE = 1 };
 int image_decode(struct image *image, const void *bytes, size_t size, int64_t max_pixels, struct error *err);
 void image_free(struct image *image);
 

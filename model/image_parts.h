@@ -2,12 +2,15 @@
 #ifndef MODEL_IMAGE_PARTS_H
 #define MODEL_IMAGE_PARTS_H
 
+#include <stdbool.h>
+
 #include "model/image.h"
 
 struct decoding {
     const uint8_t *bytes;
     size_t size;
     int64_t max_pixels;
+    bool too_large;  /* more than max_pixels */
     int orientation; /* EXIF, 1..8; 1 = upright */
     struct error *err;
 };
@@ -18,7 +21,7 @@ int image_decode_png(struct image *image, struct decoding *d);
 int image_decode_webp(struct image *image, struct decoding *d);
 
 /* Room for a picture of this size, if it is within the limits. */
-int image_allocate(struct image *image, int64_t width, int64_t height, const struct decoding *d);
+int image_allocate(struct image *image, int64_t width, int64_t height, struct decoding *d);
 
 /* rgb (count, 3) from rgba (count, 4), over white. */
 void image_flatten(uint8_t *rgb, const uint8_t *rgba, size_t count);

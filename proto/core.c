@@ -113,9 +113,11 @@ void core_args_add(struct core_args *args, const char *key, int value)
     args->list[args->count++] = (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
 }
 
-void core_args_fill(struct core_args *args, const struct rpc_options *options)
+void core_args_fill(struct core_args *args, const struct rpc_options *options, bool server)
 {
-    core_args_add(args, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)core_message_limit(options));
+    /* Core's own refusal cannot name the flag, so a server sees what is not far beyond, and refuses it itself. */
+    size_t limit = core_message_limit(options);
+    core_args_add(args, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, server && limit < INT_MAX / 2 ? 2 * (int)limit : (int)limit);
     core_args_add(args, GRPC_ARG_KEEPALIVE_TIME_MS, core_keepalive_ms(options));
     core_args_add(args, GRPC_ARG_KEEPALIVE_TIMEOUT_MS, core_keepalive_ms(options));
     core_args_add(args, GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

@@ -50,7 +50,7 @@ struct core_args {
 };
 void core_args_add(struct core_args *args, const char *key, int value);
 /* Those that both sides need: limits, keepalive, no compression. */
-void core_args_fill(struct core_args *args, const struct rpc_options *options);
+void core_args_fill(struct core_args *args, const struct rpc_options *options, bool server);
 
 size_t core_message_limit(const struct rpc_options *options);
 int core_keepalive_ms(const struct rpc_options *options);

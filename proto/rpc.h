@@ -49,9 +49,10 @@ void rpc_security_free(struct rpc_security *security);
 /* Where no file gave a token: the one that this environment variable holds, if it is set. */
 int rpc_security_environment(struct rpc_security *security, const char *variable, struct error *err);
 
-struct rpc_options {      /* 0 = the default */
-    size_t message_limit; /* bytes of one message, either way; 64 MiB */
-    int keepalive_ms;     /* a peer that is silent for about twice this is gone; 2000. At most one question a second is asked */
+struct rpc_options {        /* 0 = the default */
+    size_t message_limit;   /* bytes of one message, either way; 64 MiB */
+    const char *limit_name; /* the flag that sets it, for the words to who sent a larger one; not copied */
+    int keepalive_ms;       /* a peer that is silent for about twice this is gone; 2000. At most one question a second is asked */
     const struct rpc_security *security; /* needed during the open only */
 };
 

@@ -27,6 +27,7 @@ struct rpc_call {
     gpr_timespec deadline;
     grpc_metadata_array metadata; /* until core goes */
     size_t message_limit;
+    const char *limit_name;
     const char *told_key; /* what goes out as initial metadata; NULL = nothing */
     char *told;
     char *peer;
@@ -188,7 +189,9 @@ static void rpc_call_received(struct core_tag *tag, bool ok)
     if (ok && buffer) {
         struct core_view view;
         core_view_open(&view, buffer);
-        if (method->message)
+        if (view.size > call->message_limit)
+            rpc_call_refuse_size(call, view.size);
+        else if (method->message)
             method->message(call, view.data, view.size);
         core_view_close(&view);
     } else if (ok && method->half_closed) {
@@ -210,6 +213,7 @@ static struct rpc_call *rpc_call_new(const struct rpc_method *method, const stru
     call->deadline = arrival->deadline;
     call->metadata = arrival->metadata;
     call->message_limit = arrival->message_limit;
+    call->limit_name = arrival->limit_name;
     char *peer = grpc_call_get_peer(call->core);
     call->peer = mem_string(peer ? peer : "");
     gpr_free(peer);
@@ -255,12 +259,18 @@ static bool rpc_call_accepts(const struct rpc_call *call)
     return !call->over && !call->finishing;
 }
 
+void rpc_call_refuse_size(struct rpc_call *call, size_t size)
+{
+    char *text = mem_format("a message of %zu bytes is over the limit of %zu bytes%s%s%s", size, call->message_limit,
+                            call->limit_name ? " (" : "", call->limit_name ? call->limit_name : "", call->limit_name ? ")" : "");
+    rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, text);
+    free(text);
+}
+
 int rpc_call_send(struct rpc_call *call, const void *data, size_t size)
 {
     if (size > call->message_limit) {
-        char *text = mem_format("a message of %zu bytes is over the limit of %zu bytes", size, call->message_limit);
-        rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, text);
-        free(text);
+        rpc_call_refuse_size(call, size);
         return -1;
     }
     struct rpc_outgoing *out = mem_new(1, sizeof *out);

@@ -11,10 +11,13 @@ struct rpc_arrival {
     grpc_metadata_array metadata;
     grpc_byte_buffer *payload; /* NULL for bidirectional calls */
     size_t message_limit;
+    const char *limit_name; /* or NULL */
     void *context;
 };
 
 /* On the event thread. The result lives at least until the callback of the event that is being handled returns. */
 struct rpc_call *rpc_call_begin(const struct rpc_method *method, const struct rpc_arrival *arrival);
+/* Ends the call with RPC_RESOURCE_EXHAUSTED for a message of so many bytes. */
+void rpc_call_refuse_size(struct rpc_call *call, size_t size);
 
 #endif

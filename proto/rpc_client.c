@@ -63,7 +63,7 @@ int rpc_channel_open(struct rpc_channel **out, const char *address, const struct
     channel->address = mem_string(address);
     channel->message_limit = core_message_limit(options);
     struct core_args args = {.count = 0};
-    core_args_fill(&args, options);
+    core_args_fill(&args, options, false);
     core_args_add(&args, GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     core_args_add(&args, GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
     core_args_add(&args, GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1); /* a channel is a connection of its own */

@@ -30,6 +30,7 @@ struct rpc_server {
     struct core_events events;
     grpc_server *core;
     size_t message_limit;
+    const char *limit_name;
     char *token; /* what calls must show in their metadata; NULL = nothing */
     struct rpc_slot *slots;
     int n_slots;
@@ -84,16 +85,21 @@ static void rpc_slot_filled(struct core_tag *tag, bool ok)
                                   .metadata = slot->metadata,
                                   .payload = slot->payload,
                                   .message_limit = slot->server->message_limit,
+                                  .limit_name = slot->server->limit_name,
                                   .context = slot->context};
     const char *token = slot->needs_no_token ? NULL : slot->server->token;
     bool trusted = !token || rpc_token_shown(token, &slot->metadata);
     char *path = slot->registered ? NULL : core_text(slot->details.method);
     rpc_slot_empty(slot);
     rpc_slot_post(slot);
-    struct rpc_call *call = rpc_call_begin(trusted ? slot->method : &unknown_method, &arrival);
+    bool small = !arrival.payload || grpc_byte_buffer_length(arrival.payload) <= arrival.message_limit;
+    size_t size = small ? 0 : grpc_byte_buffer_length(arrival.payload); /* which rpc_call_begin takes */
+    struct rpc_call *call = rpc_call_begin(trusted && small ? slot->method : &unknown_method, &arrival);
     if (!trusted) {
         rpc_call_finish(call, RPC_UNAUTHENTICATED, "the right bearer token is missing (metadata `authorization: Bearer TOKEN`)");
         free(path);
+    } else if (!small) {
+        rpc_call_refuse_size(call, size);
     } else if (path) {
         char *text = mem_format("unknown method %s", path);
         rpc_call_finish(call, RPC_UNIMPLEMENTED, text);
@@ -152,7 +158,7 @@ void rpc_server_close(struct rpc_server *server, double grace)
 static grpc_server *rpc_server_make(struct rpc_server *server, const struct rpc_options *options)
 {
     struct core_args args = {.count = 0};
-    core_args_fill(&args, options);
+    core_args_fill(&args, options, true);
     core_args_add(&args, GRPC_ARG_ALLOW_REUSEPORT, 0); /* or two servers on one port would share its connections */
     grpc_channel_args list = {args.count, args.list};
     grpc_server *core = grpc_server_create(&list, NULL);
@@ -212,6 +218,7 @@ int rpc_server_open(struct rpc_server **out, const char *const *addresses, int n
     *out = NULL;
     struct rpc_server *server = mem_new(1, sizeof *server);
     server->message_limit = core_message_limit(options);
+    server->limit_name = options ? options->limit_name : NULL;
     const struct rpc_security *security = options ? options->security : NULL;
     server->token = security && security->token ? rpc_token_header(security->token) : NULL;
     server->on_shutdown = (struct core_tag){rpc_server_went_down, server};

@@ -480,6 +480,7 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     o.max_requests = o.max_requests ? o.max_requests : 32;
     o.max_waiting = o.max_waiting ? o.max_waiting : 32;
     o.max_positions = o.max_positions ? o.max_positions : 512;
+    o.wait_seconds = o.wait_seconds > 0 ? o.wait_seconds : 600;
     o.group_wait_seconds = o.group_wait_seconds > 0 ? o.group_wait_seconds : 60;
     o.step_seconds = o.step_seconds > 0 ? o.step_seconds : 10;
     o.stall_ms = o.stall_ms > 0 ? o.stall_ms : 50;
@@ -602,7 +603,7 @@ void stage_prepare(struct stage *stage, const char *fault)
             last = &(*last)->next;
         struct preparation *job = *last;
         *last = NULL;
-        job->failed = fault != NULL;
+        job->status = fault ? RPC_INVALID_ARGUMENT : RPC_OK;
         if (fault)
             snprintf(job->error.text, sizeof job->error.text, "%s", fault);
         else

@@ -98,8 +98,8 @@ struct stage_question {
     double seconds; /* deadline; 0 = none */
 };
 
-/* options: what differs from the defaults (0 = default) of max_requests 32, max_waiting 32, max_positions 512, group_wait 60,
- * step_seconds 10, stall_ms 50, message_limit 64 MiB. */
+/* options: what differs from the defaults (0 = default) of max_requests 32, max_waiting 32, max_positions 512, wait_seconds 600,
+ * group_wait 60, step_seconds 10, stall_ms 50, message_limit 64 MiB. */
 void stage_open(struct stage *stage, const struct scheduler_options *options);
 void stage_close(struct stage *stage); /* checks that nothing was lost: calls dropped, draft sequences ended */
 

@@ -1,5 +1,6 @@
 /* test_prepare.c - requests to ids, positions and features against the goldens; requests that must be refused */
 #include "tests/coordinator/target.h"
+#include "tests/model/pictures.h"
 
 #include <pthread.h>
 
@@ -267,11 +268,11 @@ static struct generate_request request_of_bad(const struct bad *bad)
     return request;
 }
 
-static void refused(struct target *t, struct generate_request *request, const char *says)
+static void refused(struct target *t, struct generate_request *request, enum rpc_status status, const char *says)
 {
     struct error err;
     struct prepared prepared;
-    assert_int_equal(prepare_request(t->preparer, request, &prepared, &err), -1);
+    assert_int_equal(prepare_request(t->preparer, request, &prepared, &err), status);
     if (!strstr(err.text, says))
         fail_msg("says \"%s\", should say \"%s\"", err.text, says);
     request_free(request);
@@ -281,7 +282,7 @@ static void bad_requests_are_refused_and_the_next_one_is_served(void **state)
 {
     for (size_t i = 0; i < sizeof bad_requests / sizeof *bad_requests; i++) {
         struct generate_request request = request_of_bad(&bad_requests[i]);
-        refused(*state, &request, bad_requests[i].says);
+        refused(*state, &request, RPC_INVALID_ARGUMENT, bad_requests[i].says);
     }
     struct prepared prepared = prepared_of(*state, "<|image_pad|>", wide, 1);
     prepared_free(&prepared);
@@ -291,19 +292,33 @@ static void a_prompt_that_leaves_no_room_for_an_answer_is_refused(void **state)
 {
     struct generate_request request = {.n_ids = 4096};
     request.ids = mem_new(4096, sizeof *request.ids);
-    refused(*state, &request, "prompt: 4096 tokens, but the context of the model is 4096");
+    refused(*state, &request, RPC_INVALID_ARGUMENT, "prompt: 4096 tokens, but the context of the model is 4096");
 }
 
-/* The bound of the tests' target is 2^20 pixels; a PNG's header says 60000 x 60000. */
+static void a_prompt_over_the_service_s_own_limit_is_refused_by_its_name(void **state)
+{
+    struct target t = *(struct target *)*state;
+    struct error err = {0};
+    struct prepared prepared;
+    const struct preparer_options limited = {
+        .kernels = t.kernels, .device = t.device, .config = &t.config, .tokenizer = t.tokenizer, .max_prompt_tokens = 1000};
+    must(preparer_open(&t.preparer, t.st, &limited, &err), &err);
+    struct generate_request request = {.n_ids = 1000};
+    request.ids = mem_new(1001, sizeof *request.ids);
+    assert_int_equal(prepare_request(t.preparer, &request, &prepared, &err), RPC_OK);
+    prepared_free(&prepared);
+    request.n_ids = 1001;
+    refused(&t, &request, RPC_RESOURCE_EXHAUSTED, "prompt: 1001 tokens, but this service takes at most 1000 (--max-prompt-tokens)");
+    preparer_close(t.preparer);
+}
+
+/* The bound of the tests' target is 2^20 pixels; the PNG's header says 60000 x 60000. */
 static void an_enormous_picture_is_refused_before_it_is_decoded(void **state)
 {
     struct generate_request request = {.prompt = mem_string("<|image_pad|>")};
     request_add_picture(&request, "tests/golden/images/wide.png");
-    uint8_t *size = request.pictures[0].bytes + 16; /* IHDR: width and height, big-endian */
-    const uint8_t sixty_thousand[] = {0, 0, 0xea, 0x60};
-    memcpy(size, sixty_thousand, 4);
-    memcpy(size + 4, sixty_thousand, 4);
-    refused(*state, &request, "media[0]: ");
+    png_lie(&(struct file){request.pictures[0].bytes, request.pictures[0].size}, 60000, 60000);
+    refused(*state, &request, RPC_RESOURCE_EXHAUSTED, "media[0]: --max-picture-pixels: PNG: the picture has 60000 x 60000 pixels");
 }
 
 static void a_text_model_reads_no_pictures(void **state)
@@ -313,7 +328,7 @@ static void a_text_model_reads_no_pictures(void **state)
     target_open(&t, "tests/golden/qwen2-tiny", NULL, 0);
     struct generate_request request = {.prompt = mem_string("hello")};
     request_add_picture(&request, "tests/golden/images/wide.png");
-    refused(&t, &request, "media: qwen2-tiny is a text model and reads no pictures");
+    refused(&t, &request, RPC_INVALID_ARGUMENT, "media: qwen2-tiny is a text model and reads no pictures");
     struct prepared prepared = prepared_of(&t, "hello", NULL, 0);
     assert_int_equal(prepared.n_pictures, 0);
     prepared_free(&prepared);
@@ -332,6 +347,7 @@ int main(void)
         cmocka_unit_test(what_was_prepared_is_freed_by_any_thread),
         cmocka_unit_test(bad_requests_are_refused_and_the_next_one_is_served),
         cmocka_unit_test(a_prompt_that_leaves_no_room_for_an_answer_is_refused),
+        cmocka_unit_test(a_prompt_over_the_service_s_own_limit_is_refused_by_its_name),
         cmocka_unit_test(an_enormous_picture_is_refused_before_it_is_decoded),
         cmocka_unit_test(a_text_model_reads_no_pictures),
     };

@@ -871,6 +871,32 @@ static void without_a_group_requests_wait_for_a_while(void **state)
     stage_close(&stage);
 }
 
+static void a_request_waits_for_a_place_for_a_while(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct scheduler_options options = {.max_requests = 1, .wait_seconds = 2};
+    struct stage_question question = {.prompt = 10, .max_tokens = 50};
+    stage_open(&stage, &options);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *runs = stage_ask(&stage, &question), *queued = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    struct stage_client *prepared = stage_ask(&stage, &question); /* its pictures take long */
+    for (int i = 0; i < 3; i++, stage_answer(group))              /* a step a turn: the group is not silent */
+        stage_turn(&stage, 0.6);
+    assert_false(queued->ended || prepared->ended);
+    stage_turn(&stage, 0.6);
+    assert_int_equal(queued->status, RPC_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(queued->message, "2 s (--max-wait-seconds)"));
+    assert_int_equal(prepared->status, RPC_RESOURCE_EXHAUSTED);
+    assert_false(runs->ended);
+    stage_run(&stage);
+    assert_answer(runs, &question, 50);
+    stage_close(&stage);
+}
+
 static void a_client_that_does_not_read_is_ended(void **state)
 {
     (void)state;
@@ -1008,6 +1034,7 @@ int main(void)
         cmocka_unit_test(a_refused_step_lets_go_with_the_next_one),
         cmocka_unit_test(scores_that_are_not_numbers_end_the_request),
         cmocka_unit_test(without_a_group_requests_wait_for_a_while),
+        cmocka_unit_test(a_request_waits_for_a_place_for_a_while),
         cmocka_unit_test(a_client_that_does_not_read_is_ended),
         cmocka_unit_test(health_follows_warm_up_groups_and_drain),
         cmocka_unit_test(health_tells_a_stall_from_idleness),

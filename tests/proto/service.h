@@ -129,7 +129,7 @@ static const struct rpc_method methods[] = {
     {0},
 };
 
-static const struct rpc_options options = {.message_limit = LIMIT};
+static const struct rpc_options options = {.message_limit = LIMIT, .limit_name = "--limit"};
 
 /* The server's services with what they see, until the next call. */
 static inline const struct rpc_service *services_of(struct seen *seen)

@@ -41,12 +41,13 @@ static void a_message_over_the_limit_is_refused_by_either_side(void **state)
     struct rpc_options generous = {.message_limit = 4 * LIMIT};
     struct rpc_channel *strict = seen->channel;
     assert_int_equal(rpc_channel_open(&seen->channel, seen->address, &generous, &err), 0);
-    expect_unary(seen, "/t/Echo", LIMIT + 1, RPC_RESOURCE_EXHAUSTED, "1048576");
+    expect_unary(seen, "/t/Echo", LIMIT + 1, RPC_RESOURCE_EXHAUSTED, "over the limit of 1048576 bytes (--limit)");
+    expect_unary(seen, "/t/Echo", 2 * LIMIT + 1, RPC_RESOURCE_EXHAUSTED, "2097152"); /* in core's words */
     struct rpc_stream *chat = open_stream(seen, "/t/Chat", NULL, 0, 5);
     char *big = mem_new(LIMIT + 1, 1);
     assert_int_equal(rpc_stream_write(chat, big, LIMIT + 1, &err), 0);
     free(big);
-    expect_end(chat, RPC_RESOURCE_EXHAUSTED, "1048576");
+    expect_end(chat, RPC_RESOURCE_EXHAUSTED, "over the limit of 1048576 bytes (--limit)");
     rpc_stream_close(chat);
     struct rpc_stream *count = open_stream(seen, "/t/Count", (int[2]){0, 0}, sizeof(int[2]), 5);
     expect_end(count, RPC_OK, NULL);

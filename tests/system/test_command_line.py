@@ -73,7 +73,8 @@ def test_wrong_usage_ends_with_2(arguments):
 @pytest.mark.parametrize("program,arguments", [
     ("massv-worker", ["--target", TINY, "--coordinator", "nowhere"]),
     ("massv-coordinator", ["--target", TINY, "--listen", "nowhere", "--worker-listen", "127.0.0.1:0"]),
-    ("massv-coordinator", ["--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:65536"])])
+    ("massv-coordinator", ["--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:65536"]),
+    ("massv-coordinator", ["--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0", "--metrics", "nonsense"])])
 def test_what_is_no_address_is_refused_before_a_model_is_read(program, arguments):
     done = subprocess.run([BIN / program, *arguments], env=ENVIRONMENT, timeout=20, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "not an address; right are host:port" in done.stderr, done.stderr

@@ -1,0 +1,84 @@
+/* limit_flags.c - argp of a service's limits: one table */
+#include "proto/limit_flags.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/generate.h"
+
+enum { KEY_FIRST = 12288 }; /* beyond any parent's keys */
+
+/* Least values leave room for the warm-up: a picture of 56 x 56 pixels and a short question. */
+static const struct limit {
+    const char *flag;
+    size_t offset;
+    int least, most, fallback;
+} limits[LIMIT_FLAGS] = {
+    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT},
+    {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32},
+    {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128},
+    {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600},
+    {"--message-limit", offsetof(struct service_limits, message_limit), 1, 1024, 64},
+    {"--max-picture-pixels", offsetof(struct service_limits, max_picture_pixels), 56 * 56, 1 << 30, 64 << 20},
+    {"--max-prompt-tokens", offsetof(struct service_limits, max_prompt_tokens), 64, INT_MAX, 0},
+    {"--max-positions", offsetof(struct service_limits, max_positions), 64, INT_MAX, 0},
+    {"--draft-positions", offsetof(struct service_limits, draft_positions), 64, INT_MAX, 32768},
+    {"--drain-seconds", offsetof(struct service_limits, drain_seconds), 0, 3600, 10},
+    {"--group-wait-seconds", offsetof(struct service_limits, group_wait_seconds), 1, 86400, 60},
+    {"--stall-ms", offsetof(struct service_limits, stall_ms), 1, 60000, 50},
+};
+
+static const struct argp_option flags[] = {
+    {0, 0, 0, 0, "What it takes upon itself (what is beyond a limit is refused by its name):", 10},
+    {"draft-tokens", KEY_FIRST + 0, "K", 0, "drafts per step where a request does not say: 0 to 16; default 5", 10},
+    {"max-requests", KEY_FIRST + 1, "N", 0, "requests on worker groups at once, others wait; default 32", 10},
+    {"max-waiting", KEY_FIRST + 2, "N", 0, "requests that may wait for a place; default 128", 10},
+    {"max-wait-seconds", KEY_FIRST + 3, "S", 0, "how long each may wait for it; default 600", 10},
+    {"message-limit", KEY_FIRST + 4, "MIB", 0, "largest message, either way; default 64", 10},
+    {"max-picture-pixels", KEY_FIRST + 5, "N", 0, "pixels of a picture, looked at before it is decoded; default 67108864", 10},
+    {"max-prompt-tokens", KEY_FIRST + 6, "N", 0, "longest prompt, its pictures included; default what the model can", 10},
+    {"max-positions", KEY_FIRST + 7, "N", 0, "context: longest prompt and answer together; default what the model can", 10},
+    {"draft-positions", KEY_FIRST + 8, "N", 0, "positions of the drafter's cache over all requests; default 32768", 10},
+    {"drain-seconds", KEY_FIRST + 9, "S", 0, "time that running requests get after SIGTERM; default 10", 10},
+    {"group-wait-seconds", KEY_FIRST + 10, "S", 0, "time that requests wait for any worker group; default 60", 10},
+    {"stall-ms", KEY_FIRST + 11, "MS", 0, "time that entering prompts may add to a step of running answers; default 50", 10},
+    {0},
+};
+
+static void value_set(struct service_limits *all, const struct limit *limit, int value)
+{
+    memcpy((char *)all + limit->offset, &value, sizeof value);
+}
+
+static void value_parse(struct service_limits *all, const struct limit *limit, const char *text, const struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < limit->least || value > limit->most)
+        argp_error(state, "%s %s: a whole number from %d to %d is wanted", limit->flag, text, limit->least, limit->most);
+    else
+        value_set(all, limit, (int)value);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    if (key == ARGP_KEY_INIT)
+        for (int i = 0; i < LIMIT_FLAGS; i++)
+            value_set(state->input, &limits[i], limits[i].fallback);
+    if (key < KEY_FIRST || key >= KEY_FIRST + LIMIT_FLAGS)
+        return ARGP_ERR_UNKNOWN;
+    value_parse(state->input, &limits[key - KEY_FIRST], text, state);
+    return 0;
+}
+
+const struct argp limit_argp = {.options = flags, .parser = parse};
+
+const char *limit_flag(const struct service_limits *all, int i, int *value)
+{
+    memcpy(value, (const char *)all + limits[i].offset, sizeof *value);
+    return *value == limits[i].fallback ? NULL : limits[i].flag;
+}

@@ -1,0 +1,27 @@
+/* limit_flags.h - what a service takes upon itself: the flags of massv-coordinator, and of massv up, which hands them on to it */
+#ifndef PROTO_LIMIT_FLAGS_H
+#define PROTO_LIMIT_FLAGS_H
+
+#include <argp.h>
+
+struct service_limits {
+    int draft_tokens; /* per step, where a request does not say */
+    int max_requests, max_waiting, max_wait_seconds;
+    int message_limit; /* MiB */
+    int max_picture_pixels;
+    int max_prompt_tokens; /* 0 = what the context leaves */
+    int max_positions;     /* 0 = the model's */
+    int draft_positions;   /* of the drafter's cache, over all requests */
+    int drain_seconds, group_wait_seconds;
+    int stall_ms; /* that entering prompts may add to a step of answers */
+};
+
+enum { LIMIT_FLAGS = 12 };
+
+/* A child parser whose input (child_inputs) is a struct service_limits: it fills in the defaults, then what is given. */
+extern const struct argp limit_argp;
+
+/* The flag of limit i, 0 to LIMIT_FLAGS - 1, and its value; NULL where that is the default. */
+const char *limit_flag(const struct service_limits *limits, int i, int *value);
+
+#endif
