@@ -31,6 +31,13 @@ int ask_picture(struct generate_picture *picture, const char *path, struct error
     return 0;
 }
 
+void ask_name_picture(const char *const *files, int n, struct error *err)
+{
+    int i;
+    if (sscanf(err->text, "media[%d]", &i) == 1 && i >= 0 && i < n)
+        fail_in(err, "%s", files[i]);
+}
+
 int ask_failed(const char *address, enum rpc_status status, struct error *err)
 {
     fail_in(err, "%s: %s", address, rpc_status_name(status));

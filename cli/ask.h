@@ -7,6 +7,9 @@
 /* Reads a picture file of at most the service's message limit; the bytes are the caller's, also after an error. */
 int ask_picture(struct generate_picture *picture, const char *path, struct error *err);
 
+/* Puts the file in front of a text about one of the pictures ("media[0]: ..."): the service counts them, the user gave files. */
+void ask_name_picture(const char *const *files, int n, struct error *err);
+
 /* Puts the address and the status before the text, and what to do where nobody answers; always -1. */
 int ask_failed(const char *address, enum rpc_status status, struct error *err);
 

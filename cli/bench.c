@@ -2,9 +2,9 @@
 #include "cli/cli.h"
 
 static const struct command benches[] = {
-    {"kernels", "each operation beside what this machine allows", command_bench_kernels},
-    {"step", "one step of a published model shape, random weights", command_bench_step},
-    {"serve", "load on a running service", command_bench_serve},
+    {"kernels", "each operation beside what this machine allows", command_bench_kernels, true},
+    {"step", "one step of a published model shape, random weights", command_bench_step, true},
+    {"serve", "load on a running service", command_bench_serve, false},
     {0},
 };
 

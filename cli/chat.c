@@ -77,6 +77,7 @@ struct chat {
     const struct arguments *arguments;
     struct rpc_channel *channel;
     struct generate_request request; /* the conversation so far */
+    char **files;                    /* of its pictures */
     int waiting;                     /* the last pictures of the request, which belong to the next message */
     struct lines lines;
     bool over;
@@ -100,18 +101,29 @@ static void turn_drop(struct chat *chat)
     struct generate_request *r = &chat->request;
     struct generate_turn *turn = &r->turns[--r->n_turns];
     for (int i = 0; i < turn->n_parts; i++) {
-        if (!turn->parts[i].text)
+        if (!turn->parts[i].text) {
             free(r->pictures[--r->n_pictures].bytes);
+            free(chat->files[r->n_pictures]);
+        }
         free(turn->parts[i].text);
     }
     free(turn->parts);
     free(turn->role);
 }
 
+static void conversation_free(struct chat *chat)
+{
+    for (int i = 0; i < chat->request.n_pictures; i++)
+        free(chat->files[i]);
+    free(chat->files);
+    chat->files = NULL;
+    generate_request_free(&chat->request);
+}
+
 static void chat_clear(struct chat *chat)
 {
     const struct arguments *a = chat->arguments;
-    generate_request_free(&chat->request);
+    conversation_free(chat);
     chat->request = (struct generate_request){
         .request_id = mem_string(""), .model = mem_string(""), .max_tokens = a->max_tokens, .draft_tokens = a->draft_tokens};
     chat->waiting = 0;
@@ -129,6 +141,8 @@ static int picture_add(struct chat *chat, const char *path, struct error *err)
         return -1;
     }
     r->pictures = mem_grow(r->pictures, (size_t)r->n_pictures + 1, sizeof *r->pictures);
+    chat->files = mem_grow(chat->files, (size_t)r->n_pictures + 1, sizeof *chat->files);
+    chat->files[r->n_pictures] = mem_string(path);
     r->pictures[r->n_pictures++] = picture;
     chat->waiting++;
     return 0;
@@ -173,8 +187,10 @@ static int answer_get(struct chat *chat, struct answer *answer, struct error *er
         return -1;
     int result = rpc_stream_open(&stream, chat->channel, GENERATE_PATH, bytes.data, bytes.size, 0, err);
     free(bytes.data);
-    if (!result && (result = answer_follow(chat, stream, answer, &status, err)) == -1 && status != RPC_OK)
+    if (!result && (result = answer_follow(chat, stream, answer, &status, err)) == -1 && status != RPC_OK) {
+        ask_name_picture((const char *const *)chat->files, chat->request.n_pictures, err);
         ask_failed(chat->arguments->address, status, err);
+    }
     rpc_stream_close(stream);
     return result;
 }
@@ -310,7 +326,7 @@ int command_chat(struct comm *comm, int argc, char **argv)
     if (!result)
         chat_run(&chat);
     rpc_channel_close(chat.channel);
-    generate_request_free(&chat.request);
+    conversation_free(&chat);
     lines_free(&chat.lines);
     return result ? cli_failed(comm, argv[0], &err) : CLI_DONE;
 }

@@ -30,6 +30,7 @@ int command_bench_serve(struct comm *comm, int argc, char **argv);
 struct command {
     const char *name, *summary;
     int (*run)(struct comm *comm, int argc, char **argv);
+    bool on_ranks; /* may run as massv-mpi */
 };
 /* Parses argv up to the command's name and runs it. doc: argp's, without the list of commands and the example, which are added. */
 int command_choose(const struct command *commands, const char *doc, const char *example, struct comm *comm, int argc, char **argv);

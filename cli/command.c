@@ -9,12 +9,12 @@
 #include "cli/cli.h"
 
 static const struct command commands[] = {
-    {"up", "start a whole local service", command_up},
-    {"generate", "ask once, and stream the answer", command_generate},
-    {"chat", "a conversation in the terminal", command_chat},
-    {"dump", "run one forward pass and write what it computed", command_dump},
-    {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect},
-    {"bench", "measure, each figure beside its probe", command_bench},
+    {"up", "start a whole local service", command_up, false},
+    {"generate", "ask once, and stream the answer", command_generate, false},
+    {"chat", "a conversation in the terminal", command_chat, false},
+    {"dump", "run one forward pass and write what it computed", command_dump, true},
+    {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect, true},
+    {"bench", "measure, each figure beside its probe", command_bench, true},
     {0},
 };
 
@@ -60,6 +60,16 @@ static char *choice_doc(const char *doc, const char *example, const struct comma
     return whole;
 }
 
+static int rank_check(const struct comm *comm, const struct command *command, const char *name)
+{
+    struct error err;
+    if (command->on_ranks || !cli_under_mpi(comm))
+        return CLI_DONE;
+    fail(&err, "%s, not massv-mpi%s, is right: it starts what it needs itself", name, strchr(name, ' '));
+    cli_failed(comm, "massv-mpi", &err);
+    return CLI_USAGE;
+}
+
 int command_choose(const struct command *list, const char *doc, const char *example, struct comm *comm, int argc, char **argv)
 {
     struct choice choice = {.commands = list, .doc = choice_doc(doc, example, list)};
@@ -70,7 +80,9 @@ int command_choose(const struct command *list, const char *doc, const char *exam
     char *name = mem_format("%s %s", argv[0], choice.command->name);
     char **rest = argv + choice.first;
     rest[0] = name;
-    int status = choice.command->run(comm, argc - choice.first, rest);
+    int status = rank_check(comm, choice.command, name);
+    if (status == CLI_DONE)
+        status = choice.command->run(comm, argc - choice.first, rest);
     free(name);
     return status;
 }

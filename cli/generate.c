@@ -127,7 +127,9 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
         a->min_tokens = cli_number(state, "--min-tokens", arg, 0, 1 << 24);
         return 0;
     case KEY_STOP:
-        cli_list_add(state, "--stop", arg, &a->stops);
+        if (!*arg)
+            argp_error(state, "--stop: is empty; a text is wanted that ends the answer");
+        cli_list_add(state, "--stop", cli_text(state, "--stop", arg), &a->stops);
         return 0;
     case KEY_LOGPROBS:
         a->sampling.sampling.top_logprobs = cli_number(state, "--logprobs", arg, 0, SAMPLING_TOP_LOGPROBS);
@@ -255,14 +257,6 @@ static int stream_follow(struct rpc_stream *stream, const struct arguments *a, s
     }
 }
 
-/* The service counts pictures; the user gave files. */
-static void picture_name(const struct arguments *a, struct error *err)
-{
-    int i;
-    if (sscanf(err->text, "media[%d]", &i) == 1 && i >= 0 && i < a->images.n)
-        fail_in(err, "%s", a->images.values[i]);
-}
-
 static bool answers_whole(const struct answer *answers, int n)
 {
     while (n > 0 && answers[n - 1].reason)
@@ -280,7 +274,7 @@ static int request_send(const char *address, const struct rpc_bytes *bytes, cons
         return -1;
     int result = rpc_stream_open(&stream, channel, GENERATE_PATH, bytes->data, bytes->size, 0, err);
     if (!result && (result = stream_follow(stream, a, answers, &status, err)) == -1 && status != RPC_OK) {
-        picture_name(a, err);
+        ask_name_picture(a->images.values, a->images.n, err);
         ask_failed(address, status, err);
     }
     rpc_stream_close(stream);

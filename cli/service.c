@@ -244,7 +244,7 @@ static void lines_read(struct service *s, double seconds)
         s->buffered = 0;
 }
 
-/* Until `field` has been said. Every process must live. */
+/* Until `field` has been said. Every process must live. 1: a signal came. */
 static int lines_await(struct service *s, const char *field, int groups, struct error *err)
 {
     double until = clock_seconds() + START_SECONDS;
@@ -260,8 +260,10 @@ static int lines_await(struct service *s, const char *field, int groups, struct 
                 return process_died(s, "worker group", 1 + i, status, err);
         if (*s->failure) /* the coordinator would try again; with a group that lives it fails again */
             return fail(err, "%s", s->failure);
-        if (signals_pending())
-            return fail(err, "interrupted while the service was starting");
+        if (signals_pending()) {
+            fail(err, "interrupted while the service was starting");
+            return 1;
+        }
         if (clock_seconds() > until)
             return fail(err, "the service did not get ready within %.0f s; its logs say how far it came", START_SECONDS);
     }
@@ -284,17 +286,18 @@ static int group_token_make(struct error *err)
 static int service_bring_up(struct service *s, struct error *err)
 {
     if (group_token_make(err) || cli_sibling(&s->coordinator_path, "massv-coordinator", err) ||
-        cli_sibling(&s->worker_path, "massv-worker", err) || pump_open(&s->pump, err) || coordinator_spawn(s, err) ||
-        lines_await(s, s->workers, 0, err))
+        cli_sibling(&s->worker_path, "massv-worker", err) || pump_open(&s->pump, err) || coordinator_spawn(s, err))
         return -1;
+    int result = lines_await(s, s->workers, 0, err);
+    if (result)
+        return result;
     for (int i = 0; i < s->options.groups; i++)
         if (group_spawn(s, i, err))
             return -1;
-    if (lines_await(s, s->line, s->options.groups, err))
-        return -1;
-    if (s->options.relay)
+    result = lines_await(s, s->line, s->options.groups, err);
+    if (!result && s->options.relay)
         pump_relay(s->pump);
-    return 0;
+    return result;
 }
 
 int service_start(struct service **out, const struct service_options *options, struct error *err)
@@ -304,12 +307,12 @@ int service_start(struct service **out, const struct service_options *options, s
     s->options.ranks = options->ranks ? options->ranks : 1;
     s->options.groups = options->groups ? options->groups : 1;
     s->lines = -1;
-    if (service_bring_up(s, err)) {
+    int result = service_bring_up(s, err);
+    if (result)
         service_stop(s);
-        return -1;
-    }
-    *out = s;
-    return 0;
+    else
+        *out = s;
+    return result;
 }
 
 const char *service_address(const struct service *s)

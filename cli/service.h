@@ -27,7 +27,8 @@ struct service_options {
 
 struct service;
 
-/* Returns when a real warm-up generation has passed; else -1 with the last words of the process that failed, everything stopped. */
+/* Returns when a real warm-up generation has passed; else -1 with the last words of the process that failed, 1 when a signal came
+ * meanwhile (err says so, too); then everything is stopped. */
 int service_start(struct service **service, const struct service_options *options, struct error *err);
 
 /* The public address with its real port, that of the metrics ("" without them), and the coordinator's line: "serving MODEL on

@@ -52,7 +52,7 @@ def test_a_message_that_is_refused_is_forgotten(client):
     assert done.returncode == 0 and done.stdout == answer + "\n", done.stderr
     said = done.stderr.splitlines()
     assert "INVALID_ARGUMENT" in said[0] and "forgotten" in said[0]
-    assert said[1].startswith("nowhere.png: ") and "media[0]" in said[3]
+    assert said[1].startswith("nowhere.png: ") and f"{__file__}: media[0]" in said[3]
     assert said[4:] == ["/fly is not known; /help lists what is", "/image FILE: which file?"]
 
 

@@ -64,6 +64,7 @@ def test_help_lists_the_commands():
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
     ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],
     ["generate", "--address", "nowhere", "--prompt", "x"], ["generate", "--address", "a:1", "--prompt", "a\udcff"],
+    ["generate", "--address", "a:1", "--prompt", "x", "--stop", ""], ["generate", "--address", "a:1", "--prompt", "x", "--stop", "\udcc3"],
     ["dump", "--model", TINY, "--out", "o", "--prompt", "\udcc3"]], ids=lambda a: " ".join(str(x).rpartition("/")[2] for x in a) or "nothing")
 def test_wrong_usage_ends_with_2(arguments):
     done = massv(*arguments)
@@ -89,6 +90,17 @@ def test_what_cannot_be_printed_is_a_failure(arguments):
         done = subprocess.run(["bash", "-c", f'"$@" >{out or "&-"}', "bash", BIN / "massv", *arguments], env=ENVIRONMENT, timeout=120,
                               capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "standard output" in done.stderr and done.stderr.count("\n") == 1, (out, done.stderr)
+
+
+@pytest.mark.parametrize("text, words", (("", "--stop: is empty"), ("a\udcc3", "--stop: UTF-8 is wanted, but byte 1 is 0xc3")))
+def test_a_stop_text_that_is_none_is_named_by_its_flag(text, words):
+    assert words in massv("generate", "--address", "a:1", "--prompt", "x", "--stop", text).stderr
+
+
+@pytest.mark.parametrize("command", ("up", "generate", "chat", "bench serve"))
+def test_what_starts_its_ranks_itself_is_no_command_of_the_ranks(command):
+    done = subprocess.run([BIN / "massv-mpi", *command.split(), "--target", TINY], env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == f"massv-mpi: massv {command}, not massv-mpi {command}, is right: it starts what it needs itself\n"
 
 
 def failure(*arguments, **rest):

@@ -68,6 +68,15 @@ def test_up_interrupted_while_starting_leaves_nothing():
     assert up.stderr().count("\n") == 1 and "interrupted" in up.stderr(), up.stderr()
 
 
+def test_a_generate_interrupted_before_its_service_is_there_says_130():
+    asking = Process(BIN / "massv", "generate", "--target", MODELS / "scenes-large", "--prompt", "x")
+    while not (family := descendants(asking.process.pid)) and asking.process.poll() is None:
+        time.sleep(0.01)
+    assert asking.stop(signal.SIGINT) == 130
+    assert not wait_gone(family, 10)
+    assert asking.stderr() == "" and asking.lines.get(timeout=5) is None
+
+
 @pytest.fixture
 def coordinator():
     process = Process(BIN / "massv-coordinator", "--target", TINY, "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0")
