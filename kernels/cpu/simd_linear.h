@@ -4,7 +4,13 @@
  * rows beside it, nor the cut into panels, tiles and chunks of K (sums are stored and loaded again, exactly), nor threads can
  * change its bits. */
 
-enum { PANEL = LANES * PANEL_VECTORS, GROUP_ONE = 8 / PANEL_VECTORS, GROUP_TWO = PANEL_VECTORS == 2 ? 2 : 1, GROUP_VECTORS = 8 };
+enum {
+    PANEL = LANES * PANEL_VECTORS,
+    GROUP_ONE = 8 / PANEL_VECTORS,
+    GROUP_TWO = PANEL_VECTORS == 2 ? 2 : 1,
+    GROUP_VECTORS = 8,
+    FEW_TILES = 3
+};
 
 /* How a panel's pair of k lies in memory. */
 enum format { FORMAT_F32, FORMAT_F16, FORMAT_BF16, FORMAT_DOT, FORMATS };
@@ -181,17 +187,21 @@ static void linear_finish(const struct linear_job *job, const struct linear_part
         }
 }
 
+/* Few tiles stay with a panel to its end, so that it is read as one long run; many stay with a chunk of x over all panels. */
 static void linear_item(const struct linear_job *job, int item, float *scratch)
 {
     struct linear_part part = linear_part(job, item, scratch);
-    bool one_tile = part.tile1 - part.tile0 == 1;
-    int chunk = one_tile ? job->pairs : (PANEL > 32 ? 64 : 128);
-    int group = one_tile && part.rows == 1 ? GROUP_ONE : one_tile && part.rows == 2 ? GROUP_TWO : 1;
-    for (int pair = 0; pair < job->pairs; pair += chunk) {
-        int pairs = job->pairs - pair < chunk ? job->pairs - pair : chunk;
-        for (int panel = part.panel0, count; panel < part.panel1; panel += count) {
-            count = part.panel1 - panel >= group ? group : 1;
-            linear_panels(job, &part, panel, count, pair, pairs);
+    int tiles = part.tile1 - part.tile0, chunk = tiles == 1 ? job->pairs : (PANEL > 32 ? 64 : 128);
+    int group = tiles > 1 ? 1 : part.rows == 1 ? GROUP_ONE : part.rows == 2 ? GROUP_TWO : 1;
+    int step = tiles <= FEW_TILES ? group : part.panel1 - part.panel0;
+    for (int panel0 = part.panel0, panel1; panel0 < part.panel1; panel0 = panel1) {
+        panel1 = panel0 + step < part.panel1 ? panel0 + step : part.panel1;
+        for (int pair = 0; pair < job->pairs; pair += chunk) {
+            int pairs = job->pairs - pair < chunk ? job->pairs - pair : chunk;
+            for (int panel = panel0, count; panel < panel1; panel += count) {
+                count = panel1 - panel >= group ? group : 1;
+                linear_panels(job, &part, panel, count, pair, pairs);
+            }
         }
     }
     linear_finish(job, &part);
