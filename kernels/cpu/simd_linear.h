@@ -46,7 +46,9 @@ FORCE_INLINE void tile_run(float *sums, const char *w, size_t w_stride, const ui
     for (int pair = 0; pair < pairs; pair++, w += pair_bytes(format)) {
 #pragma GCC unroll 8
         for (int g = 0; g < group; g++)
-            __builtin_prefetch(w + (size_t)g * w_stride + PREFETCH_BYTES);
+#pragma GCC unroll 8
+            for (size_t line = 0; line < pair_bytes(format); line += 64)
+                __builtin_prefetch(w + (size_t)g * w_stride + PREFETCH_BYTES + line);
 #ifdef SIMD_DOT
         if (format == FORMAT_DOT) {
 #pragma GCC unroll 8
