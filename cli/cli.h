@@ -18,6 +18,7 @@ int command_run(struct comm *comm, int argc, char **argv); /* massv COMMAND ... 
 
 int command_up(struct comm *comm, int argc, char **argv);
 int command_generate(struct comm *comm, int argc, char **argv);
+int command_top(struct comm *comm, int argc, char **argv);
 int command_chat(struct comm *comm, int argc, char **argv);
 int command_dump(struct comm *comm, int argc, char **argv);
 int command_inspect(struct comm *comm, int argc, char **argv);

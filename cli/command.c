@@ -12,6 +12,7 @@ static const struct command commands[] = {
     {"up", "start a whole local service", command_up, false},
     {"generate", "ask once, and stream the answer", command_generate, false},
     {"chat", "a conversation in the terminal", command_chat, false},
+    {"top", "watch a running service", command_top, false},
     {"dump", "run one forward pass and write what it computed", command_dump, true},
     {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect, true},
     {"bench", "measure, each figure beside its probe", command_bench, true},

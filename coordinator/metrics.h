@@ -12,9 +12,9 @@
 #include "coordinator/progress.h"
 
 enum {
-    METRICS_BOUNDS = 28,  /* the most that a scale has */
-    METRICS_GROUPS = 32,  /* worker groups with lines of their own; more than `massv up` starts */
-    METRICS_STATUSES = 17 /* gRPC codes */
+    METRICS_BOUNDS = 28,              /* the most that a scale has */
+    METRICS_GROUPS = ACTIVITY_GROUPS, /* worker groups with lines of their own; more than `massv up` starts */
+    METRICS_STATUSES = 17             /* gRPC codes */
 };
 
 /* Upper bounds of a histogram's buckets, rising. */
@@ -71,6 +71,8 @@ void metrics_end(struct metrics *metrics, const struct request *request, enum rp
 /* A group has attached: its place, or -1 when all are taken. And it was lost. */
 int metrics_attach(struct metrics *metrics, const struct step_hello *hello);
 void metrics_detach(struct metrics *metrics, int place);
+/* What GetServerInfo says of them; uptime is the caller's. */
+void metrics_activity(const struct metrics *metrics, struct server_activity *activity);
 /* Its step, still in flight, was answered. */
 void metrics_step(struct metrics *metrics, const struct group *group, const struct step_verdict *verdict, double now);
 

@@ -178,24 +178,6 @@ void scheduler_run(struct scheduler *s, struct mailbox *mailbox)
     }
 }
 
-void scheduler_server_info(const struct scheduler *s, struct server_info *info)
-{
-    const int listed = (int)(sizeof info->group_devices / sizeof *info->group_devices);
-    info->running = admission_count(s, true);
-    info->waiting = admission_count(s, false);
-    info->preemptions = s->metrics.preemptions;
-    for (int i = 0; i < s->n_groups; i++) {
-        const struct step_hello *hello = &s->groups[i]->hello;
-        if (!s->groups[i]->attached)
-            continue;
-        if (info->groups < listed)
-            snprintf(info->group_devices[info->groups], sizeof *info->group_devices, "%s", hello->device);
-        info->ranks_per_group = info->groups ? info->ranks_per_group : hello->ranks;
-        info->kv_positions += (int64_t)hello->pages * hello->page_positions;
-        info->groups++;
-    }
-}
-
 void scheduler_load(const struct scheduler *s, struct load_info *info)
 {
     *info = (struct load_info){.running = admission_count(s, true),
@@ -232,6 +214,28 @@ void scheduler_metrics(const struct scheduler *s, struct metrics *metrics)
             metrics->groups[group->place].running += s->requests[j]->group == group;
     }
     metrics->kv_usage = pages > 0 ? used / pages : 0;
+}
+
+void scheduler_server_info(const struct scheduler *s, struct server_info *info)
+{
+    const int listed = (int)(sizeof info->group_devices / sizeof *info->group_devices);
+    info->running = admission_count(s, true);
+    info->waiting = admission_count(s, false);
+    info->preemptions = s->metrics.preemptions;
+    struct metrics *metrics = mem_new(1, sizeof *metrics);
+    scheduler_metrics(s, metrics);
+    metrics_activity(metrics, &info->activity);
+    free(metrics);
+    for (int i = 0; i < s->n_groups; i++) {
+        const struct step_hello *hello = &s->groups[i]->hello;
+        if (!s->groups[i]->attached)
+            continue;
+        if (info->groups < listed)
+            snprintf(info->group_devices[info->groups], sizeof *info->group_devices, "%s", hello->device);
+        info->ranks_per_group = info->groups ? info->ranks_per_group : hello->ranks;
+        info->kv_positions += (int64_t)hello->pages * hello->page_positions;
+        info->groups++;
+    }
 }
 
 static void outputs_cancel(struct scheduler *s, uint64_t number)

@@ -212,7 +212,8 @@ static void parts_make(struct server *s)
                                   .drafter = s->drafter,
                                   .draft_tokens = s->options->limits.draft_tokens,
                                   .max_positions = context_size(s),
-                                  .device = s->kernels->describe(s->device)};
+                                  .device = s->kernels->describe(s->device),
+                                  .started = clock_seconds()};
     s->attach = (struct attach){.mailbox = s->mailbox};
 }
 

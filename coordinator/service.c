@@ -244,6 +244,7 @@ static void server_info_answer(struct scheduler *scheduler, void *arg)
     struct rpc_bytes bytes;
     snprintf(info.version, sizeof info.version, "%s", MASSV_VERSION);
     snprintf(info.device, sizeof info.device, "%s", service->device);
+    info.activity.uptime = clock_seconds() - service->started;
     scheduler_server_info(scheduler, &info);
     server_info_pack(&info, &bytes);
     question_answer(question, bytes);

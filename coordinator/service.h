@@ -18,6 +18,7 @@ struct service { /* the context of service_methods */
     int draft_tokens;              /* default */
     int max_positions;
     const char *device;
+    double started;            /* clock_seconds */
     atomic_ullong last_number; /* of requests */
 };
 

@@ -124,6 +124,21 @@ void generate_response_pack(const struct generate_response *response, struct rpc
 int generate_response_unpack(struct generate_response *response, const void *data, size_t size, struct error *err);
 void generate_response_free(struct generate_response *response);
 
+enum { ACTIVITY_GROUPS = 32 };
+struct group_activity {
+    int group; /* its place */
+    char host[64], device[96];
+    int ranks, running;
+    bool attached;
+    uint64_t steps;
+    double kv_usage, step_seconds, compute_seconds;
+};
+struct server_activity { /* massv.proto says what each is */
+    double uptime, kv_usage;
+    uint64_t prompt_tokens, generation_tokens, answered, failed, draft_rounds, drafted, accepted;
+    struct group_activity groups[ACTIVITY_GROUPS];
+    int n_groups;
+};
 struct server_info {
     char version[32];
     int groups, ranks_per_group;
@@ -132,6 +147,7 @@ struct server_info {
     uint64_t preemptions;
     char device[96];
     char group_devices[8][96]; /* of the first groups */
+    struct server_activity activity;
 };
 struct load_info {
     int running, max_running, waiting, max_waiting;

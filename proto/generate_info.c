@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proto/generate.h"
+#include "proto/generate_activity.h"
 #include "proto/massv.pb-c.h"
 #include "proto/message.h"
 
@@ -16,6 +16,7 @@ void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes)
 {
     Massv__V1__ServerInfo m = MASSV__V1__SERVER_INFO__INIT;
     char *devices[INFO_DEVICES];
+    struct activity_message activity;
     m.version = message_text(info->version);
     m.groups = (uint32_t)info->groups;
     m.ranks_per_group = (uint32_t)info->ranks_per_group;
@@ -29,6 +30,8 @@ void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes)
     for (size_t i = 0; i < m.n_group_devices; i++)
         devices[i] = message_text(info->group_devices[i]);
     m.group_devices = devices;
+    activity_put(&activity, &info->activity);
+    m.activity = &activity.activity;
     message_pack(&m.base, bytes);
 }
 
@@ -49,7 +52,7 @@ static int server_info_take(struct server_info *info, const Massv__V1__ServerInf
     for (size_t i = 0; i < m->n_group_devices && i < INFO_DEVICES; i++)
         if (message_copy(info->group_devices[i], sizeof info->group_devices[i], "group_devices", m->group_devices[i], err))
             return -1;
-    return 0;
+    return activity_take(&info->activity, m->activity, err);
 }
 
 int server_info_unpack(struct server_info *info, const void *data, size_t size, struct error *err)

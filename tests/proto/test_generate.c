@@ -491,8 +491,12 @@ static void infos_come_back(void **state)
 {
     (void)state;
     struct rpc_bytes bytes;
+    struct server_activity activity = {12.5,           0.25, 1, 2, 3, 4, 5, 6, 7, {{0, "h1", "cpu", 2, 1, true, 9, 0.5, 1.5, 1.25}},
+                                       ACTIVITY_GROUPS};
+    activity.groups[ACTIVITY_GROUPS - 1] = (struct group_activity){.group = 31, .host = "h31"};
     struct server_info server = {"0.1.0", 9, 4,  1LL << 40,        3,
-                                 7,       5, 12, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"}},
+                                 7,       5, 12, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"},
+                                 activity},
                        s;
     server_info_pack(&server, &bytes);
     assert_int_equal(server_info_unpack(&s, bytes.data, bytes.size, NULL), 0);
@@ -546,6 +550,9 @@ static void wrong_infos_are_refused_by_field(void **state)
         BAD("\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "kv_positions: 18446744073709551615"),
         BAD("\x38\x11", "draft_tokens: 17 is above 16"),
         BAD("\x42\x01\x80", "device: is not UTF-8"),
+        BAD("\xa2\x01\x09\x49\x00\x00\x00\x00\x00\x00\xf8\x7f", "activity.kv_usage: "),
+        BAD("\xa2\x01\x09\x09\x00\x00\x00\x00\x00\x00\xf0\xbf", "activity.uptime_seconds: -1"),
+        BAD("\xa2\x01\x08\x52\x06\x20\xff\xff\xff\xff\x0f", "activity.groups[0].ranks: 4294967295 is above"),
     };
     static const struct bad_bytes load[] = {
         BAD("\x20\xff\xff\xff\xff\x0f", "max_waiting: 4294967295 is above"),

@@ -11,7 +11,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
-COMMANDS = ["up", "generate", "chat", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
+COMMANDS = ["up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
 
 
 HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", *COMMANDS)), "massv-coordinator", "massv-worker"]
@@ -44,7 +44,7 @@ def test_the_example_works_as_it_stands(command, tmp_path):
 def test_help_lists_the_commands():
     done = massv("--help")
     assert done.returncode == 0
-    for command in ("up", "generate", "chat", "dump", "inspect", "bench"):
+    for command in ("up", "generate", "chat", "top", "dump", "inspect", "bench"):
         assert f"\n  {command} " in done.stdout
     assert massv("--version").stdout.startswith("massv ")
 
@@ -60,7 +60,7 @@ def test_help_lists_the_commands():
     ["bench", "serve", "--address", "a:1", "--concurrency", "1", "--request-rate", "1"],
     ["bench", "serve", "--address", "a:1", "--concurrency", "1", "ttft:1"],
     ["bench", "serve", "--address", "a:1", "--concurrency", "1", "--goodput", "ttft:1", "first:1"],
-    ["chat"], ["chat", "--address", "a:1", "word"], ["chat", "--address", "a:1", "--max-tokens", "0"], ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
+    ["top"], ["top", "--address", "a:1", "--interval", "0"], ["chat"], ["chat", "--address", "a:1", "word"], ["chat", "--address", "a:1", "--max-tokens", "0"], ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
     ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],
     ["generate", "--address", "nowhere", "--prompt", "x"], ["generate", "--address", "a:1", "--prompt", "a\udcff"],
