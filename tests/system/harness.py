@@ -147,7 +147,8 @@ def stock_python():
 class Client:
     def __init__(self, address):
         self.address = address
-        self.channel = grpc.insecure_channel(address)
+        # A service that was started again is found at once: by default the pauses between tries grow to two minutes.
+        self.channel = grpc.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 1000)])
         self.pb, services = stubs()
         self.inference = services.InferenceStub(self.channel)
         self.control = services.ControlStub(self.channel)
