@@ -640,3 +640,14 @@ int stage_run(struct stage *stage)
     }
     return steps;
 }
+
+void stage_check_answer(const struct stage_client *client, const struct stage_question *question, int n)
+{
+    int32_t expected[STAGE_TOKENS];
+    stage_expect(question, expected, n);
+    assert_int_equal(client->n, n);
+    assert_memory_equal(client->ids, expected, (size_t)n * sizeof *expected);
+    assert_true(client->finished && client->ended);
+    assert_int_equal(client->status, RPC_OK);
+    assert_int_equal(client->usage.completion_tokens, n);
+}

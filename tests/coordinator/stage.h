@@ -122,5 +122,7 @@ int stage_run(struct stage *stage);
 
 /* The target's answer to a question, token i of it. */
 void stage_expect(const struct stage_question *question, int32_t *ids, int n);
+/* The client has n tokens, those of the answer, and its call has ended well. */
+void stage_check_answer(const struct stage_client *client, const struct stage_question *question, int n);
 
 #endif
