@@ -1,5 +1,6 @@
 /* test_scheduler.c - speculation, ends of answers, several outputs and chunks, on a stage without models (stage.h) */
 #include "tests/coordinator/stage.h"
+
 #include <string.h>
 
 /* The first position >= from whose token stands nowhere before it, so that it can serve as stop id. */

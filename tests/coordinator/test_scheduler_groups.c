@@ -1,5 +1,6 @@
 /* test_scheduler_groups.c - worker groups that come, are lost, refuse and fall silent, and what health says of it */
 #include "tests/coordinator/stage.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* test_scheduler_limits.c - who waits, who is refused, who gives pages back, and who is too late */
 #include "tests/coordinator/stage.h"
+
 #include <string.h>
 
 static void deadlines_end_requests_wherever_they_are(void **state)
