@@ -14,13 +14,25 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A folder of this process, in memory, for parsers that read files; made once. */
+static inline const char *fuzz_folder(void);
+
+static inline void fuzz_folder_remove(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", fuzz_folder());
+    if (system(command) != 0)
+        abort();
+}
+
+/* A folder of this process, in memory, for parsers that read files; made once, gone with the process. */
 static inline const char *fuzz_folder(void)
 {
     static char folder[] = "/dev/shm/massv-fuzz-XXXXXX";
     static char *made;
-    if (!made && !(made = mkdtemp(folder)))
-        abort();
+    if (!made) {
+        if (!(made = mkdtemp(folder)) || atexit(fuzz_folder_remove) != 0)
+            abort();
+    }
     return folder;
 }
 
