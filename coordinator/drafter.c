@@ -24,18 +24,11 @@ int drafter_width(const struct drafter *drafter)
 
 /* ---- opening ---- */
 
-static int open_vision(struct drafter *drafter, struct safetensors *st, struct device *device, struct error *err)
-{
-    if (drafter->kind == DRAFTER_TEXT || !drafter->target.has_vision)
-        return 0;
-    if (drafter->kind == DRAFTER_VISION && tower_open(&drafter->tower, st, &drafter->config, drafter->kernels, device, err) != 0)
-        return -1;
-    return merger_open(&drafter->merger, st, &drafter->config, drafter->kernels, device, err);
-}
-
 static int open_parts(struct drafter *drafter, struct safetensors *st, const struct drafter_options *options, struct error *err)
 {
-    if (open_vision(drafter, st, options->vision_device, err) != 0 || comm_open_one(&drafter->comm, err) != 0)
+    enum drafter_kind seeing = drafter->target.has_vision ? drafter->kind : DRAFTER_NONE;
+    if (drafter_sight_open(&drafter->sight, seeing, st, &drafter->config, drafter->kernels, options->vision_device, err) != 0 ||
+        comm_open_one(&drafter->comm, err) != 0)
         return -1;
     const struct model_options model = {
         .kernels = options->kernels,
@@ -86,8 +79,7 @@ void drafter_close(struct drafter *drafter)
     sampler_free(drafter->sampler);
     free(drafter->row);
     comm_close(drafter->comm);
-    merger_close(drafter->merger);
-    tower_close(drafter->tower);
+    drafter_sight_close(&drafter->sight);
     free(drafter);
 }
 
@@ -96,20 +88,5 @@ void drafter_close(struct drafter *drafter)
 int drafter_features(struct drafter *drafter, const struct patches *patches, const struct vision_states *states, float **features,
                      struct error *err)
 {
-    struct vision_states own;
-    *features = NULL;
-    if (!drafter->merger)
-        return 0;
-    if (drafter->tower && tower_run(drafter->tower, patches, &own, err) != 0)
-        return -1;
-    size_t rows = (size_t)patches_tokens(patches, &drafter->config);
-    float *made = mem_new(rows * (size_t)drafter->config.d, sizeof *made);
-    int rc = merger_run(drafter->merger, drafter->tower ? &own : states, made, err);
-    if (drafter->tower)
-        vision_states_free(drafter->tower, &own);
-    if (rc == 0)
-        *features = made;
-    else
-        free(made);
-    return rc;
+    return drafter_sight_features(&drafter->sight, &drafter->config, patches, states, features, err);
 }

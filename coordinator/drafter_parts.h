@@ -4,6 +4,7 @@
 
 #include "cluster/comm.h"
 #include "coordinator/drafter.h"
+#include "model/drafter_sight.h"
 #include "model/model.h"
 #include "speculate/sampler.h"
 
@@ -14,9 +15,8 @@ struct drafter {
     enum drafter_kind kind;
     struct model_config config, target;
     const struct kernels *kernels;
-    struct tower *tower;   /* VISION */
-    struct merger *merger; /* VISION, MASSV */
-    struct comm *comm;     /* of one rank */
+    struct drafter_sight sight;
+    struct comm *comm; /* of one rank */
     struct model *model;
     struct sampler *sampler;
     float *row;         /* (vocabulary) for it */

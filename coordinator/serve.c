@@ -209,6 +209,7 @@ static void parts_make(struct server *s)
     s->service = (struct service){.mailbox = s->mailbox,
                                   .health = s->health,
                                   .config = &s->config,
+                                  .fingerprint = {s->fingerprint[0], s->fingerprint[1]},
                                   .drafter = s->drafter,
                                   .draft_tokens = s->options->limits.draft_tokens,
                                   .max_positions = context_size(s),

@@ -347,6 +347,8 @@ static void model_info_start(struct rpc_call *call, const void *data, size_t siz
     snprintf(info.family, sizeof info.family, "%s", config->family->model_type);
     snprintf(info.drafter, sizeof info.drafter, "%s", drafter ? drafter_name(drafter) : "");
     snprintf(info.drafter_kind, sizeof info.drafter_kind, "%s", drafter_kind_name(drafter ? drafter_kind(drafter) : DRAFTER_NONE));
+    snprintf(info.fingerprint, sizeof info.fingerprint, "%016llx%016llx", (unsigned long long)service->fingerprint[0],
+             (unsigned long long)service->fingerprint[1]);
     model_info_pack(&info, &bytes);
     rpc_call_send(call, bytes.data, bytes.size);
     rpc_call_finish(call, RPC_OK, "");

@@ -14,6 +14,7 @@ struct service { /* the context of service_methods */
     struct mailbox *mailbox;
     struct health *health;
     const struct model_config *config;
+    uint64_t fingerprint[2];       /* of its checkpoint (model/fingerprint.h) */
     const struct drafter *drafter; /* NULL without one */
     int draft_tokens;              /* default */
     int max_positions;

@@ -156,6 +156,7 @@ struct load_info {
 struct model_info {
     char model[128], family[32], drafter[128], drafter_kind[16];
     int max_positions, vocabulary;
+    char fingerprint[40]; /* 32 hexadecimal digits */
 };
 struct health_info {
     char state[16];

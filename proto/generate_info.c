@@ -108,6 +108,7 @@ void model_info_pack(const struct model_info *info, struct rpc_bytes *bytes)
     m.drafter_kind = message_text(info->drafter_kind);
     m.max_positions = (uint32_t)info->max_positions;
     m.vocabulary = (uint32_t)info->vocabulary;
+    m.fingerprint = message_text(info->fingerprint);
     message_pack(&m.base, bytes);
 }
 
@@ -117,7 +118,8 @@ int model_info_unpack(struct model_info *info, const void *data, size_t size, st
     Massv__V1__ModelInfo *m = message_unpack(&massv__v1__model_info__descriptor, data, size, err);
     if (!m)
         return -1;
-    int result = COPY(model) || COPY(family) || COPY(drafter) || COPY(drafter_kind) || COUNT(max_positions) || COUNT(vocabulary);
+    int result = COPY(model) || COPY(family) || COPY(drafter) || COPY(drafter_kind) || COPY(fingerprint) || COUNT(max_positions) ||
+                 COUNT(vocabulary);
     info->max_positions = result ? 0 : (int)m->max_positions;
     info->vocabulary = result ? 0 : (int)m->vocabulary;
     massv__v1__model_info__free_unpacked(m, NULL);

@@ -537,7 +537,9 @@ static void infos_come_back(void **state)
     assert_int_equal(load_info_unpack(&l, bytes.data, bytes.size, NULL), 0);
     assert_memory_equal(&l, &load, sizeof l);
     free(bytes.data);
-    struct model_info model = {"Qwen2.5-VL-32B", "qwen2.5-vl", "massv-3b", "massv", 128000, 152064}, m;
+    struct model_info model =
+                          {"Qwen2.5-VL-32B", "qwen2.5-vl", "massv-3b", "massv", 128000, 152064, "00112233445566778899aabbccddeeff"},
+                      m;
     model_info_pack(&model, &bytes);
     assert_int_equal(model_info_unpack(&m, bytes.data, bytes.size, NULL), 0);
     assert_memory_equal(&m, &model, sizeof m);
@@ -594,6 +596,9 @@ static void wrong_infos_are_refused_by_field(void **state)
             "0123456789012345",
             "drafter_kind: 16 bytes are above 15"),
         BAD("\x30\xff\xff\xff\xff\x0f", "vocabulary: 4294967295"),
+        BAD("\x3a\x28"
+            "0123456789012345678901234567890123456789",
+            "fingerprint: 40 bytes are above 39"),
     };
     static const struct bad_bytes health[] = {
         BAD("", "state: \"\" is not STARTING"),

@@ -2,6 +2,7 @@
 text and pictures, alone and beside other requests."""
 import concurrent.futures
 import json
+import re
 import shutil
 import struct
 
@@ -55,7 +56,7 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
         drafter = with_another_tower(drafter, tmp_path / "drafter")
     with service(target, "--drafter", drafter, "--ranks", ranks) as client:
         model = client.control.GetModelInfo(client.pb.GetModelInfoRequest())
-        assert model.drafter_kind == kind.rpartition("-")[2]
+        assert model.drafter_kind == kind.rpartition("-")[2] and re.fullmatch("[0-9a-f]{32}", model.fingerprint)
         asked = prompts(target)
         plain = [client.ask(k=0, **p) for p in asked]
         assert all(len(ids) == finished.usage.completion_tokens > 4 for ids, _, finished in plain)
