@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "model/family.h"
@@ -83,16 +84,16 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     struct arguments *a = state->input;
     switch (key) {
     case 'l':
-        a->layers = cli_number(state, "--layers", arg, 1, published.layers);
+        a->layers = flag_number(state, "--layers", arg, 1, published.layers);
         return 0;
     case 't':
-        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case 'p':
-        a->positions = cli_number(state, "--positions", arg, 1, MAX_POSITIONS);
+        a->positions = flag_number(state, "--positions", arg, 1, MAX_POSITIONS);
         return 0;
     case 'r':
-        a->rounds = cli_number(state, "--rounds", arg, 1, 100);
+        a->rounds = flag_number(state, "--rounds", arg, 1, 100);
         return 0;
     case 'f':
         a->folder = arg;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "coordinator/drafter.h"
@@ -56,10 +57,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->drafter = arg;
         return 0;
     case 'j':
-        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case 'k':
-        a->k = cli_number(state, "--draft-tokens", arg, 1, DRAFT_TOKENS_MAX);
+        a->k = flag_number(state, "--draft-tokens", arg, 1, DRAFT_TOKENS_MAX);
         return 0;
     case ARGP_KEY_END:
         if (!a->address || !a->target || !a->drafter)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/probe.h"
@@ -43,7 +44,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     struct arguments *a = state->input;
     switch (key) {
     case KEY_THREADS:
-        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case KEY_ISA:
         a->isa = arg;

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
-#include "cli/ask.h"
+#include "base/signals.h"
 #include "cli/cli.h"
 #include "cli/load.h"
 #include "cli/load_data.h"
-#include "cli/signals.h"
+#include "proto/ask.h"
 #include "proto/rpc_flags.h"
 
 enum { REQUESTS_MAX = 1 << 20, CONCURRENCY_MAX = 1 << 14, PROBES = 21, INTERRUPTED = 130 };
@@ -78,7 +79,7 @@ static void limit_parse(const struct argp_state *state, const char *text, struct
     } names[] = {{"ttft:", &limits->ttft}, {"tpot:", &limits->tpot}, {"e2e:", &limits->e2e}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strncmp(text, names[i].name, strlen(names[i].name))) {
-            *names[i].limit = (double)cli_real(state, "--goodput", text + strlen(names[i].name), 1e-3f, 1e9f);
+            *names[i].limit = (double)flag_real(state, "--goodput", text + strlen(names[i].name), 1e-3f, 1e9f);
             return;
         }
     argp_error(state, "--goodput %s: ttft:MS, tpot:MS or e2e:MS is wanted", text);
@@ -96,25 +97,25 @@ static error_t arguments_what(int key, char *arg, struct argp_state *state, stru
 {
     switch (key) {
     case KEY_ADDRESS:
-        a->address = cli_address(state, "--address", arg);
+        a->address = flag_address(state, "--address", arg);
         return 0;
     case KEY_DATA:
         a->data = arg;
         return 0;
     case KEY_REQUESTS:
-        a->requests = cli_number(state, "--requests", arg, 1, REQUESTS_MAX);
+        a->requests = flag_number(state, "--requests", arg, 1, REQUESTS_MAX);
         return 0;
     case KEY_MAX_TOKENS:
-        a->max_tokens = cli_number(state, "--max-tokens", arg, 1, 1 << 24);
+        a->max_tokens = flag_number(state, "--max-tokens", arg, 1, 1 << 24);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
         return 0;
     case KEY_IGNORE_EOS:
         a->ignore_eos = true;
         return 0;
     case KEY_SEED:
-        a->seed = cli_number(state, "--seed", arg, 0, INT32_MAX);
+        a->seed = flag_number(state, "--seed", arg, 0, INT32_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -129,16 +130,16 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &a->security;
         return 0;
     case KEY_CONCURRENCY:
-        a->concurrency = cli_number(state, "--concurrency", arg, 1, CONCURRENCY_MAX);
+        a->concurrency = flag_number(state, "--concurrency", arg, 1, CONCURRENCY_MAX);
         return 0;
     case KEY_RATE:
-        a->rate = cli_real(state, "--request-rate", arg, 1e-3f, 1e6f);
+        a->rate = flag_real(state, "--request-rate", arg, 1e-3f, 1e6f);
         return 0;
     case KEY_WARM_UP:
-        a->warm_up = cli_number(state, "--warm-up", arg, 0, REQUESTS_MAX);
+        a->warm_up = flag_number(state, "--warm-up", arg, 0, REQUESTS_MAX);
         return 0;
     case KEY_TIMEOUT:
-        a->timeout = cli_number(state, "--timeout", arg, 1, 1 << 20);
+        a->timeout = flag_number(state, "--timeout", arg, 1, 1 << 20);
         return 0;
     case ARGP_KEY_ARG: /* more limits, as in --goodput ttft:500 tpot:50 */
         if (!a->goodput)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/probe.h"
@@ -99,19 +100,19 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         shape_choose(state, arg, a);
         return 0;
     case KEY_LAYERS:
-        a->layers = cli_number(state, "--layers", arg, 1, 1000);
+        a->layers = flag_number(state, "--layers", arg, 1, 1000);
         return 0;
     case KEY_RANKS:
-        a->ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        a->ranks = flag_number(state, "--ranks", arg, 1, CLI_RANKS);
         return 0;
     case KEY_RANKS_OF:
-        a->ranks_of = cli_number(state, "--ranks-of", arg, 1, CLI_RANKS);
+        a->ranks_of = flag_number(state, "--ranks-of", arg, 1, CLI_RANKS);
         return 0;
     case KEY_WEIGHTS:
         a->weights = (enum dtype)choice(state, "--weights", arg, dtypes);
         return 0;
     case KEY_THREADS:
-        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case KEY_ACTIVATIONS:
         a->activations_f32 = choice(state, "--activations", arg, activations) == 1;

@@ -9,14 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/flags.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "base/standard.h"
 #include "cli/answer.h"
-#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "cli/sampling_flags.h"
-#include "cli/signals.h"
+#include "proto/ask.h"
 #include "proto/generate.h"
 #include "proto/rpc_flags.h"
 
@@ -50,7 +51,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[1] = &a->sampling;
         return 0;
     case KEY_ADDRESS:
-        a->address = cli_address(state, "--address", arg);
+        a->address = flag_address(state, "--address", arg);
         return 0;
     case KEY_IMAGE:
         cli_list_add(state, "--image", arg, &a->images);
@@ -59,10 +60,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->system = cli_text(state, "--system", arg);
         return 0;
     case KEY_MAX_TOKENS:
-        a->max_tokens = cli_number(state, "--max-tokens", arg, 1, 1 << 24);
+        a->max_tokens = flag_number(state, "--max-tokens", arg, 1, 1 << 24);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
         return 0;
     case ARGP_KEY_END:
         if (!a->address)

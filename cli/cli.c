@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,44 +11,11 @@
 
 #include "base/memory.h"
 #include "model/utf8.h"
-#include "proto/rpc_address.h"
 
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     argp_err_exit_status = CLI_USAGE;
     argp_parse(argp, argc, argv, 0, NULL, input);
-}
-
-int cli_number(const struct argp_state *state, const char *flag, const char *text, int low, int high)
-{
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end || errno || value < low || value > high) {
-        argp_error(state, "%s %s: a whole number from %d to %d is wanted", flag, text, low, high);
-        exit(CLI_USAGE); /* argp_error may return under ARGP_NO_EXIT only */
-    }
-    return (int)value;
-}
-
-float cli_real(const struct argp_state *state, const char *flag, const char *text, float low, float high)
-{
-    char *end;
-    errno = 0;
-    float value = strtof(text, &end);
-    if (end == text || *end || errno || !isfinite(value) || value < low || value > high) {
-        argp_error(state, "%s %s: a number from %g to %g is wanted", flag, text, (double)low, (double)high);
-        exit(CLI_USAGE);
-    }
-    return value;
-}
-
-const char *cli_address(const struct argp_state *state, const char *flag, const char *text)
-{
-    struct error err;
-    if (rpc_address_check(text, &err))
-        argp_error(state, "%s %s", flag, err.text);
-    return text;
 }
 
 const char *cli_text(const struct argp_state *state, const char *flag, const char *text)

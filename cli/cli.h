@@ -39,12 +39,7 @@ int command_choose(const struct command *commands, const char *doc, const char *
 /* argp_parse with our exit status for wrong usage. Ends the process on --help, --version and wrong usage. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
-/* A whole number in [low, high], or the end of the process with status 2 and a line that names the flag. */
-int cli_number(const struct argp_state *state, const char *flag, const char *text, int low, int high);
-float cli_real(const struct argp_state *state, const char *flag, const char *text, float low, float high);
-
-/* The text if it is an address that rpc.h takes, and if it is UTF-8; else as above. */
-const char *cli_address(const struct argp_state *state, const char *flag, const char *text);
+/* The text if it is UTF-8; else the end of the process, as base/flags.h has it. */
 const char *cli_text(const struct argp_state *state, const char *flag, const char *text);
 
 /* The values of a flag that may be repeated. */

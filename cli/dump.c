@@ -1,5 +1,6 @@
 /* dump.c - massv dump: one forward pass, written down for comparison with other implementations */
 #include "model/dump.h"
+#include "base/flags.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -76,10 +77,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->dump.raw = true;
         return 0;
     case KEY_RANKS:
-        a->ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        a->ranks = flag_number(state, "--ranks", arg, 1, CLI_RANKS);
         return 0;
     case KEY_THREADS:
-        a->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case KEY_ACTIVATIONS:
         a->activations_auto = arguments_activations(state, arg);

@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "base/standard.h"
 #include "cli/answer.h"
-#include "cli/ask.h"
 #include "cli/cli.h"
 #include "cli/sampling_flags.h"
 #include "cli/service.h"
-#include "cli/signals.h"
+#include "proto/ask.h"
 #include "proto/generate.h"
 #include "proto/rpc_flags.h"
 
@@ -98,7 +99,7 @@ static int arguments_where(int key, char *arg, struct argp_state *state, struct 
 {
     switch (key) {
     case KEY_ADDRESS:
-        a->address = cli_address(state, "--address", arg);
+        a->address = flag_address(state, "--address", arg);
         return 0;
     case KEY_TARGET:
         a->service.target = arg;
@@ -107,10 +108,10 @@ static int arguments_where(int key, char *arg, struct argp_state *state, struct 
         a->service.drafter = arg;
         return 0;
     case KEY_RANKS:
-        a->service.ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        a->service.ranks = flag_number(state, "--ranks", arg, 1, CLI_RANKS);
         return 0;
     case KEY_THREADS:
-        a->service.threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        a->service.threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -121,10 +122,10 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
 {
     switch (key) {
     case KEY_MAX_TOKENS:
-        a->max_tokens = cli_number(state, "--max-tokens", arg, 1, 1 << 24);
+        a->max_tokens = flag_number(state, "--max-tokens", arg, 1, 1 << 24);
         return 0;
     case KEY_MIN_TOKENS:
-        a->min_tokens = cli_number(state, "--min-tokens", arg, 0, 1 << 24);
+        a->min_tokens = flag_number(state, "--min-tokens", arg, 0, 1 << 24);
         return 0;
     case KEY_STOP:
         if (!*arg)
@@ -132,14 +133,14 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
         cli_list_add(state, "--stop", cli_text(state, "--stop", arg), &a->stops);
         return 0;
     case KEY_LOGPROBS:
-        a->sampling.sampling.top_logprobs = cli_number(state, "--logprobs", arg, 0, SAMPLING_TOP_LOGPROBS);
+        a->sampling.sampling.top_logprobs = flag_number(state, "--logprobs", arg, 0, SAMPLING_TOP_LOGPROBS);
         a->sampling.sampling.logprobs = true;
         return 0;
     case KEY_N:
-        a->n = cli_number(state, "--n", arg, 1, GENERATE_OUTPUTS_MAX);
+        a->n = flag_number(state, "--n", arg, 1, GENERATE_OUTPUTS_MAX);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = cli_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
         return 0;
     case KEY_IGNORE_EOS:
         a->ignore_eos = true;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "cli/signals.h"
+#include "base/signals.h"
 
 enum { SIGNAL_MS = 100, READ_BYTES = 4096 }; /* how soon a signal is seen; of one read */
 

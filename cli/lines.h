@@ -1,4 +1,4 @@
-/* lines.h - lines as somebody types or pipes them, with an eye on signals while waiting (signals.h) */
+/* lines.h - lines as somebody types or pipes them, with an eye on signals while waiting (base/signals.h) */
 #ifndef CLI_LINES_H
 #define CLI_LINES_H
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "cli/signals.h"
+#include "base/signals.h"
 #include "proto/generate.h"
 #include "proto/rpc_flags.h"
 

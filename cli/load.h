@@ -19,7 +19,7 @@ struct load_plan {
 };
 
 /* records: (count), zero at first. *most_open: streams at once. 0 when every request has ended, well or not; 1 when a signal came
- * (signals.h), -1 when nothing could be sent at all. */
+ * (base/signals.h), -1 when nothing could be sent at all. */
 int load_run(struct load_record *records, int *most_open, const struct load_plan *plan, struct error *err);
 
 #endif

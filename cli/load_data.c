@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "cli/ask.h"
+#include "proto/ask.h"
 
 /* path, which stands beside the file that names it. */
 static char *path_beside(const char *file, const char *path)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/memory.h"
 
 enum {
@@ -83,7 +84,7 @@ static int other_parse(int key, char *arg, struct argp_state *state, struct samp
         f->given |= GIVEN_MODE;
         return 0;
     case KEY_TOP_K:
-        f->sampling.top_k = cli_number(state, "--top-k", arg, 0, 1 << 24);
+        f->sampling.top_k = flag_number(state, "--top-k", arg, 0, 1 << 24);
         f->given |= GIVEN_TOP_K;
         return 0;
     default:
@@ -109,7 +110,7 @@ static error_t flags_parse(int key, char *arg, struct argp_state *state)
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].key == key) {
-            *numbers[i].to = cli_real(state, numbers[i].flag, arg, numbers[i].low, numbers[i].high);
+            *numbers[i].to = flag_real(state, numbers[i].flag, arg, numbers[i].low, numbers[i].high);
             f->given |= numbers[i].given;
             return 0;
         }

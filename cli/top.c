@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/flags.h"
 #include "base/memory.h"
+#include "base/signals.h"
 #include "base/standard.h"
 #include "cli/cli.h"
-#include "cli/signals.h"
 #include "cli/top_view.h"
 #include "proto/rpc_flags.h"
 
@@ -46,10 +47,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &a->security;
         return 0;
     case KEY_ADDRESS:
-        a->address = cli_address(state, "--address", arg);
+        a->address = flag_address(state, "--address", arg);
         return 0;
     case KEY_INTERVAL:
-        a->interval = cli_real(state, "--interval", arg, 0.1f, 3600);
+        a->interval = flag_real(state, "--interval", arg, 0.1f, 3600);
         return 0;
     case KEY_JSON:
         a->json = true;

@@ -3,13 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/log.h"
 #include "base/log_flags.h"
+#include "base/signals.h"
 #include "cli/cli.h"
 #include "cli/service.h"
-#include "cli/signals.h"
 #include "kernels/kernels.h"
 #include "proto/rpc_address.h"
+#include "proto/rpc_flags.h"
 
 static const double WATCH_SECONDS = 0.2; /* how soon Ctrl-C is seen */
 
@@ -68,7 +70,7 @@ static const char *arguments_http(const struct argp_state *state, const char *fl
 {
     if (rpc_address_is_unix(text))
         argp_error(state, "%s %s: host:port is wanted", flag, text);
-    return cli_address(state, flag, text);
+    return flag_address(state, flag, text);
 }
 
 static error_t arguments_parse(int key, char *arg, struct argp_state *state)
@@ -87,16 +89,16 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         o->drafter = arg;
         return 0;
     case KEY_RANKS:
-        o->ranks = cli_number(state, "--ranks", arg, 1, CLI_RANKS);
+        o->ranks = flag_number(state, "--ranks", arg, 1, CLI_RANKS);
         return 0;
     case KEY_GROUPS:
-        o->groups = cli_number(state, "--groups", arg, 1, SERVICE_GROUPS);
+        o->groups = flag_number(state, "--groups", arg, 1, SERVICE_GROUPS);
         return 0;
     case KEY_HOSTS:
         o->hosts = arg;
         return 0;
     case KEY_LISTEN:
-        o->listen = cli_address(state, "--listen", arg);
+        o->listen = flag_address(state, "--listen", arg);
         return 0;
     case KEY_METRICS:
         o->metrics = arguments_http(state, "--metrics", arg);
@@ -107,10 +109,10 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->cuda = !strcmp(arg, "cuda");
         return 0;
     case KEY_THREADS:
-        o->threads = cli_number(state, "--threads", arg, 1, CLI_THREADS);
+        o->threads = flag_number(state, "--threads", arg, 1, CLI_THREADS);
         return 0;
     case KEY_KV_POSITIONS:
-        o->kv_positions = cli_number(state, "--kv-positions", arg, 1, 1 << 30);
+        o->kv_positions = flag_number(state, "--kv-positions", arg, 1, 1 << 30);
         return 0;
     case KEY_ACTIVATIONS:
         o->activations_f32 = !strcmp(arg, "f32");

@@ -2,12 +2,12 @@
 #include "coordinator/options.h"
 
 #include <argp.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/log_flags.h"
 #include "proto/rpc_address.h"
+#include "proto/rpc_flags.h"
 
 enum {
     KEY_TARGET = 256,
@@ -47,30 +47,12 @@ static const struct argp_option table[] = {
     {0},
 };
 
-static int number_parse(const char *flag, const char *text, int least, int most, const struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (errno || end == text || *end || value < least || value > most)
-        argp_error(state, "%s %s: a whole number from %d to %d is wanted", flag, text, least, most);
-    return (int)value;
-}
-
-static const char *address_parse(const char *flag, const char *text, struct argp_state *state)
-{
-    struct error err;
-    if (rpc_address_check(text, &err) != 0)
-        argp_error(state, "%s %s", flag, err.text);
-    return text;
-}
-
 /* HTTP is served on host:port alone. */
 static const char *http_parse(const char *flag, const char *text, struct argp_state *state)
 {
     if (rpc_address_is_unix(text))
         argp_error(state, "%s %s: host:port is wanted", flag, text);
-    return address_parse(flag, text, state);
+    return flag_address(state, flag, text);
 }
 
 static void listen_add(struct coordinator_options *options, const char *address, struct argp_state *state)
@@ -78,7 +60,7 @@ static void listen_add(struct coordinator_options *options, const char *address,
     if (options->n_listen == LISTEN_MAX)
         argp_error(state, "--listen: at most %d addresses", LISTEN_MAX);
     else
-        options->listen[options->n_listen++] = address_parse("--listen", address, state);
+        options->listen[options->n_listen++] = flag_address(state, "--listen", address);
 }
 
 static void activations_parse(struct coordinator_options *options, const char *text, struct argp_state *state)
@@ -131,7 +113,7 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         listen_add(options, value, state);
         return 0;
     case KEY_WORKER_LISTEN:
-        options->worker_listen = address_parse("--worker-listen", value, state);
+        options->worker_listen = flag_address(state, "--worker-listen", value);
         return 0;
     case KEY_METRICS:
         options->metrics = http_parse("--metrics", value, state);
@@ -140,10 +122,10 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         activations_parse(options, value, state);
         return 0;
     case KEY_THREADS:
-        options->threads = number_parse("--threads", value, 1, 1024, state);
+        options->threads = flag_number(state, "--threads", value, 1, 1024);
         return 0;
     case KEY_STEP_SECONDS:
-        options->step_seconds = number_parse("--step-seconds", value, 1, 86400, state);
+        options->step_seconds = flag_number(state, "--step-seconds", value, 1, 86400);
         return 0;
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->limits;

@@ -1,12 +1,11 @@
 /* limit_flags.c - argp of a service's limits: one table */
 #include "proto/limit_flags.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "proto/generate.h"
 
 enum { KEY_FIRST = 12288 }; /* beyond any parent's keys */
@@ -53,17 +52,6 @@ static void value_set(struct service_limits *all, const struct limit *limit, int
     memcpy((char *)all + limit->offset, &value, sizeof value);
 }
 
-static void value_parse(struct service_limits *all, const struct limit *limit, const char *text, const struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    long value = strtol(text, &end, 10);
-    if (errno || end == text || *end || value < limit->least || value > limit->most)
-        argp_error(state, "%s %s: a whole number from %d to %d is wanted", limit->flag, text, limit->least, limit->most);
-    else
-        value_set(all, limit, (int)value);
-}
-
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     if (key == ARGP_KEY_INIT)
@@ -71,7 +59,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
             value_set(state->input, &limits[i], limits[i].fallback);
     if (key < KEY_FIRST || key >= KEY_FIRST + LIMIT_FLAGS)
         return ARGP_ERR_UNKNOWN;
-    value_parse(state->input, &limits[key - KEY_FIRST], text, state);
+    const struct limit *limit = &limits[key - KEY_FIRST];
+    value_set(state->input, limit, flag_number(state, limit->flag, text, limit->least, limit->most));
     return 0;
 }
 

@@ -1,6 +1,8 @@
 /* rpc_flags.c - argp of a client's security */
 #include "proto/rpc_flags.h"
 
+#include "proto/rpc_address.h"
+
 enum { KEY_CA = 4096, KEY_CERTIFICATE, KEY_KEY, KEY_TOKEN }; /* beyond any parent's keys */
 
 static const struct argp_option flags[] = {
@@ -36,6 +38,14 @@ static error_t flags_parse(int key, char *arg, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+const char *flag_address(const struct argp_state *state, const char *flag, const char *text)
+{
+    struct error err;
+    if (rpc_address_check(text, &err))
+        argp_error(state, "%s %s", flag, err.text);
+    return text;
 }
 
 const struct argp rpc_client_argp = {.options = flags, .parser = flags_parse};

@@ -6,6 +6,9 @@
 
 #include "proto/rpc.h"
 
+/* The text if it is an address that rpc.h takes; else the end of the process, as base/flags.h has it. */
+const char *flag_address(const struct argp_state *state, const char *flag, const char *text);
+
 /* A child parser of whoever opens channels: --tls-ca, --tls-certificate, --tls-key, --token-file. Its input (child_inputs) is a
  * struct rpc_security_files. */
 extern const struct argp rpc_client_argp;

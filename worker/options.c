@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/flags.h"
 #include "base/log_flags.h"
-#include "proto/rpc_address.h"
 #include "proto/rpc_flags.h"
 
 static const char doc[] =
@@ -30,23 +30,6 @@ static const struct argp_option table[] = {
     {"step-seconds", 's', "S", 0, "a step that takes longer ends the job (default 30)", 0},
     {0},
 };
-
-static int whole_number(struct argp_state *state, const char *name, const char *text, long most)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (!*text || *end || value < 1 || value > most)
-        argp_error(state, "--%s %s: a whole number from 1 to %ld is right", name, text, most);
-    return (int)value;
-}
-
-static const char *address(struct argp_state *state, const char *text)
-{
-    struct error err;
-    if (rpc_address_check(text, &err) != 0)
-        argp_error(state, "--coordinator %s", err.text);
-    return text;
-}
 
 static double seconds(struct argp_state *state, const char *text)
 {
@@ -76,13 +59,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
         options->target = text;
         return 0;
     case 'c':
-        options->coordinator = address(state, text);
+        options->coordinator = flag_address(state, "--coordinator", text);
         return 0;
     case 'T':
-        options->threads = whole_number(state, "threads", text, 1024);
+        options->threads = flag_number(state, "--threads", text, 1, 1024);
         return 0;
     case 'k':
-        options->kv_positions = whole_number(state, "kv-positions", text, 1 << 30);
+        options->kv_positions = flag_number(state, "--kv-positions", text, 1, 1 << 30);
         return 0;
     case 'a':
         if (strcmp(text, "auto") != 0 && strcmp(text, "f32") != 0)

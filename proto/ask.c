@@ -1,5 +1,5 @@
 /* ask.c - picture files and failed calls */
-#include "cli/ask.h"
+#include "proto/ask.h"
 
 #include <errno.h>
 #include <stdio.h>

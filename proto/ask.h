@@ -1,6 +1,6 @@
 /* ask.h - what the commands that question a running service share: picture files, and what a failed call means to a person */
-#ifndef CLI_ASK_H
-#define CLI_ASK_H
+#ifndef PROTO_ASK_H
+#define PROTO_ASK_H
 
 #include "proto/generate.h"
 

@@ -1,5 +1,5 @@
 /* signals.c - Ctrl-C and SIGTERM as a question */
-#include "cli/signals.h"
+#include "base/signals.h"
 
 #include <signal.h>
 #include <stddef.h>

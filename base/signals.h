@@ -1,6 +1,6 @@
-/* signals.h - Ctrl-C and SIGTERM as a question that a command asks between its waits */
-#ifndef CLI_SIGNALS_H
-#define CLI_SIGNALS_H
+/* signals.h - Ctrl-C and SIGTERM as a question that a program asks between its waits */
+#ifndef BASE_SIGNALS_H
+#define BASE_SIGNALS_H
 
 /* From now on SIGINT, SIGTERM and SIGHUP only wait to be asked for. Call before threads start. */
 void signals_hold(void);
