@@ -1,5 +1,4 @@
-/* load_data.h - the questions of a load test: a file with a JSON object a line, {"image": "path beside the file" or null,
- * "prompt": "..."}; what else stands there is not looked at */
+/* load_data.h - the questions of a load test, packed */
 #ifndef CLI_LOAD_DATA_H
 #define CLI_LOAD_DATA_H
 
@@ -10,7 +9,7 @@ struct load_data {
     int n;
 };
 
-/* like: the parameters of every request; its input is made from the file. An error names the file and the line. */
+/* path: a file of questions.h. like: the parameters of every request. An error names the file and the line. */
 int load_data_read(struct load_data *data, const char *path, const struct generate_request *like, struct error *err);
 void load_data_free(struct load_data *data);
 

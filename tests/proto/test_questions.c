@@ -1,0 +1,138 @@
+/* test_questions.c - lines of JSON to questions: what is taken, and which line is at fault */
+#include "tests/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/questions.h"
+
+static const char picture[] = "\x89PNG";
+
+static void file_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+struct folder {
+    char dir[64], data[96], image[96];
+};
+
+static struct folder folder_make(const char *text)
+{
+    struct folder f = {.dir = "/tmp/massv-questions-XXXXXX"};
+    assert_non_null(mkdtemp(f.dir));
+    snprintf(f.data, sizeof f.data, "%s/data.jsonl", f.dir);
+    snprintf(f.image, sizeof f.image, "%s/a.png", f.dir);
+    file_write(f.data, text);
+    file_write(f.image, picture);
+    return f;
+}
+
+static void folder_remove(const struct folder *f)
+{
+    unlink(f->data);
+    unlink(f->image);
+    rmdir(f->dir);
+}
+
+static void lines_become_questions(void **state)
+{
+    (void)state;
+    struct folder f =
+        folder_make("{\"image\": \"a.png\", \"prompt\": \"one\", \"reference\": \"r\", \"task\": \"count\", \"more\": 1}\n"
+                    "\n  \n"
+                    "{\"image\": null, \"prompt\": \"two\"}\n"
+                    "{\"prompt\": \"three\"}");
+    struct questions q;
+    struct error err;
+    assert_int_equal(questions_read(&q, f.data, 0, &err), 0);
+    assert_int_equal(q.n, 3);
+    assert_int_equal(q.list[0].line, 1);
+    assert_string_equal(q.list[0].image, "a.png");
+    assert_string_equal(q.list[0].path, f.image);
+    assert_string_equal(q.list[0].task, "count");
+    assert_string_equal(q.list[0].reference, "r");
+    assert_int_equal(q.list[1].line, 4);
+    assert_null(q.list[1].path);
+    assert_null(q.list[1].task);
+    assert_string_equal(q.list[2].prompt, "three");
+    questions_free(&q);
+    assert_int_equal(questions_read(&q, f.data, 2, &err), 0);
+    assert_int_equal(q.n, 2);
+    questions_free(&q);
+    folder_remove(&f);
+}
+
+static void a_question_is_packed_with_its_picture_before_its_text(void **state)
+{
+    (void)state;
+    struct folder f = folder_make("{\"image\": \"a.png\", \"prompt\": \"one\"}");
+    const struct generate_request like = {.draft_tokens = 3, .max_tokens = 7, .given = GIVEN_TEMPERATURE};
+    struct generate_request request;
+    struct questions q;
+    struct rpc_bytes bytes;
+    struct error err;
+    assert_int_equal(questions_read(&q, f.data, 0, &err), 0);
+    assert_int_equal(question_pack(&q.list[0], &like, &bytes, &err), 0);
+    assert_int_equal(generate_request_unpack(&request, bytes.data, bytes.size, &err), 0);
+    assert_int_equal(request.draft_tokens, 3);
+    assert_int_equal(request.max_tokens, 7);
+    assert_int_equal(request.n_pictures, 1);
+    assert_memory_equal(request.pictures[0].bytes, picture, 4);
+    assert_null(request.turns[0].parts[0].text);
+    assert_string_equal(request.turns[0].parts[1].text, "one");
+    generate_request_free(&request);
+    free(bytes.data);
+    unlink(f.image); /* between the look and the use */
+    assert_int_equal(question_pack(&q.list[0], &like, &bytes, &err), -1);
+    assert_non_null(strstr(err.text, f.image));
+    questions_free(&q);
+    folder_remove(&f);
+}
+
+static void a_bad_line_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {"{\"prompt\": \"x\"}\n{\"prompt\": ", "line 2: not JSON"},
+        {"\n[1]", "line 2: a JSON object is wanted"},
+        {"{\"image\": null}", "line 1: prompt: a string is wanted"},
+        {"{\"prompt\": 5}", "line 1: prompt: a string is wanted"},
+        {"{\"prompt\": \"x\", \"image\": 3}", "line 1: image: a path or null is wanted"},
+        {"{\"prompt\": \"x\", \"task\": []}", "line 1: task: a string is wanted"},
+        {"{\"prompt\": \"x\", \"reference\": {}}", "line 1: reference: a string is wanted"},
+        {"{\"prompt\": \"x\"}\n{\"prompt\": \"x\", \"image\": \"none.png\"}", "line 2: image: "},
+        {"{\"prompt\": \"x\xff\"}", "line 1: not JSON"},
+        {"", "has no line"},
+        {"\n \n", "has no line"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct folder f = folder_make(bad[i].text);
+        struct questions q;
+        struct error err = {{0}};
+        assert_int_equal(questions_read(&q, f.data, 0, &err), -1);
+        if (!strstr(err.text, bad[i].words) || strncmp(err.text, f.data, strlen(f.data)) != 0)
+            fail_msg("%s: %s", bad[i].text, err.text);
+        assert_int_equal(questions_read(&q, f.dir, 0, &err), -1); /* a folder */
+        folder_remove(&f);
+        assert_int_equal(questions_read(&q, f.data, 0, &err), -1);
+        assert_non_null(strstr(err.text, "No such file"));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_become_questions),
+        cmocka_unit_test(a_question_is_packed_with_its_picture_before_its_text),
+        cmocka_unit_test(a_bad_line_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
