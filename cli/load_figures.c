@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "cli/values.h"
 
 enum { COUNTER_ARRIVAL, COUNTER_CHOICE }; /* what a random number is for */
 
@@ -34,28 +35,16 @@ int load_choice(uint64_t seed, int i, int n)
     return (int)(bits[0] % (uint32_t)n);
 }
 
-static int double_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(const double *sorted, int n, double p)
-{
-    double at = p / 100 * (n - 1);
-    int below = (int)at;
-    return below + 1 < n ? sorted[below] + (at - below) * (sorted[below + 1] - sorted[below]) : sorted[n - 1];
-}
-
 struct load_spread load_spread_of(double *values, int n)
 {
     double sum = 0;
     if (!n)
         return (struct load_spread){0};
-    qsort(values, (size_t)n, sizeof *values, double_compare);
+    values_sort(values, n);
     for (int i = 0; i < n; i++)
         sum += values[i];
-    return (struct load_spread){sum / n, percentile(values, n, 50), percentile(values, n, 90), percentile(values, n, 99)};
+    return (struct load_spread){sum / n, values_percentile(values, n, 50), values_percentile(values, n, 90),
+                                values_percentile(values, n, 99)};
 }
 
 /* ---- figures of one request, ms; negative: it has none ---- */
