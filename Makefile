@@ -23,7 +23,7 @@ LIBS     := -lgrpc -lgpr -lprotobuf-c -ljansson -lpcre2-8 -lutf8proc -ljpeg -lpn
 MPI_CFLAGS = $(shell mpicc --showme:compile 2>/dev/null)
 MPI_LIBS   = $(shell mpicc --showme:link 2>/dev/null)
 
-FOLDERS  := base kernels kernels/cpu kernels/cuda cluster proto speculate model coordinator worker cli
+FOLDERS  := base kernels kernels/cpu kernels/cuda cluster proto speculate model coordinator worker train cli
 SOURCES  := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 MPI_ONLY := cluster/comm_mpi.c
 MAINS    := $(wildcard */main*.c)
