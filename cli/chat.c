@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "base/signals.h"
 #include "base/standard.h"
-#include "cli/answer.h"
+#include "cli/answer_print.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "cli/sampling_flags.h"

@@ -1,11 +1,11 @@
-/* test_answer.c - a streamed answer is put together, marked and printed as cli.md says */
+/* test_answer_print.c - a streamed answer is put together, marked and printed as cli.md says */
 #include "tests/check.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/answer.h"
+#include "cli/answer_print.h"
 
 /* What shown writes, malloc'ed. */
 static char *shown(const struct generate_response *r, enum answer_marks marks)
