@@ -3,7 +3,7 @@
     massv up --target models/scenes-large --drafter models/scenes-massv --ranks 2     # prints the address
     /usr/bin/python3 bench/accuracy.py --address 127.0.0.1:50051
 
-Draws pictures that no model has seen (bench/scenes.py, the seed says which), asks one question about each, greedily, and compares the
+Draws pictures that no model has seen (bench/study/scenes.py, the seed says which), asks one question about each, greedily, and compares the
 whole answer with the reference, letter by letter. The nine tasks are those with one right wording; models/README.md has the figures
 that PyTorch measured on 360 other pictures. Needs python3-pil and fonts-noto-color-emoji."""
 import argparse
@@ -13,9 +13,12 @@ import math
 import pathlib
 import random
 import subprocess
+import sys
 import tempfile
 
-import scenes
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "study"))
+import scenes  # noqa: E402
+import talk  # noqa: E402
 
 TASKS = ("where_is", "what_at", "colour_of", "kinds", "listing", "caption", "count", "is_there", "relation")
 RECORDED = {"scenes-large": 64, "scenes-small": 61}  # %, models/README.md
@@ -43,7 +46,7 @@ def main():
             task = TASKS[i % len(TASKS)]
             scene = scenes.draw_scene(rng)
             scenes.paint(scene, rng).save(picture)
-            (prompt, reference), = scenes.talk(scene, rng, 1, task)
+            (_, prompt, reference), = talk.talk(scene, rng, 1, task)
             asked[task] += 1
             right[task] += ask(a.massv, a.address, picture, prompt) == reference
     for task in TASKS:
