@@ -10,6 +10,6 @@ static const struct command benches[] = {
 
 int command_bench(struct comm *comm, int argc, char **argv)
 {
-    return command_choose(benches, "massv bench - measure, each figure beside the probe it is to be compared with",
-                          "massv bench step --shape qwen2.5-vl-3b", comm, argc, argv);
+    return cli_choose(benches, "massv bench - measure, each figure beside the probe it is to be compared with",
+                      "massv bench step --shape qwen2.5-vl-3b", comm, argc, argv);
 }

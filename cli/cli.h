@@ -8,6 +8,7 @@
 #include <argp.h>
 #include <stdbool.h>
 
+#include "base/command.h"
 #include "base/error.h"
 #include "cluster/comm.h"
 
@@ -27,14 +28,8 @@ int command_bench_kernels(struct comm *comm, int argc, char **argv);
 int command_bench_step(struct comm *comm, int argc, char **argv);
 int command_bench_serve(struct comm *comm, int argc, char **argv);
 
-/* A command among others: the table behind `massv` and `massv bench`. Ends with a NULL name. */
-struct command {
-    const char *name, *summary;
-    int (*run)(struct comm *comm, int argc, char **argv);
-    bool on_ranks; /* may run as massv-mpi */
-};
-/* Parses argv up to the command's name and runs it. doc: argp's, without the list of commands and the example, which are added. */
-int command_choose(const struct command *commands, const char *doc, const char *example, struct comm *comm, int argc, char **argv);
+/* Chooses among a table (base/command.h) and runs the command. */
+int cli_choose(const struct command *commands, const char *doc, const char *example, struct comm *comm, int argc, char **argv);
 
 /* argp_parse with our exit status for wrong usage. Ends the process on --help, --version and wrong usage. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);

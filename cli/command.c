@@ -1,9 +1,7 @@
-/* command.c - the tables of commands, and the choice of one */
+/* command.c - the table of massv's commands */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "base/standard.h"
 #include "base/version.h"
 #include "cli/cli.h"
@@ -19,48 +17,6 @@ static const struct command commands[] = {
     {0},
 };
 
-struct choice {
-    const struct command *commands;
-    char *doc;
-    const struct command *command;
-    int first; /* index in argv of the command's name */
-};
-
-static error_t choice_parse(int key, char *arg, struct argp_state *state)
-{
-    struct choice *choice = state->input;
-    switch (key) {
-    case ARGP_KEY_ARG:
-        for (const struct command *c = choice->commands; c->name; c++)
-            if (!strcmp(c->name, arg))
-                choice->command = c;
-        if (!choice->command)
-            argp_error(state, "unknown command: %s", arg);
-        choice->first = state->next - 1;
-        state->next = state->argc; /* the rest is the command's */
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which command?");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-/* "doc", a vertical tab (what follows it argp prints after the options), a line for each command, and the example. */
-static char *choice_doc(const char *doc, const char *example, const struct command *list)
-{
-    char *text = mem_format("%s\vCommands:\n", doc);
-    for (const struct command *c = list; c->name; c++) {
-        char *longer = mem_format("%s  %-10s %s\n", text, c->name, c->summary);
-        free(text);
-        text = longer;
-    }
-    char *whole = mem_format("%s\nExample:\n  %s", text, example);
-    free(text);
-    return whole;
-}
-
 static int rank_check(const struct comm *comm, const struct command *command, const char *name)
 {
     struct error err;
@@ -71,21 +27,11 @@ static int rank_check(const struct comm *comm, const struct command *command, co
     return CLI_USAGE;
 }
 
-int command_choose(const struct command *list, const char *doc, const char *example, struct comm *comm, int argc, char **argv)
+int cli_choose(const struct command *list, const char *doc, const char *example, struct comm *comm, int argc, char **argv)
 {
-    struct choice choice = {.commands = list, .doc = choice_doc(doc, example, list)};
-    const struct argp argp = {.parser = choice_parse, .args_doc = "COMMAND [ARGUMENT...]", .doc = choice.doc};
-    argp_err_exit_status = CLI_USAGE;
-    argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &choice);
-    free(choice.doc);
-    char *name = mem_format("%s %s", argv[0], choice.command->name);
-    char **rest = argv + choice.first;
-    rest[0] = name;
-    int status = rank_check(comm, choice.command, name);
-    if (status == CLI_DONE)
-        status = choice.command->run(comm, argc - choice.first, rest);
-    free(name);
-    return status;
+    const struct command *command = command_choose(list, doc, example, &argc, &argv);
+    int status = rank_check(comm, command, argv[0]);
+    return status == CLI_DONE ? command->run(comm, argc, argv) : status;
 }
 
 int command_run(struct comm *comm, int argc, char **argv)
@@ -94,7 +40,7 @@ int command_run(struct comm *comm, int argc, char **argv)
     argp_program_version = "massv " MASSV_VERSION;
     struct error err;
     argv[0] = name;
-    int status = command_choose(commands, "massv - distributed inference of vision-language models with speculative decoding",
-                                "massv up --target models/scenes-large --drafter models/scenes-massv", comm, argc, argv);
+    int status = cli_choose(commands, "massv - distributed inference of vision-language models with speculative decoding",
+                            "massv up --target models/scenes-large --drafter models/scenes-massv", comm, argc, argv);
     return status == CLI_DONE && standard_flush(&err) ? cli_failed(comm, name, &err) : status;
 }
