@@ -1,11 +1,11 @@
 /* step.c - the layout of one ragged batch */
 #include "model/step.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/rotary.h"
 
 enum { INT_COLUMNS = 7 };
 
@@ -29,8 +29,7 @@ int step_open(struct step *step, const struct model_config *config, int max_rows
     step->host_block = mem_new(bytes, 1);
     step->order = mem_new((size_t)max_rows, sizeof *step->order);
     step->frequency = mem_new((size_t)config->c / 2, sizeof *step->frequency);
-    for (int j = 0; j < config->c / 2; j++)
-        step->frequency[j] = 1.0f / powf(config->rope_theta, (float)(2 * j) / (float)config->c);
+    rotary_frequencies(step->frequency, config);
     step->device_block = k->alloc(dev, bytes);
     if (!step->device_block)
         return fail(err, "no memory on the device for steps of %d rows", max_rows);
@@ -94,21 +93,6 @@ int step_reserve(struct step *step, const struct span *spans, int n_spans, const
 
 /* ---- rows ---- */
 
-/* The angles of one row: frequency j turns by the position on its axis. M-RoPE's axes are contiguous blocks of frequencies. */
-static void angles_make(const struct step *step, int row, const int32_t position[3])
-{
-    const int *section = step->config->mrope_section;
-    int half = step->config->c / 2, time_end = section[0], height_end = section[0] + section[1];
-    bool one_axis = !(section[0] | section[1] | section[2]);
-    float *cosine = step->host.cosine + (size_t)row * (size_t)half, *sine = step->host.sine + (size_t)row * (size_t)half;
-    for (int j = 0; j < half; j++) {
-        int axis = one_axis || j < time_end ? 0 : j < height_end ? 1 : 2;
-        float angle = (float)position[axis] * step->frequency[j];
-        cosine[j] = cosf(angle);
-        sine[j] = sinf(angle);
-    }
-}
-
 static void span_rows(struct step *step, const struct span *span, int sequence, int row, const struct kv_pages *pages)
 {
     int before = span->sequence->length - span->n;
@@ -119,7 +103,8 @@ static void span_rows(struct step *step, const struct span *span, int sequence, 
         to->sequence[row] = sequence;
         to->first[row] = 0;
         to->last[row] = before + i + 1;
-        angles_make(step, row, span->positions[i]);
+        size_t angles = (size_t)row * (size_t)(step->config->c / 2);
+        rotary_angles(to->cosine + angles, to->sine + angles, step->config, step->frequency, span->positions[i]);
     }
 }
 

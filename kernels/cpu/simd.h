@@ -11,6 +11,8 @@
 
 #include "base/dtype.h"
 
+struct adamw; /* kernels/grad.h */
+
 enum {
     TILE_ROWS = 6,        /* rows of x whose sums with one panel stay in registers */
     ITEM_ROWS = 240,      /* rows of x that one work item takes: with a chunk of K they stay in the second-level cache */
@@ -55,6 +57,27 @@ struct attend_state {
     float *sum;
 };
 
+/* Where a product's second factor comes from: element (k, column) at p[k * row_step + column * column_step]. */
+struct product_source {
+    const void *p;
+    enum dtype dtype; /* DTYPE_F32, DTYPE_BF16 */
+    size_t row_step, column_step;
+};
+
+/* c (m, columns) = [c +] a (m, k) @ b (k, columns) [+ bias]. a's element (i, k) at a[i * a_row + k * a_col]. b: rows [b_row, b_row
+ * + k) of panels that product_pack made of b_rows rows; their floats: b_rows * columns, columns rounded up to 16. */
+struct product_job {
+    float *c;
+    size_t c_stride;
+    const float *a;
+    size_t a_row, a_col;
+    const float *b;
+    int b_rows, b_row;
+    const float *bias; /* (columns) or NULL; none with add */
+    bool add;
+    int columns, k;
+};
+
 struct simd {
     const char *name;
     int panel; /* outputs of a weight panel: each has a lane */
@@ -70,6 +93,19 @@ struct simd {
     /* m <= TILE_ROWS queries that see the same keys */
     void (*attend_block)(struct attend_state *s, int m, int c, float scale, const struct attend_block *block);
     void (*attend_finish)(float *y, const struct attend_state *s, int c);
+    /* Of training: products, then rows and pieces (kernels/grad.h). */
+    int (*product_panels)(int columns);
+    void (*product_pack)(float *b, int b_rows, int columns, int panel, int row, int n, const struct product_source *s);
+    void (*product_part)(const struct product_job *job, int row0, int row1, int panel0, int panel1);
+    float (*rms_norm_backward)(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps);
+    void (*rows_sum)(float *sum, const float *dy, const float *x, const float *scale, int n, size_t stride, size_t count);
+    void (*silu_gate_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d);
+    float (*softmax)(float *x, int d, float scale);
+    void (*softmax_backward)(float *dp, const float *p, float mean, float scale, size_t count);
+    float (*dot)(const float *x, const float *y, size_t count);
+    void (*scale)(float *x, float scale, size_t count);
+    void (*adamw)(float *w, float *m, float *v, const float *g, size_t count, const struct adamw *o);
+    double (*square_sum)(const float *x, size_t count);
     float (*probe_read)(const float *x, size_t count);
     double (*probe_fma)(long rounds, float *sink);      /* returns operations done */
     double (*probe_bf16_dot)(long rounds, float *sink); /* NULL where there is no such instruction */

@@ -14,6 +14,11 @@ static inline vec v_fma(vec a, vec b, vec c)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 
+static inline vec v_sqrt(vec a)
+{
+    return (vec)_mm256_sqrt_ps((__m256)a);
+}
+
 static inline vec v_from_f16(const uint16_t *p)
 {
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));

@@ -1,4 +1,6 @@
 /* simd_generic.c - the plain path: vectors of the compiler, no instruction set beyond the platform's least */
+#include <math.h>
+
 #include "kernels/cpu/simd.h"
 
 enum { LANES = 4, PANEL_VECTORS = 2 };
@@ -10,6 +12,11 @@ typedef int32_t vec_int __attribute__((vector_size(16)));
 static inline vec v_fma(vec a, vec b, vec c)
 {
     return a * b + c;
+}
+
+static inline vec v_sqrt(vec a)
+{
+    return (vec){sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3])};
 }
 
 /* f16 by its bits: exponent and mantissa move up, 2^112 corrects the bias; what became 2^16 or more was infinite or NaN. */

@@ -1,5 +1,5 @@
 /* simd_impl.h - all inner loops for the vectors that the including file has named: LANES, PANEL_VECTORS, vec, vec_int, v_fma,
- * v_from_f16; with SIMD_DOT also v_dot */
+ * v_sqrt, v_from_f16; with SIMD_DOT also v_dot */
 #ifndef KERNELS_CPU_SIMD_IMPL_H
 #define KERNELS_CPU_SIMD_IMPL_H
 
@@ -12,7 +12,9 @@ enum { PREFETCH_BYTES = 4096 };
 #include "kernels/cpu/simd_linear.h"
 
 #include "kernels/cpu/simd_attend.h"
+#include "kernels/cpu/simd_grad.h"
 #include "kernels/cpu/simd_probe.h"
+#include "kernels/cpu/simd_product.h"
 #include "kernels/cpu/simd_rows.h"
 
 const struct simd SIMD_TABLE = {
@@ -29,6 +31,18 @@ const struct simd SIMD_TABLE = {
     .best = best,
     .attend_block = attend_block,
     .attend_finish = attend_finish,
+    .product_panels = product_panels,
+    .product_pack = product_pack,
+    .product_part = product_part,
+    .rms_norm_backward = rms_norm_backward,
+    .rows_sum = rows_sum,
+    .silu_gate_backward = silu_gate_backward,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .dot = dot,
+    .scale = scale_all,
+    .adamw = adamw_piece,
+    .square_sum = square_sum,
     .probe_read = probe_read,
     .probe_fma = probe_fma,
 #ifdef SIMD_DOT

@@ -1,0 +1,176 @@
+/* grad_attend.c - the backward pass of attention, a segment and a key head at a time.
+ *
+ * Scores are computed again, a block of queries over all keys that it sees (Dao et al.: "FlashAttention", 2022, keeps them out of
+ * memory in the same way). With P = softmax(scale Q K^T), Y = P V: dV = P^T dY, dP = dY V^T, dS = P (dP - rows of dY Y) scale,
+ * dQ = dS K, dK = dS^T Q. The sums over queries run in the order of blocks, then of the heads that share the key head. */
+#include "kernels/cpu/grad.h"
+
+#include <string.h>
+
+enum { QUERY_ROWS = 8 * TILE_ROWS };
+
+struct attend_job {
+    struct device *dev;
+    float *dq, *dk, *dv;
+    const float *dy, *y, *q, *k, *v;
+    size_t stride;
+    struct attention a;
+    const int32_t *bound;
+};
+
+/* One segment and key head: its rows are [row, row + n). The packed factors of the four products, and two blocks of scores. */
+struct unit {
+    const struct attend_job *j;
+    int row, n, key_head;
+    float *keys_across, *values_across; /* (c, n) */
+    float *keys;                        /* (n, c) */
+    float *queries, *slopes;            /* (QUERY_ROWS, c) of q and dy */
+    float *p, *dp;                      /* (QUERY_ROWS, n) */
+};
+
+static size_t padded(int columns)
+{
+    return ((size_t)columns + 15) / 16 * 16;
+}
+
+static size_t unit_floats(int n, int c)
+{
+    size_t width = padded(c), keys = padded(n);
+    return 2 * (size_t)c * keys + (size_t)n * width + 2 * QUERY_ROWS * width + 2 * QUERY_ROWS * keys;
+}
+
+static struct unit unit_at(const struct attend_job *j, int segment, int key_head, float *scratch)
+{
+    struct unit u = {.j = j, .row = j->bound[segment], .key_head = key_head};
+    u.n = j->bound[segment + 1] - u.row;
+    size_t width = padded(j->a.c), keys = padded(u.n);
+    u.keys_across = scratch;
+    u.values_across = u.keys_across + (size_t)j->a.c * keys;
+    u.keys = u.values_across + (size_t)j->a.c * keys;
+    u.queries = u.keys + (size_t)u.n * width;
+    u.slopes = u.queries + QUERY_ROWS * width;
+    u.p = u.slopes + QUERY_ROWS * width;
+    u.dp = u.p + QUERY_ROWS * keys;
+    return u;
+}
+
+/* b (rows, columns) in panels, from element (k, column) at from[k * row_step + column * column_step]. */
+static void pack(const struct device *dev, float *b, int rows, int columns, const float *from, size_t row_step, size_t column_step)
+{
+    const struct product_source source = {.p = from, .dtype = DTYPE_F32, .row_step = row_step, .column_step = column_step};
+    int panels = dev->simd->product_panels(columns);
+    for (int panel = 0; panel < panels; panel++)
+        dev->simd->product_pack(b, rows, columns, panel, 0, rows, &source);
+}
+
+/* The first `columns` of job's c (m rows); whole panels are computed, and what stands behind whole ones goes together. */
+static void run(const struct device *dev, const struct product_job *job, int m, int columns)
+{
+    int most = (columns + dev->simd->panel - 1) / dev->simd->panel, whole = job->columns / dev->simd->panel;
+    dev->simd->product_part(job, 0, m, 0, most <= whole ? most : dev->simd->product_panels(job->columns));
+}
+
+/* Scores become probabilities, zero where a row sees no key; the keys beyond `last` are left alone. */
+static void rows_softmax(const struct unit *u, int row, int m, int last)
+{
+    const struct attention *a = &u->j->a;
+    for (int i = 0; i < m; i++) {
+        float *p = u->p + (size_t)i * padded(u->n);
+        int from = a->first[u->row + row + i] - u->row, to = a->last[u->row + row + i] - u->row;
+        memset(p, 0, (size_t)from * sizeof *p);
+        u->j->dev->simd->softmax(p + from, to - from, a->scale);
+        memset(p + to, 0, (size_t)(last - to) * sizeof *p);
+    }
+}
+
+/* dp <- dS */
+static void rows_slopes(const struct unit *u, int m, int last, const float *dy, const float *y)
+{
+    const struct attention *a = &u->j->a;
+    for (int i = 0; i < m; i++) {
+        size_t row = (size_t)i * (size_t)(a->h * a->c), at = (size_t)i * padded(u->n);
+        float mean = u->j->dev->simd->dot(dy + row, y + row, (size_t)a->c);
+        u->j->dev->simd->softmax_backward(u->dp + at, u->p + at, mean, a->scale, (size_t)last);
+    }
+}
+
+/* The queries [row, row + m) of one head, over keys [0, last) of the unit. */
+static void block_backward(const struct unit *u, int row, int m, int last, int head)
+{
+    const struct attend_job *j = u->j;
+    const struct device *dev = j->dev;
+    int c = j->a.c;
+    size_t wide = (size_t)(j->a.h * c), keys = padded(u->n), key_at = (size_t)u->row * j->stride + (size_t)(u->key_head * c);
+    size_t q_at = (size_t)(u->row + row) * j->stride + (size_t)(head * c),
+           y_at = (size_t)(u->row + row) * wide + (size_t)(head * c);
+    const float *q = j->q + q_at, *dy = j->dy + y_at;
+
+    struct product_job job = {.c = u->p, .c_stride = keys, .columns = u->n, .k = c, .b_rows = c, .a_col = 1};
+    job.a = q, job.a_row = j->stride, job.b = u->keys_across;
+    run(dev, &job, m, last);
+    rows_softmax(u, row, m, last);
+    job.c = u->dp, job.a = dy, job.a_row = wide, job.b = u->values_across;
+    run(dev, &job, m, last);
+    rows_slopes(u, m, last, dy, j->y + y_at);
+
+    job = (struct product_job){.c = j->dq + q_at, .c_stride = j->stride, .columns = c, .k = last, .b_rows = u->n, .b = u->keys};
+    job.a = u->dp, job.a_row = keys, job.a_col = 1;
+    run(dev, &job, m, c);
+
+    pack(dev, u->queries, m, c, q, j->stride, 1);
+    pack(dev, u->slopes, m, c, dy, wide, 1);
+    job = (struct product_job){.c_stride = j->stride, .columns = c, .k = m, .b_rows = m, .a_row = 1, .a_col = keys, .add = true};
+    job.c = j->dk + key_at, job.a = u->dp, job.b = u->queries;
+    run(dev, &job, last, c);
+    job.c = j->dv + key_at, job.a = u->p, job.b = u->slopes;
+    run(dev, &job, last, c);
+}
+
+static void unit_run(void *arg, int item, int worker)
+{
+    const struct attend_job *j = arg;
+    struct unit u = unit_at(j, item / j->a.g, item % j->a.g, device_worker(j->dev, worker));
+    int c = j->a.c, group = j->a.h / j->a.g;
+    size_t key_at = (size_t)u.row * j->stride + (size_t)(u.key_head * c);
+    pack(j->dev, u.keys_across, c, u.n, j->k + key_at, 1, j->stride);
+    pack(j->dev, u.values_across, c, u.n, j->v + key_at, 1, j->stride);
+    pack(j->dev, u.keys, u.n, c, j->k + key_at, j->stride, 1);
+    for (int r = 0; r < u.n; r++) {
+        memset(j->dk + key_at + (size_t)r * j->stride, 0, (size_t)c * sizeof(float));
+        memset(j->dv + key_at + (size_t)r * j->stride, 0, (size_t)c * sizeof(float));
+    }
+    for (int row = 0; row < u.n; row += QUERY_ROWS) {
+        int m = u.n - row < QUERY_ROWS ? u.n - row : QUERY_ROWS, last = 0;
+        for (int i = 0; i < m; i++) {
+            int to = j->a.last[u.row + row + i] - u.row;
+            last = to > last ? to : last;
+        }
+        for (int head = u.key_head * group; head < (u.key_head + 1) * group; head++)
+            block_backward(&u, row, m, last, head);
+    }
+}
+
+void grad_attend_rows(struct device *dev, float *dq, float *dk, float *dv, const float *dy, const float *y, const float *q,
+                      const float *k, const float *v, int n, int stride, const struct attention *a,
+                      const struct grad_segments *segments)
+{
+    struct attend_job job = {.dev = dev,
+                             .dq = dq,
+                             .dk = dk,
+                             .dv = dv,
+                             .dy = dy,
+                             .y = y,
+                             .q = q,
+                             .k = k,
+                             .v = v,
+                             .stride = (size_t)stride,
+                             .a = *a,
+                             .bound = segments->bound};
+    int longest = 1;
+    for (int s = 0; s < segments->n; s++) {
+        int rows = segments->bound[s + 1] - segments->bound[s];
+        longest = rows > longest ? rows : longest;
+    }
+    device_reserve(dev, unit_floats(longest, a->c));
+    device_run(dev, segments->n * a->g, (size_t)n * (size_t)(longest * a->h * a->c), unit_run, &job);
+}

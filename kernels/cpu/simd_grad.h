@@ -1,0 +1,132 @@
+/* simd_grad.h - the backward pass, losses and optimizer of one row or one piece; included by simd_impl.h only */
+#include "kernels/grad.h"
+
+/* dx += the gradient by x; returns 1 / sqrt(mean(x^2) + eps). y = x s (w + offset), s = that:
+ * dx = s (g - x s^2 mean(g x)) with g = dy (w + offset). */
+static float rms_norm_backward(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps)
+{
+    size_t count = (size_t)d;
+    vec squares = {0}, slopes = {0};
+    for (size_t i = 0; i < count; i += LANES) {
+        vec v = v_get(x + i, count - i), g = v_get(dy + i, count - i) * (v_get(weight + i, count - i) + offset);
+        squares = v_fma(v, v, squares);
+        slopes = v_fma(g, v, slopes);
+    }
+    float scale = 1.0f / sqrtf(v_sum(squares) / (float)d + eps), mean = v_sum(slopes) / (float)d * scale * scale;
+    for (size_t i = 0; i < count; i += LANES) {
+        size_t left = count - i;
+        vec g = v_get(dy + i, left) * (v_get(weight + i, left) + offset);
+        v_put(dx + i, v_get(dx + i, left) + scale * (g - v_get(x + i, left) * mean), left);
+    }
+    return scale;
+}
+
+/* sum (count) += the rows of dy (n, count), rows `stride` apart; with x, each times that of x and the row's scale. */
+static void rows_sum(float *sum, const float *dy, const float *x, const float *scale, int n, size_t stride, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        size_t left = count - i;
+        vec total = v_get(sum + i, left);
+        for (int r = 0; r < n; r++) {
+            vec v = v_get(dy + (size_t)r * stride + i, left);
+            total = x ? v_fma(v, v_get(x + (size_t)r * stride + i, left) * scale[r], total) : total + v;
+        }
+        v_put(sum + i, total, left);
+    }
+}
+
+/* y = silu(gate) up, silu(g) = g s(g) with the logistic function s: dgate = dy up s (1 + g (1 - s)), dup = dy g s. */
+static void silu_gate_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d)
+{
+    for (size_t i = 0, count = (size_t)d; i < count; i += LANES) {
+        size_t left = count - i;
+        vec g = v_get(gate + i, left), u = v_get(up + i, left), y = v_get(dy + i, left);
+        vec s = v_sigmoid_times(v_set(1.0f), g);
+        v_put(dgate + i, y * u * s * (1.0f + g * (1.0f - s)), left);
+        v_put(dup + i, y * g * s, left);
+    }
+}
+
+/* x <- softmax(scale x); returns log sum e^(scale x). */
+static float softmax(float *x, int d, float scale)
+{
+    size_t count = (size_t)d;
+    float most = -INFINITY;
+    vec largest = v_set(-INFINITY), total = {0};
+    size_t whole = count / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        largest = v_max(v_load(x + i), largest);
+    most = v_largest(largest);
+    for (size_t i = whole; i < count; i++)
+        most = x[i] > most ? x[i] : most;
+    for (size_t i = 0; i < whole; i += LANES) {
+        vec e = v_exp((v_load(x + i) - most) * scale);
+        total += e;
+        v_store(x + i, e);
+    }
+    float sum = v_sum(total);
+    if (whole < count) {
+        float lane[LANES];
+        v_store(lane, v_exp((v_get(x + whole, count - whole) - most) * scale));
+        memcpy(x + whole, lane, (count - whole) * sizeof *x);
+        for (size_t i = 0; i < count - whole; i++)
+            sum += lane[i];
+    }
+    for (size_t i = 0; i < count; i += LANES)
+        v_put(x + i, v_get(x + i, count - i) / sum, count - i);
+    return logf(sum) + most * scale;
+}
+
+/* dp <- the gradient by the scores: p (dp - mean) scale. */
+static void softmax_backward(float *dp, const float *p, float mean, float scale, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES)
+        v_put(dp + i, v_get(p + i, count - i) * (v_get(dp + i, count - i) - mean) * scale, count - i);
+}
+
+static float dot(const float *x, const float *y, size_t count)
+{
+    vec total = {0};
+    for (size_t i = 0; i < count; i += LANES)
+        total = v_fma(v_get(x + i, count - i), v_get(y + i, count - i), total);
+    return v_sum(total);
+}
+
+static void scale_all(float *x, float scale, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES)
+        v_put(x + i, v_get(x + i, count - i) * scale, count - i);
+}
+
+static void adamw_piece(float *w, float *m, float *v, const float *g, size_t count, const struct adamw *o)
+{
+    const float keep = 1.0f - o->lr * o->weight_decay;
+    const float rate = (float)(o->lr / (1.0 - pow(o->beta1, (double)o->step)));
+    const float root = (float)(1.0 / sqrt(1.0 - pow(o->beta2, (double)o->step)));
+    for (size_t i = 0; i < count; i += LANES) {
+        size_t left = count - i;
+        vec gradient = v_get(g + i, left) * o->factor;
+        vec first = v_get(m + i, left), second = v_get(v + i, left);
+        first = v_fma(v_set(1.0f - o->beta1), gradient - first, first);
+        second = second * o->beta2 + (1.0f - o->beta2) * gradient * gradient;
+        v_put(m + i, first, left);
+        v_put(v + i, second, left);
+        v_put(w + i, v_get(w + i, left) * keep - rate * first / (v_sqrt(second) * root + o->eps), left);
+    }
+}
+
+/* Lanes that lie side by side in memory share a sum; halves are added to halves. */
+static double square_sum(const float *x, size_t count)
+{
+    double sum[16] = {0};
+    size_t whole = count / 16 * 16;
+    for (size_t i = 0; i < whole; i += 16)
+        for (size_t j = 0; j < 16; j++)
+            sum[j] += (double)x[i + j] * (double)x[i + j];
+    for (size_t j = 0; j < count - whole; j++)
+        sum[j] += (double)x[whole + j] * (double)x[whole + j];
+    for (size_t half = 8; half; half /= 2)
+        for (size_t j = 0; j < half; j++)
+            sum[j] += sum[j + half];
+    return sum[0];
+}
