@@ -40,9 +40,9 @@ MPI_TESTS := $(wildcard tests/*/mpi_*.c)
 FUZZERS  := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TESTS) $(MPI_TESTS) $(FUZZERS))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
-PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker)
+PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker massv-train)
 
-MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step' 'massv bench serve'
+MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv bench kernels' 'massv bench step' 'massv bench serve' massv-train 'massv-train distill'
 
 .PHONY: all test demo bench asan tsan chaos fuzz lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
@@ -156,6 +156,8 @@ $(BUILD)/bin/massv: $(BUILD)/cli/main.o $(BUILD)/libmassv.a
 $(BUILD)/bin/massv-mpi: $(BUILD)/cli/main_mpi.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS) $(MPI_LIBS)
 $(BUILD)/bin/massv-coordinator: $(BUILD)/coordinator/main.o $(BUILD)/libmassv.a
+	$(LINK) $^ $(LIBS)
+$(BUILD)/bin/massv-train: $(BUILD)/train/main.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS)
 $(BUILD)/bin/massv-worker: $(BUILD)/worker/main.o $(BUILD)/cluster/comm_mpi.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS) $(MPI_LIBS)

@@ -20,4 +20,4 @@ _massv()
         mapfile -t COMPREPLY < <(compgen -W "$(grep -o -- '--[a-z][a-z-]*' <<<"$help" | sort -u)" -- "$word")
     fi
 }
-complete -o filenames -F _massv massv
+complete -o filenames -F _massv massv massv-train

@@ -9,6 +9,14 @@
 
 enum { PICTURE_MIB = 64 }; /* the service's message limit */
 
+char *ask_path_beside(const char *file, const char *path)
+{
+    const char *slash = strrchr(file, '/');
+    if (*path == '/' || !slash)
+        return mem_string(path);
+    return mem_format("%.*s/%s", (int)(slash - file), file, path);
+}
+
 int ask_picture(struct generate_picture *picture, const char *path, struct error *err)
 {
     FILE *f = fopen(path, "rb");

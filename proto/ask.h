@@ -4,6 +4,9 @@
 
 #include "proto/generate.h"
 
+/* Where a path is that stands in `file`: beside it, unless it is absolute; malloc'ed. */
+char *ask_path_beside(const char *file, const char *path);
+
 /* Reads a picture file of at most the service's message limit; the bytes are the caller's, also after an error. */
 int ask_picture(struct generate_picture *picture, const char *path, struct error *err);
 

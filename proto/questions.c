@@ -10,15 +10,6 @@
 #include "base/memory.h"
 #include "proto/ask.h"
 
-/* path, which stands beside the file that names it. */
-static char *path_beside(const char *file, const char *path)
-{
-    const char *slash = strrchr(file, '/');
-    if (*path == '/' || !slash)
-        return mem_string(path);
-    return mem_format("%.*s/%s", (int)(slash - file), file, path);
-}
-
 /* A member that is a string; *text NULL where it is null or not there. */
 static int text_take(char **text, const json_t *line, const char *name, const char *wanted, struct error *err)
 {
@@ -35,7 +26,7 @@ static int image_look(struct question *q, const char *file, struct error *err)
 {
     if (!q->image)
         return 0;
-    q->path = path_beside(file, q->image);
+    q->path = ask_path_beside(file, q->image);
     FILE *f = fopen(q->path, "rb");
     if (!f)
         return fail(err, "image: %s: %s", q->path, strerror(errno));
