@@ -110,6 +110,7 @@ install: all
 	for words in $(MAN_PAGES); do \
 		cli/man.sh $(BUILD)/bin/$$words >"$(DESTDIR)$(PREFIX)/share/man/man1/$$(echo $$words | tr ' ' -).1" || exit 1; done
 	install -m 644 cli/massv.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/massv"
+	ln -sf massv "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/massv-train"
 
 clean:
 	rm -rf $(BUILD)

@@ -11,8 +11,10 @@ from harness import BIN, ENVIRONMENT, ROOT
 
 PREFIX = "/opt/massv"
 COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve")
-PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker")
-PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", *(f"massv {c}" for c in COMMANDS))}
+TRAIN_COMMANDS = ("distill",)
+PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker", "massv-train")
+PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", "massv-train", *(f"massv {c}" for c in COMMANDS),
+                                         *(f"massv-train {c}" for c in TRAIN_COMMANDS))}
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,10 @@ def test_man_shows_the_page_without_a_warning(installed, name):
     assert done.stderr == "" and "--help" in done.stdout
 
 
-def complete(installed, *words):
+def complete(installed, *words, program="massv"):
     """What bash offers for the last of the words."""
-    script = f'. "{installed}/share/bash-completion/completions/massv"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _massv; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    done = subprocess.run(["bash", "-c", script, "bash", installed / "bin/massv", *words], env=ENVIRONMENT, cwd=installed, timeout=60,
+    script = f'. "{installed}/share/bash-completion/completions/{program}"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _massv; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script, "bash", installed / "bin" / program, *words], env=ENVIRONMENT, cwd=installed, timeout=60,
                           capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return {word for word in done.stdout.split("\n") if word}
@@ -81,6 +83,7 @@ def test_completion_lists_the_commands(installed):
     assert complete(installed, "") == {c.split()[0] for c in COMMANDS}
     assert complete(installed, "in") == {"inspect"}
     assert complete(installed, "bench", "") == {"kernels", "step", "serve"}
+    assert complete(installed, "", program="massv-train") == set(TRAIN_COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
