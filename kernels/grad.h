@@ -57,7 +57,7 @@ struct grad_kernels {
     void (*embed)(struct device *dev, float *y, const int32_t *ids, int n, const struct grad_weights *w);
     void (*scatter_add)(struct device *dev, float *dw, const float *dx, const int32_t *index, int n, int d);
 
-    /* Of kernels.h's rms_norm with rows d apart: dx += and dw (d) +=; dw NULL: not wanted. */
+    /* Of kernels.h's rms_norm with rows d apart: dx += and dw (d) +=; NULL: not wanted. */
     void (*rms_norm_backward)(struct device *dev, float *dx, float *dw, const float *dy, const float *x, int n, int d,
                               const float *weight, float offset, float eps);
     /* Of kernels.h's attend_rows: dq, dk, dv = (not +=), rows `stride` apart like q, k, v. y (n, h * c) is its result. */

@@ -21,7 +21,7 @@ enum projector_kind {
     PROJECTOR_LINEAR, /* RMSNorm of each tower row, Linear. projector.{norm.weight, linear.{weight,bias}} */
     PROJECTOR_RESAMPLER, /* RMSNorm of each tower row; `queries` learned vectors attend to the picture's rows, with the language
                             model's query heads; Linear. Every picture has `queries` tokens.
-                            projector.{norm.weight, queries, kv.{weight,bias}, out.{weight,bias}} */
+                            projector.{norm.weight, queries, k.weight, v.{weight,bias}, out.{weight,bias}} */
     PROJECTOR_PLAIN, /* Linear to the width of the language model, erf GELU, Linear (LLaVA-1.5). projector.{0,2}.{weight,bias} */
     PROJECTOR_KINDS
 };

@@ -122,7 +122,8 @@ static void rms_norm_row(void *arg, int r, int worker)
     (void)worker;
     const struct grad_job *j = arg;
     size_t row = at(r, j->d);
-    j->scale[r] = j->dev->simd->rms_norm_backward(j->dx + row, j->dy + row, j->x + row, j->d, j->weight, j->offset, j->eps);
+    j->scale[r] =
+        j->dev->simd->rms_norm_backward(j->dx ? j->dx + row : NULL, j->dy + row, j->x + row, j->d, j->weight, j->offset, j->eps);
 }
 
 void grad_rms_norm(struct device *dev, float *dx, float *dw, const float *dy, const float *x, int n, int d, const float *weight,

@@ -1,7 +1,7 @@
 /* simd_grad.h - the backward pass, losses and optimizer of one row or one piece; included by simd_impl.h only */
 #include "kernels/grad.h"
 
-/* dx += the gradient by x; returns 1 / sqrt(mean(x^2) + eps). y = x s (w + offset), s = that:
+/* dx += the gradient by x, unless it is NULL; returns 1 / sqrt(mean(x^2) + eps). y = x s (w + offset), s = that:
  * dx = s (g - x s^2 mean(g x)) with g = dy (w + offset). */
 static float rms_norm_backward(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps)
 {
@@ -13,7 +13,7 @@ static float rms_norm_backward(float *dx, const float *dy, const float *x, int d
         slopes = v_fma(g, v, slopes);
     }
     float scale = 1.0f / sqrtf(v_sum(squares) / (float)d + eps), mean = v_sum(slopes) / (float)d * scale * scale;
-    for (size_t i = 0; i < count; i += LANES) {
+    for (size_t i = 0; i < count && dx; i += LANES) {
         size_t left = count - i;
         vec g = v_get(dy + i, left) * (v_get(weight + i, left) + offset);
         v_put(dx + i, v_get(dx + i, left) + scale * (g - v_get(x + i, left) * mean), left);

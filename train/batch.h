@@ -1,0 +1,38 @@
+/* batch.h - the samples of one call as the device wants them: rows one after the other, nothing padded */
+#ifndef TRAIN_BATCH_H
+#define TRAIN_BATCH_H
+
+#include "train/network.h"
+
+/* One piece of memory twice, on the host and on the device; columns stand at the same places of both. */
+struct batch_columns {
+    int32_t *ids, *table;           /* (n) rows of the embedding table; table: -1 at a picture's places */
+    int32_t *first, *last;          /* (n) rows that a row sees */
+    int32_t *bound;                 /* (samples + 1) */
+    int32_t *place;                 /* (tokens) rows of pictures */
+    int32_t *scored, *labels;       /* (n_scored) rows that predict, and what */
+    int32_t *soft_ids;              /* (n_scored, soft_k) */
+    float *soft_probs;              /* (n_scored, soft_k) */
+    float *cosine, *sine, *reverse; /* (n, c / 2) angles; reverse: of the opposite turn's sine */
+    /* Resampler: rows of each picture's queries and then of its features, over which one attention runs. */
+    int32_t *query, *query_row;                      /* (tokens) which query, and where it stands */
+    int32_t *key_row;                                /* (feature_rows) */
+    int32_t *cross_first, *cross_last, *cross_bound; /* (cross_rows), (cross_rows), (pictures + 1) */
+};
+
+struct batch {
+    int samples, n, pictures, feature_rows, tokens, n_scored, soft_k, cross_rows;
+    double pairs, cross_pairs; /* of queries and keys that see each other */
+    struct batch_columns host, device;
+    void *host_block, *device_block;
+    size_t bytes;
+};
+
+struct network;
+
+/* Checks the samples against the network and lays them out. Memory stays with batch and grows; batch_free is due. */
+int batch_make(struct batch *batch, const struct network *net, const struct train_sample *samples, int n,
+               const struct train_objective *objective, struct error *err);
+void batch_free(struct batch *batch, const struct network *net);
+
+#endif

@@ -1,0 +1,99 @@
+/* network_parts.h - the inside of a struct network, for the files of train/ that are its parts; besides them only their test
+ * includes it. Reading order: network.c (life and calls), batch.c (rows), projector.c, decoder.c, objective.c (head and losses). */
+#ifndef TRAIN_NETWORK_PARTS_H
+#define TRAIN_NETWORK_PARTS_H
+
+#include "train/batch.h"
+#include "train/network.h"
+#include "train/parameters.h"
+
+#define PROJECTOR_EPS 1e-6f /* of its norm: that of the family's tower */
+
+/* Indices into the parameters; -1 where there is none. */
+struct projector_parameters {
+    int norm, queries, keys, first, first_bias, second, second_bias; /* resampler: first = values, second = out */
+};
+
+struct layer_parameters {
+    int attention_norm, qkv, qkv_bias, o, mlp_norm, gate_up, down;
+};
+
+/* What a layer leaves behind for its backward pass. */
+struct layer_state {
+    float *attention_in; /* (n, d) behind the norm */
+    float *qkv;          /* (n, (h + 2g) c) turned */
+    float *attended;     /* (n, h c) */
+    float *middle;       /* (n, d) the residual stream between the blocks */
+    float *mlp_in;       /* (n, d) behind the norm */
+    float *gate_up;      /* (n, 2 ff) */
+    float *gated;        /* (n, ff) */
+};
+
+struct projector_state {
+    float *features, *normed;          /* (feature_rows, merge * width) */
+    float *inner, *active;             /* (feature_rows, inner width); resampler: keys and values (feature_rows, d) */
+    float *out;                        /* (tokens, d) */
+    float *query, *key, *value, *seen; /* resampler: (cross_rows, d) */
+    float *chosen;                     /* resampler: (tokens, d) seen by the queries */
+    /* Gradients of those of the same size. */
+    float *d_out, *d_inner, *d_normed, *d_query, *d_key, *d_value, *d_seen;
+};
+
+/* Device memory of a call. */
+struct activations {
+    float *x; /* (layers + 1, n, d) the residual stream before each layer, and behind the last */
+    struct layer_state *layers;
+    float *dx, *d_normed;                               /* (n, d) */
+    float *d_wide, *d_narrow;                           /* (n, max((h + 2g) c, 2 ff)), (n, max(h c, ff)) */
+    float *last, *last_normed, *d_last, *d_last_normed; /* (n_scored, d) */
+    float *scores;                                      /* (score_rows, vocabulary) */
+    float *loss;                                        /* (n_scored) */
+    struct projector_state projector;
+    float *block;
+    size_t floats;
+};
+
+struct network {
+    const struct kernels *k;
+    const struct grad_kernels *g;
+    struct device *dev;
+    struct model_config config;
+    struct projector_config projector_config;
+    bool recompute;
+    float *frequency; /* (c / 2) host */
+    struct parameters parameters;
+    struct projector_parameters projector;
+    int embed, norm, head; /* head = embed where they are tied */
+    struct layer_parameters *layers;
+    struct batch batch;
+    struct activations a;
+    int64_t steps;
+    double flops;
+};
+
+/* Rows of scores that are computed at once: their number depends on the vocabulary alone, as it decides the order of sums. */
+int objective_rows(const struct network *net);
+
+/* Products, with their count of operations: weights `count` parameters from index i on. */
+void net_linear(struct network *net, float *y, const float *x, int n, int i, int count, int bias);
+/* Gradients of the same: the parameters' where they are trained, and unless it is NULL dx = or, with add, dx +=. */
+void net_linear_backward(struct network *net, float *dx, bool add, const float *dy, const float *x, int n, int i, int count,
+                         int bias);
+
+void projector_add(struct network *net);
+int projector_load(struct network *net, struct safetensors *st, uint64_t seed, struct error *err);
+void projector_forward(struct network *net, const struct train_sample *samples);
+void projector_backward(struct network *net, const float *dx);
+/* Width between its two layers; 0 without. */
+int projector_inner(const struct network *net);
+
+/* From the rows' ids and the pictures' embeddings to the last layer, and back. */
+void decoder_add(struct network *net);
+int decoder_load(struct network *net, struct safetensors *st, struct error *err);
+void decoder_forward(struct network *net, bool keep);
+void decoder_backward(struct network *net);
+
+/* The head over the scored rows: the sum of losses; with `backward` the gradients down to the last layer (a.dx). */
+double objective_run(struct network *net, const struct train_objective *objective, bool backward);
+
+#endif
