@@ -10,7 +10,8 @@ it, which sets share; a reference stands only where there is a right one. Pictur
 
   train        scenes that any training may use
   held-out     scenes that none ever sees; as many questions of each of the eleven tasks
-  text         six tasks without a picture
+  train-text   five tasks without a picture
+  text         the same and one more, other questions
   backgrounds  held-out scenes on dark, gaudy and patterned grounds
   sizes        held-out scenes as pictures of other sizes
   drawings     things that no model of models/ has seen: other emoji, and outlines drawn with a pen
@@ -74,10 +75,11 @@ def task_of(kind, i, wanted):
 
 
 def lines(a, pictures):
-    if a.set == "text":
+    if a.set in ("text", "train-text"):
         for i in range(a.count):
-            task = talk.TEXT[i % len(talk.TEXT)]
-            prompt, reference = task(rng_of(a.seed, "text", i))
+            tasks = talk.TEXT if a.set == "text" else talk.TEXT_TRAINED
+            task = tasks[i % len(tasks)]
+            prompt, reference = talk.draw_text(rng_of(a.seed, a.set, i), task, held_out=a.set == "text")
             yield {"image": None, "prompt": prompt, "reference": reference, "task": task.__name__, "scene": None}
         return
     for i in range(a.count):
@@ -132,7 +134,7 @@ def check(a):
 
 
 def main():
-    kinds = ["train", "held-out", "text", "backgrounds", "sizes", "drawings", "photographs"]
+    kinds = ["train", "held-out", "train-text", "text", "backgrounds", "sizes", "drawings", "photographs"]
     p = argparse.ArgumentParser(prog="data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sets = p.add_subparsers(dest="set", required=True, metavar="SET")
     for kind in kinds:

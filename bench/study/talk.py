@@ -3,6 +3,8 @@
 The answers mix words that follow from the wording alone (any language model can guess them) with words that only the picture decides (a
 model must look): this is the split that makes a drafter that sees the picture better than one that does not. The models of models/
 were trained on such conversations."""
+import hashlib
+
 import scenes
 
 NUMBERS = ["no", "one", "two", "three", "four"]
@@ -159,7 +161,16 @@ def week(r):
     return "Name the days of the week.", f"The days of the week are {_join(DAYS)}."
 
 
-TEXT = [count_up, next_day, opposite, plus, sort_words, week]
+TEXT_TRAINED = [count_up, next_day, opposite, plus, sort_words]
+TEXT = [*TEXT_TRAINED, week]  # of which there is but one question: it is held out
+
+
+def draw_text(rng, task, held_out):
+    """(question, answer) of one split: a question without a picture is held out, whenever it is drawn, or never."""
+    while True:
+        question, answer = task(rng)
+        if held_out == (task is week or hashlib.sha256(question.encode()).digest()[0] % 4 == 0):
+            return question, answer
 
 
 def talk(scene, rng, turns=1, task=None):

@@ -21,7 +21,7 @@ def made(folder, kind, *arguments):
     return path, [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", ["train", "held-out", "text", "backgrounds", "sizes", "drawings", "photographs"])
+@pytest.mark.parametrize("kind", ["train", "held-out", "train-text", "text", "backgrounds", "sizes", "drawings", "photographs"])
 def test_a_seed_gives_the_same_bytes(tmp_path, kind):
     for folder in "a", "b":
         made(tmp_path / folder, kind, "--count", "24", "--seed", "5")
@@ -53,6 +53,8 @@ def test_splits_share_no_scene_and_the_check_would_find_one(tmp_path):
     train, lines = made(tmp_path, "train", "--count", "400")
     held, others = made(tmp_path, "held-out", "--count", "100", "--seed", "7")
     assert not {line["scene"] for line in lines} & {line["scene"] for line in others}
+    asked, asking = ({line["prompt"] for line in made(tmp_path, kind, "--count", "300")[1]} for kind in ("train-text", "text"))
+    assert len(asked) > 60 and len(asking) > 30 and not asked & asking
     done = data("check", "--train", train, "--held-out", held)
     assert done.returncode == 0 and "100 held-out lines" in done.stdout
     with held.open("a") as f:
