@@ -23,6 +23,7 @@ int command_top(struct comm *comm, int argc, char **argv);
 int command_chat(struct comm *comm, int argc, char **argv);
 int command_dump(struct comm *comm, int argc, char **argv);
 int command_inspect(struct comm *comm, int argc, char **argv);
+int command_eval(struct comm *comm, int argc, char **argv);
 int command_bench(struct comm *comm, int argc, char **argv); /* massv bench WHAT ... */
 int command_bench_kernels(struct comm *comm, int argc, char **argv);
 int command_bench_step(struct comm *comm, int argc, char **argv);

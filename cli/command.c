@@ -13,6 +13,7 @@ static const struct command commands[] = {
     {"top", "watch a running service", command_top, false},
     {"dump", "run one forward pass and write what it computed", command_dump, true},
     {"inspect", "say what a checkpoint is and on how many ranks it fits", command_inspect, true},
+    {"eval", "compare drafters on the same prompts: acceptance, speed, distributions", command_eval, false},
     {"bench", "measure, each figure beside its probe", command_bench, true},
     {0},
 };

@@ -100,7 +100,9 @@ void questions_free(struct questions *questions)
     *questions = (struct questions){0};
 }
 
-int question_pack(const struct question *question, const struct generate_request *like, struct rpc_bytes *bytes, struct error *err)
+/* mark: NULL for a picture as it is. */
+static int pack(const struct question *question, const struct generate_request *like, const uint64_t *mark, struct rpc_bytes *bytes,
+                struct error *err)
 {
     struct generate_part parts[2] = {{0}};
     char role[] = "user";
@@ -108,6 +110,11 @@ int question_pack(const struct question *question, const struct generate_request
     struct generate_picture picture = {0};
     struct generate_request request = *like;
     int result = question->path ? ask_picture(&picture, question->path, err) : 0;
+    if (!result && question->path && mark) {
+        picture.bytes = mem_grow(picture.bytes, picture.size + sizeof *mark, 1);
+        memcpy(picture.bytes + picture.size, mark, sizeof *mark);
+        picture.size += sizeof *mark;
+    }
     turn.n_parts += question->path != NULL; /* the picture, before the text */
     parts[turn.n_parts++].text = question->prompt;
     request.turns = &turn;
@@ -118,4 +125,15 @@ int question_pack(const struct question *question, const struct generate_request
         result = generate_request_pack(&request, bytes, err);
     free(picture.bytes);
     return result;
+}
+
+int question_pack(const struct question *question, const struct generate_request *like, struct rpc_bytes *bytes, struct error *err)
+{
+    return pack(question, like, NULL, bytes, err);
+}
+
+int question_pack_fresh(const struct question *question, const struct generate_request *like, uint64_t mark,
+                        struct rpc_bytes *bytes, struct error *err)
+{
+    return pack(question, like, &mark, bytes, err);
 }

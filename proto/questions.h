@@ -25,4 +25,9 @@ void questions_free(struct questions *questions);
 /* The request of one question, with the parameters of `like`: its picture, then its text. Reads the picture. */
 int question_pack(const struct question *question, const struct generate_request *like, struct rpc_bytes *bytes, struct error *err);
 
+/* The same with a picture that the service has not seen before, whose work it therefore cannot spare: `mark`, another one each
+ * time, stands behind the file's end, where no decoder looks. */
+int question_pack_fresh(const struct question *question, const struct generate_request *like, uint64_t mark,
+                        struct rpc_bytes *bytes, struct error *err);
+
 #endif

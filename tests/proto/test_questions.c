@@ -86,6 +86,13 @@ static void a_question_is_packed_with_its_picture_before_its_text(void **state)
     assert_memory_equal(request.pictures[0].bytes, picture, 4);
     assert_null(request.turns[0].parts[0].text);
     assert_string_equal(request.turns[0].parts[1].text, "one");
+    assert_int_equal(request.pictures[0].size, 4);
+    generate_request_free(&request);
+    free(bytes.data);
+    assert_int_equal(question_pack_fresh(&q.list[0], &like, 0x0102030405060708, &bytes, &err), 0);
+    assert_int_equal(generate_request_unpack(&request, bytes.data, bytes.size, &err), 0);
+    assert_int_equal(request.pictures[0].size, 12);
+    assert_memory_equal(request.pictures[0].bytes, "\x89PNG\x08\x07\x06\x05\x04\x03\x02\x01", 12);
     generate_request_free(&request);
     free(bytes.data);
     unlink(f.image); /* between the look and the use */

@@ -10,7 +10,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, ROOT
 
 PREFIX = "/opt/massv"
-COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve")
+COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "eval", "bench kernels", "bench step", "bench serve")
 TRAIN_COMMANDS = ("distill",)
 PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker", "massv-train")
 PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", "massv-train", *(f"massv {c}" for c in COMMANDS),

@@ -1,0 +1,404 @@
+/* eval_tvd.c - next-token distributions of target and drafters along the target's answers.
+ *
+ * Target and drafters are opened beside each other. For each question: its picture once through the target's tower, the prompt
+ * through every model; then for each of its answers the tokens, a chunk at a time, through every model, and row by row the two
+ * distributions are compared. The drafter reads the prompt as it does in the service: without pictures where it is text-only. */
+#include "cli/eval_tvd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bar.h"
+#include "base/memory.h"
+#include "base/signals.h"
+#include "cli/cli.h"
+#include "cluster/comm.h"
+#include "kernels/kernels.h"
+#include "model/drafter_sight.h"
+#include "model/model.h"
+#include "model/prompt.h"
+#include "proto/ask.h"
+
+enum { ROWS = 512 };                           /* of one step */
+static const int64_t PICTURE_PIXELS = 1 << 26; /* of one file: 8192 x 8192, as in massv dump */
+
+struct reader { /* one model along prompt and answer */
+    struct model_config config;
+    struct tokenizer *tokenizer;
+    struct safetensors *st;
+    struct model *model;
+    struct drafter_sight sight; /* of a drafter */
+    enum drafter_kind kind;     /* DRAFTER_NONE: the target */
+    /* of the question */
+    struct prompt prompt;
+    struct sequence *sequence;
+    float *features; /* of its picture */
+    float *first;    /* (vocabulary) scores behind the prompt */
+    float *row;      /* (vocabulary) */
+};
+
+struct reading {
+    struct eval *e;
+    const struct kernels *kernels;
+    struct device *device;
+    struct comm *comm;
+    struct tower *tower; /* the target's */
+    struct merger *merger;
+    struct reader readers[1 + EVAL_SERVICES]; /* the target, the drafters */
+    int n_readers;
+};
+
+/* ---- opening ---- */
+
+/* Cache positions that the longest of the answers needs. */
+static int positions_needed(const struct eval *e)
+{
+    int most = MODEL_PAGE_POSITIONS;
+    for (int i = 0; i < e->n_configs * e->questions.n; i++) {
+        int n = e->answers[i].usage.prompt_tokens + e->answers[i].usage.completion_tokens;
+        most = n > most ? n : most;
+    }
+    return most + 1;
+}
+
+static int reader_open(struct reading *r, struct reader *reader, const char *dir, struct error *err)
+{
+    if (config_read(&reader->config, dir, err) || tokenizer_open(&reader->tokenizer, dir, err) ||
+        safetensors_open(&reader->st, dir, err))
+        return -1;
+    const struct model_options options = {
+        .kernels = r->kernels, .device = r->device, .comm = r->comm, .kv_positions = positions_needed(r->e), .max_rows = ROWS};
+    reader->first = mem_new((size_t)reader->config.vocabulary, sizeof *reader->first);
+    reader->row = mem_new((size_t)reader->config.vocabulary, sizeof *reader->row);
+    return model_open(&reader->model, reader->st, &reader->config, &options, err);
+}
+
+static int target_open(struct reading *r, struct error *err)
+{
+    struct reader *target = &r->readers[0];
+    if (reader_open(r, target, r->e->options->target, err))
+        return -1;
+    if (!target->config.has_vision)
+        return 0;
+    return tower_open(&r->tower, target->st, &target->config, r->kernels, r->device, err) ||
+                   merger_open(&r->merger, target->st, &target->config, r->kernels, r->device, err)
+               ? -1
+               : 0;
+}
+
+static int drafter_open(struct reading *r, struct reader *d, const char *dir, const uint64_t *tower, struct error *err)
+{
+    const struct reader *target = &r->readers[0];
+    const struct drafter_target fit = {.config = &target->config, .tokenizer = target->tokenizer, .tower = tower};
+    if (reader_open(r, d, dir, err) || drafter_fit(&d->kind, &d->config, d->tokenizer, d->st, &fit, err))
+        return -1;
+    enum drafter_kind seeing = target->config.has_vision ? d->kind : DRAFTER_NONE;
+    return drafter_sight_open(&d->sight, seeing, d->st, &d->config, r->kernels, r->device, err);
+}
+
+static int reading_open(struct reading *r, const struct tvd *tvd, struct error *err)
+{
+    const struct eval_options *o = r->e->options;
+    const struct device_options device = {.threads = cli_threads(o->threads, 1)};
+    uint64_t tower[2];
+    r->kernels = kernels_cpu();
+    r->device = r->kernels->open(&device, err);
+    if (!r->device || comm_open_one(&r->comm, err))
+        return -1;
+    r->n_readers = 1; /* whatever was opened of it is closed */
+    if (target_open(r, err))
+        return -1;
+    const struct reader *target = &r->readers[0];
+    if (r->tower && tower_hash(target->st, &target->config, tower, err))
+        return -1;
+    for (int i = 0; i < tvd->n_drafters; i++)
+        if (drafter_open(r, &r->readers[r->n_readers++], o->drafters[tvd->drafters[i]].value, r->tower ? tower : NULL, err))
+            return -1;
+    return 0;
+}
+
+static void reader_close(struct reader *reader)
+{
+    model_close(reader->model);
+    drafter_sight_close(&reader->sight);
+    safetensors_close(reader->st);
+    tokenizer_close(reader->tokenizer);
+    free(reader->first);
+    free(reader->row);
+}
+
+static void reading_close(struct reading *r)
+{
+    for (int i = 0; i < r->n_readers; i++)
+        reader_close(&r->readers[i]);
+    merger_close(r->merger);
+    tower_close(r->tower);
+    comm_close(r->comm);
+    if (r->device)
+        r->kernels->close(r->device);
+}
+
+/* ---- a question ---- */
+
+/* The picture's features for every model, and its grid of tokens. */
+static int states_read(struct reading *r, const struct patches *patches, struct error *err)
+{
+    struct vision_states states;
+    struct reader *target = &r->readers[0];
+    if (tower_run(r->tower, patches, &states, err))
+        return -1;
+    size_t rows = (size_t)patches_tokens(patches, &target->config);
+    target->features = mem_new(rows * (size_t)target->config.d, sizeof *target->features);
+    int result = merger_run(r->merger, &states, target->features, err);
+    for (int i = 1; !result && i < r->n_readers; i++)
+        result =
+            drafter_sight_features(&r->readers[i].sight, &r->readers[i].config, patches, &states, &r->readers[i].features, err);
+    vision_states_free(r->tower, &states);
+    return result;
+}
+
+static int picture_read(struct reading *r, const struct question *q, int grid[2], struct error *err)
+{
+    struct generate_picture file = {0};
+    struct image image = {0};
+    struct patches patches = {0};
+    const struct model_config *config = &r->readers[0].config;
+    int result = 0;
+    if (!config->has_vision)
+        return fail(err, "%s reads no pictures: it is a text model", config->name);
+    if (ask_picture(&file, q->path, err) || image_decode(&image, file.bytes, file.size, PICTURE_PIXELS, err) ||
+        patches_make(&patches, &image, config, err))
+        result = fail_in(err, "%s", q->path);
+    grid[0] = result ? 0 : patches.grid_h / config->vision.merge;
+    grid[1] = result ? 0 : patches.grid_w / config->vision.merge;
+    if (!result)
+        result = states_read(r, &patches, err);
+    patches_free(&patches);
+    image_free(&image);
+    free(file.bytes);
+    return result;
+}
+
+static int prompts_make(struct reading *r, const struct question *q, const int (*grids)[2], struct error *err)
+{
+    struct prompt_part parts[] = {{NULL}, {q->prompt}};
+    int skip = q->path ? 0 : 1;
+    const struct prompt_turn turn = {ROLE_USER, parts + skip, 2 - skip};
+    struct reader *target = &r->readers[0];
+    if (prompt_make_turns(&target->prompt, &target->config, target->tokenizer, &turn, 1, grids, 1 - skip, err))
+        return -1;
+    for (int i = 1; i < r->n_readers; i++)
+        if (r->readers[i].kind == DRAFTER_TEXT)
+            prompt_without_pictures(&r->readers[i].prompt, &target->prompt, &target->config);
+    return 0;
+}
+
+/* A drafter that sees reads the target's own rows. */
+static const struct prompt *prompt_of(const struct reading *r, const struct reader *reader)
+{
+    return reader->kind == DRAFTER_TEXT ? &reader->prompt : &r->readers[0].prompt;
+}
+
+static int prompt_chunk(struct reader *reader, const struct prompt *p, int first, int n, struct error *err)
+{
+    struct span_picture picture;
+    struct span span = {.sequence = reader->sequence,
+                        .n = n,
+                        .ids = p->ids + first,
+                        .positions = (const int32_t(*)[3])(p->positions + first),
+                        .n_scored = first + n == p->n,
+                        .repetition_penalty = 1};
+    if (p->n_pictures) {
+        const struct prompt_picture *at = &p->pictures[0];
+        int from = at->first > first ? at->first : first,
+            to = at->first + at->count < first + n ? at->first + at->count : first + n;
+        picture = (struct span_picture){from - first, to - from,
+                                        reader->features + (size_t)(from - at->first) * (size_t)reader->config.d};
+        span.pictures = &picture;
+        span.n_pictures = from < to;
+    }
+    return model_extend(reader->model, &span, 1, err);
+}
+
+static int prompt_read(struct reading *r, struct reader *reader, struct error *err)
+{
+    const struct prompt *p = prompt_of(r, reader);
+    reader->sequence = sequence_new(reader->model);
+    for (int first = 0; first < p->n; first += ROWS)
+        if (prompt_chunk(reader, p, first, p->n - first < ROWS ? p->n - first : ROWS, err))
+            return fail_in(err, "%s", reader->config.name);
+    model_scores_row(reader->model, 0, reader->first);
+    return 0;
+}
+
+/* ---- an answer ---- */
+
+/* Tokens [first, first + n) of the answer; each row's scores are of what follows. */
+static int tokens_read(const struct reading *r, struct reader *reader, const int32_t *ids, int first, int n, struct error *err)
+{
+    int32_t positions[ROWS][3];
+    for (int i = 0; i < n; i++)
+        for (int axis = 0; axis < 3; axis++)
+            positions[i][axis] = prompt_of(r, reader)->next_position + first + i;
+    const struct span span = {.sequence = reader->sequence,
+                              .n = n,
+                              .ids = ids + first,
+                              .positions = (const int32_t(*)[3])positions,
+                              .generated = true,
+                              .n_scored = n,
+                              .repetition_penalty = 1};
+    return model_extend(reader->model, &span, 1, err) ? fail_in(err, "%s", reader->config.name) : 0;
+}
+
+static int rows_compare(struct divergence *to, const struct reader *target, const float *p, const struct reader *drafter,
+                        const float *q, float temperature, struct error *err)
+{
+    int common = target->config.vocabulary < drafter->config.vocabulary ? target->config.vocabulary : drafter->config.vocabulary;
+    if (divergence_of_scores(to, p, q, common, temperature))
+        return fail(err, "%s beside %s: scores that are not numbers", target->config.name, drafter->config.name);
+    return 0;
+}
+
+/* Row i of the step that every model has just made. */
+static int row_take(struct reading *r, struct divergence *const *rows, int t, int i, float temperature, struct error *err)
+{
+    struct reader *target = &r->readers[0];
+    model_scores_row(target->model, i, target->row);
+    for (int d = 1; d < r->n_readers; d++) {
+        model_scores_row(r->readers[d].model, i, r->readers[d].row);
+        if (rows_compare(&rows[d - 1][t], target, target->row, &r->readers[d], r->readers[d].row, temperature, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* rows[d] (n) of drafter d. */
+static int answer_read(struct reading *r, const struct eval_answer *answer, float temperature, struct divergence *const *rows,
+                       struct error *err)
+{
+    struct reader *target = &r->readers[0];
+    int n = answer->usage.completion_tokens;
+    for (int d = 1; d < r->n_readers; d++)
+        if (rows_compare(&rows[d - 1][0], target, target->first, &r->readers[d], r->readers[d].first, temperature, err))
+            return -1;
+    for (int first = 0; first < n - 1; first += ROWS) { /* nobody asks what follows the last token */
+        int count = n - 1 - first < ROWS ? n - 1 - first : ROWS;
+        for (int i = 0; i < r->n_readers; i++)
+            if (tokens_read(r, &r->readers[i], answer->ids, first, count, err))
+                return -1;
+        for (int i = 0; i < count; i++)
+            if (row_take(r, rows, first + 1 + i, i, temperature, err))
+                return -1;
+    }
+    for (int i = 0; i < r->n_readers; i++)
+        sequence_truncate(r->readers[i].model, r->readers[i].sequence, prompt_of(r, &r->readers[i])->n);
+    return 0;
+}
+
+/* The first whole answer under a condition; whoever drafted, it is the target's. */
+static const struct eval_answer *answer_find(const struct eval *e, int condition, int question)
+{
+    for (int c = 0; c < e->n_configs; c++)
+        if (e->configs[c].condition == condition && eval_answer_at(e, c, question)->text &&
+            eval_answer_at(e, c, question)->usage.completion_tokens)
+            return eval_answer_at(e, c, question);
+    return NULL;
+}
+
+static int answers_read(struct reading *r, struct tvd *tvd, int question, struct error *err)
+{
+    for (int c = 0; c < tvd->n_conditions; c++) {
+        const struct eval_answer *answer = answer_find(r->e, tvd->conditions[c], question);
+        struct divergence *rows[EVAL_SERVICES] = {0};
+        float temperature = r->e->conditions[tvd->conditions[c]].temperature;
+        if (!answer)
+            continue;
+        for (int d = 0; d < tvd->n_drafters; d++)
+            rows[d] = mem_new((size_t)answer->usage.completion_tokens, sizeof *rows[d]);
+        int result = answer_read(r, answer, temperature > 0 ? temperature : 1, rows, err);
+        for (int d = 0; d < tvd->n_drafters; d++)
+            if (result)
+                free(rows[d]);
+            else
+                *tvd_answer_at(tvd, d, c, question) = (struct tvd_answer){answer->usage.completion_tokens, rows[d]};
+        if (result)
+            return -1;
+    }
+    return 0;
+}
+
+static void question_end(struct reading *r)
+{
+    for (int i = 0; i < r->n_readers; i++) {
+        struct reader *reader = &r->readers[i];
+        sequence_release(reader->model, reader->sequence);
+        prompt_free(&reader->prompt);
+        free(reader->features);
+        reader->sequence = NULL;
+        reader->features = NULL;
+    }
+}
+
+static bool is_answered(const struct reading *r, const struct tvd *tvd, int question)
+{
+    for (int c = 0; c < tvd->n_conditions; c++)
+        if (answer_find(r->e, tvd->conditions[c], question))
+            return true;
+    return false;
+}
+
+static int question_read(struct reading *r, struct tvd *tvd, int question, struct error *err)
+{
+    const struct question *q = &r->e->questions.list[question];
+    int grid[1][2];
+    if (!is_answered(r, tvd, question))
+        return 0;
+    int result = (q->path && picture_read(r, q, grid[0], err)) || prompts_make(r, q, (const int(*)[2])grid, err) ? -1 : 0;
+    for (int i = 0; !result && i < r->n_readers; i++)
+        result = prompt_read(r, &r->readers[i], err);
+    if (!result)
+        result = answers_read(r, tvd, question, err);
+    question_end(r);
+    return result ? fail_in(err, "line %d", q->line) : 0;
+}
+
+/* ---- all of it ---- */
+
+static void tvd_init(struct tvd *tvd, const struct eval *e)
+{
+    const struct eval_options *o = e->options;
+    *tvd = (struct tvd){.n_questions = e->questions.n};
+    for (int i = 0; i < o->n_drafters; i++)
+        tvd->drafters[tvd->n_drafters++] = i;
+    for (int c = 0; c < e->n_conditions; c++)
+        if (!c || e->conditions[c].temperature != e->conditions[c - 1].temperature)
+            tvd->conditions[tvd->n_conditions++] = c;
+    tvd->answers = mem_new((size_t)tvd->n_drafters * (size_t)tvd->n_conditions * (size_t)tvd->n_questions, sizeof *tvd->answers);
+}
+
+int eval_tvd_measure(struct tvd *tvd, struct eval *e, struct error *err)
+{
+    struct reading r = {.e = e};
+    struct bar bar;
+    tvd_init(tvd, e);
+    int result = reading_open(&r, tvd, err);
+    bar_begin(&bar);
+    for (int q = 0; !result && q < e->questions.n; q++) {
+        result = question_read(&r, tvd, q, err);
+        bar_show(&bar, q + 1, e->questions.n, "distributions of target and drafters");
+        if (!result && signals_pending())
+            result = 1;
+    }
+    bar_end(&bar);
+    reading_close(&r);
+    return result;
+}
+
+void eval_tvd_free(struct tvd *tvd)
+{
+    for (int i = 0; tvd->answers && i < tvd->n_drafters * tvd->n_conditions * tvd->n_questions; i++)
+        free(tvd->answers[i].rows);
+    free(tvd->answers);
+    *tvd = (struct tvd){0};
+}
