@@ -148,6 +148,31 @@ int model_pages(const struct model *model)
     return model->pages.n;
 }
 
+int32_t sequence_page(const struct sequence *sequence, int i)
+{
+    return sequence->pages[i];
+}
+
+void sequence_adopt(struct model *model, struct sequence *sequence, int32_t page)
+{
+    kv_pages_adopt(&model->pages, sequence, page);
+}
+
+void model_page_hold(struct model *model, int32_t page)
+{
+    kv_pages_hold(&model->pages, page);
+}
+
+void model_page_drop(struct model *model, int32_t page)
+{
+    kv_pages_drop(&model->pages, page);
+}
+
+int model_page_uses(const struct model *model, int32_t page)
+{
+    return model->pages.uses[page];
+}
+
 /* ---- one step ---- */
 
 static int pictures_check(const struct span *span, int i, struct error *err)

@@ -41,7 +41,7 @@ int model_ranks_possible(const struct model_config *config, int ranks, struct er
 int64_t model_shard_bytes(const struct model_config *config, int ranks, enum dtype dtype);
 int64_t model_position_bytes(const struct model_config *config, int ranks);
 
-/* Sequences. NULL is legal to release. Page accounting: a sequence of n positions holds ceil(n / MODEL_PAGE_POSITIONS) pages. */
+/* Sequences. NULL is legal to release. Page accounting: a sequence of n positions uses ceil(n / MODEL_PAGE_POSITIONS) pages. */
 struct sequence *sequence_new(struct model *model);
 void sequence_release(struct model *model, struct sequence *sequence);
 int sequence_length(const struct sequence *sequence);
@@ -49,6 +49,15 @@ int sequence_length(const struct sequence *sequence);
 void sequence_truncate(struct model *model, struct sequence *sequence, int length);
 int model_pages_free(const struct model *model);
 int model_pages(const struct model *model);
+
+/* Pages by number, [0, model_pages), so that their contents outlive a sequence and serve others. Page i of a sequence holds its
+ * positions from i * MODEL_PAGE_POSITIONS on. Whoever holds a page must drop it; one that several use must not be written again:
+ * no sequence may be cut within it and lengthened. sequence_adopt lengthens a sequence of whole pages by one that is in use. */
+int32_t sequence_page(const struct sequence *sequence, int i);
+void sequence_adopt(struct model *model, struct sequence *sequence, int32_t page);
+void model_page_hold(struct model *model, int32_t page);
+void model_page_drop(struct model *model, int32_t page);
+int model_page_uses(const struct model *model, int32_t page);
 
 /* Rows to append to one sequence. Positions are the caller's (M-RoPE: time, height, width; a text-only model uses the first). */
 struct span {
