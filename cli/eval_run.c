@@ -225,8 +225,8 @@ static void run_show(struct run *run, int done_before, int total)
         const struct eval_config *c = &e->configs[config];
         const struct eval_answer *a = &e->answers[run->last];
         char condition[64];
-        eval_condition_words(condition, sizeof condition, &e->conditions[c->condition]);
-        snprintf(words, sizeof words, "%s, K = %d, %s: %.2f tokens a step", eval_config_name(e, config), c->draft_tokens, condition,
+        eval_condition_stem(condition, sizeof condition, &e->conditions[c->condition]);
+        snprintf(words, sizeof words, "%s K=%d %s: %.2f a step", eval_config_name(e, config), c->draft_tokens, condition,
                  a->speculation.steps ? 1 + (double)a->speculation.accepted / (double)a->speculation.steps : 1);
     }
     bar_show(&run->bar, done_before + run->ended, total, words);

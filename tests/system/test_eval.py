@@ -1,13 +1,19 @@
 """massv eval: its figures follow from its own records, its distances from massv dump; texts agree; what goes wrong is named and counted."""
+import concurrent.futures
+import contextlib
 import json
+import os
+import pty
 import re
 import signal
+import subprocess
 import time
 
+import grpc
 import numpy
 import pytest
 
-from harness import BIN, MODELS, PICTURES, Process, massv, read_tensors, service
+from harness import BIN, ENVIRONMENT, MODELS, PICTURES, Process, massv, read_tensors, service, stubs
 
 TARGET = ("--target", MODELS / "scenes-small")
 DRAFTERS = ("--drafter", f"text={MODELS / 'scenes-drafter'}", "--drafter", f"massv={MODELS / 'scenes-massv'}")
@@ -243,7 +249,7 @@ def answered(client, n):
 def test_control_c_ends_it_with_what_was_done(running, tmp_path):
     evaluation = Process(BIN / "massv", "eval", "--address", running.address, "--data", data_write(tmp_path, 24), "--draft-tokens", "1-8",
                          "--temperature", "0,1,2,3", "--resamples", "100", "--out", tmp_path / "out")
-    answered(running, 20)
+    answered(running, 50)  # behind the warm-up, which is one for each of 36 columns
     assert evaluation.stop(signal.SIGINT, 60) == 130, evaluation.stderr()
     everything = json.loads((tmp_path / "out" / "eval.json").read_text())
     assert everything["interrupted"] and everything["failures"] == [] and everything["requests"] < 24 * 36
@@ -254,7 +260,7 @@ def test_a_service_that_goes_away_ends_it_with_what_was_done(tmp_path):
     with service(MODELS / "scenes-small", "--threads", "1") as client:
         evaluation = Process(BIN / "massv", "eval", "--address", client.address, "--data", data_write(tmp_path, 24), "--temperature",
                              "0,1,2,3,4,5,6,7", "--resamples", "100", "--out", tmp_path / "out")
-        answered(client, 5)
+        answered(client, 20)  # behind the warm-up, which is one for each of 8 columns
     try:
         assert evaluation.process.wait(60) == 1
         assert "requests in a row found nobody, each tried 4 times" in evaluation.stderr() and "what was done before" in evaluation.stderr()
@@ -262,3 +268,115 @@ def test_a_service_that_goes_away_ends_it_with_what_was_done(tmp_path):
         evaluation.stop()
     everything = json.loads((tmp_path / "out" / "eval.json").read_text())
     assert everything["stopped"] and {f["status"] for f in everything["failures"]} <= {"UNAVAILABLE", "CANCELLED"}
+
+
+# ---- what a real service does not do on demand ----
+
+@contextlib.contextmanager
+def pretended(generate):
+    """A service whose answers generate(request, count of requests before, context, pb) gives; its address."""
+    pb, services = stubs()
+
+    class Inference(services.InferenceServicer):
+        count = 0
+
+        def Generate(self, request, context):
+            Inference.count += 1
+            yield from generate(request, Inference.count - 1, context, pb)
+
+    class Control(services.ControlServicer):
+        def GetModelInfo(self, request, context):
+            return pb.ModelInfo(model="pretended", drafter="d", drafter_kind="massv", max_positions=100, vocabulary=100, fingerprint="0" * 32)
+
+        def GetServerInfo(self, request, context):
+            return pb.ServerInfo(version="1", groups=1, ranks_per_group=1, group_devices=["none"])
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+    services.add_InferenceServicer_to_server(Inference(), server)
+    services.add_ControlServicer_to_server(Control(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+def whole(request, pb, ids=(1, 2, 3), inactive=""):
+    """The messages of an answer: with drafts in one step."""
+    k = request.speculation.draft_tokens
+    yield pb.GenerateResponse(request_id="r", prompt=pb.PromptInfo(prompt_tokens=4))
+    yield pb.GenerateResponse(request_id="r", token=pb.TokenDelta(token_ids=ids, text="x"))
+    speculation = pb.SpeculationUsage(draft_tokens_per_step=k, steps=1 if k else 2, drafted=min(k, 1), accepted=min(k, 1),
+                                      accepted_per_position=[1] if k else [], drafter="massv", inactive=inactive)
+    yield pb.GenerateResponse(request_id="r", finished=pb.Finished(reason="stop", usage=pb.Usage(prompt_tokens=4, completion_tokens=len(ids)),
+                                                                   speculation=speculation, timing=pb.Timing(first_token=1, decode=2, total=3)))
+
+
+def evaluate(address, tmp_path, *arguments):
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"question {i}"}) + "\n" for i in range(3)))
+    done = massv("eval", "--address", address, "--data", data, "--resamples", "100", "--out", tmp_path / "out", *arguments)
+    return done, json.loads((tmp_path / "out" / "eval.json").read_text())
+
+
+def test_a_text_that_differs_is_a_failure(tmp_path):
+    def generate(request, count, context, pb):
+        wrong = request.speculation.draft_tokens and request.conversation.turns[0].parts[0].text == "question 1"
+        yield from whole(request, pb, (1, 2, 9) if wrong else (1, 2, 3))
+
+    with pretended(generate) as address:
+        done, everything = evaluate(address, tmp_path)
+    assert done.returncode == 1 and "1 of 3 compared texts differ between drafters, which must not be" in done.stderr
+    (difference,) = everything["texts"]["list"]
+    assert (difference["line"], difference["first_token"], difference["answer"]["drafter"], difference["beside"]["drafter"]) == (2, 2, "massv", "off")
+    assert "line 2: massv, K = 5, greedy (T = 0) differs from off, K = 0, greedy (T = 0) from token 2 on" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_service_that_is_away_for_a_moment_is_asked_again(tmp_path):
+    def generate(request, count, context, pb):
+        if count in (3, 4):  # in the middle of an answer, and before the next
+            if count == 3:
+                yield next(whole(request, pb))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "for a moment")
+        yield from whole(request, pb)
+
+    with pretended(generate) as address:
+        done, everything = evaluate(address, tmp_path)
+    assert done.returncode == 0, done.stderr
+    tries = sorted(a["tries"] for a in answers_of(everything))
+    assert tries == [1, 1, 1, 1, 1, 3] and everything["failures"] == []
+
+
+def test_answers_that_end_early_and_answers_without_drafts_are_told(tmp_path):
+    def generate(request, count, context, pb):
+        text = request.conversation.turns[0].parts[0].text
+        if text == "question 1" and request.speculation.draft_tokens:
+            yield next(whole(request, pb))
+            return
+        yield from whole(request, pb, inactive="no room" if text == "question 2" else "")
+
+    with pretended(generate) as address:
+        done, everything = evaluate(address, tmp_path)
+    assert done.returncode == 1 and "1 of 6 requests failed" in done.stderr
+    (failure,) = everything["failures"]
+    assert (failure["status"], failure["line"], failure["words"]) == ("DATA_LOSS", 2, "the stream ended before the answer did")
+    assert everything["without_drafts"] == 1 and "line 3, massv, K = 5, greedy (T = 0): no room" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_terminal_gets_a_bar(tmp_path):
+    def generate(request, count, context, pb):
+        time.sleep(0.15)  # the bar is drawn ten times a second at most
+        yield from whole(request, pb)
+
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps({"prompt": "x"}) + "\n" + json.dumps({"prompt": "y"}))
+    ours, theirs = pty.openpty()
+    with pretended(generate) as address:
+        process = subprocess.Popen([BIN / "massv", "eval", "--address", address, "--data", data, "--resamples", "100", "--out", tmp_path / "out"],
+                                   env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=theirs)
+        assert process.wait(60) == 0
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert re.search(r"\] \d/4.* massv K=5 greedy: 2\.00 a step", shown) and shown.endswith("\r\x1b[K"), shown
