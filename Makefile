@@ -44,7 +44,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv eval' 'massv bench kernels' 'massv bench step' 'massv bench serve' massv-train 'massv-train distill'
 
-.PHONY: all test demo bench asan tsan chaos fuzz lint format install clean help setup build tests
+.PHONY: all test demo bench study asan tsan chaos fuzz lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
 all: setup
 	@$(MAKE) --no-print-directory $(JOBS) build
@@ -62,6 +62,7 @@ help:
 	@echo "make chaos     kill and stop the processes of a service under load, CHAOS_SECONDS=$(CHAOS_SECONDS) from SEED=... (printed); compare all answers"
 	@echo "make fuzz      every parser of foreign bytes under libFuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) each; FUZZ=\"image step\" runs those"
 	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
+	@echo "make study     MASSV in small, from fresh data to a report in $(BUILD)/study/docs; STAGES=\"data compare\" does those"
 	@echo "make lint      floors, format, warnings as errors;  make format rewrites the format"
 	@echo "make install   PREFIX=$(PREFIX)"
 	@echo "make clean     remove $(BUILD)/"
@@ -79,6 +80,9 @@ demo: all
 bench: setup
 	@$(MAKE) --no-print-directory $(JOBS) build $(BENCHES)
 	@BUILD=$(BUILD) bench/run $(PARTS)
+
+study: all
+	@bench/study/run --build $(BUILD) $(STAGES)
 
 asan: setup
 	@$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined CFLAGS="-O1 -g" test
