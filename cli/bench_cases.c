@@ -146,7 +146,7 @@ static void cached_rows(struct bench_case *c)
 static void cached_run(struct bench_case *c, int copy)
 {
     struct kv_rows rows = {c->slot, c->sequence, c->pages, c->cols / PAGE};
-    struct attention a = {HEADS, KEY_HEADS, WIDTH, 1.0f / sqrtf(WIDTH), c->first, c->last};
+    struct attention a = {HEADS, KEY_HEADS, WIDTH, 1.0f / sqrtf(WIDTH), 0, c->first, c->last};
     c->cpu->attend_cached(c->dev, c->y, c->x, c->n, HEADS * WIDTH, c->kv, copy, &rows, &a);
 }
 
@@ -213,7 +213,7 @@ static void patches_run(struct bench_case *c, int copy)
 {
     (void)copy;
     const int width = PATCH_HEADS * PATCH_WIDTH;
-    struct attention a = {PATCH_HEADS, PATCH_HEADS, PATCH_WIDTH, 1.0f / sqrtf(PATCH_WIDTH), c->first, c->last};
+    struct attention a = {PATCH_HEADS, PATCH_HEADS, PATCH_WIDTH, 1.0f / sqrtf(PATCH_WIDTH), 0, c->first, c->last};
     c->cpu->attend_rows(c->dev, c->y, c->x, c->x + width, c->x + 2 * width, c->n, 3 * width, &a);
 }
 

@@ -39,6 +39,7 @@ struct rows {
 struct attention {
     int h, g, c;
     float scale;          /* of the scores, before the softmax */
+    float cap;            /* scaled scores s become cap * tanh(s / cap); 0 = as they are */
     const int32_t *first; /* (n) */
     const int32_t *last;  /* (n), last > first */
 };
@@ -56,6 +57,7 @@ struct kernels {
     struct device *(*open)(const struct device_options *options, struct error *err);
     void (*close)(struct device *dev);                 /* NULL is legal */
     const char *(*describe)(const struct device *dev); /* "cpu avx2, 2 threads"; owned by dev */
+    bool (*activations_f32)(const struct device *dev); /* as its options had it */
 
     /* Memory: 64-byte aligned, not zeroed; NULL when there is none left. free(NULL) is legal. */
     void *(*alloc)(struct device *dev, size_t bytes);
@@ -80,6 +82,10 @@ struct kernels {
      * apart. */
     void (*rms_norm)(struct device *dev, float *y, const float *x, int n, int d, int stride, const float *weight, float offset,
                      float eps);
+    /* In place on `heads` heads of width c at the start of each row, rows `stride` apart: each as rms_norm makes a row of it, with
+     * one weight (c) for all. */
+    void (*rms_norm_heads)(struct device *dev, float *x, int n, int heads, int c, int stride, const float *weight, float offset,
+                           float eps);
     /* y (n, d) = (x - mean) / sqrt(var + eps) * weight + bias. y may be x. */
     void (*layer_norm)(struct device *dev, float *y, const float *x, int n, int d, const float *weight, const float *bias,
                        float eps);
@@ -107,8 +113,12 @@ struct kernels {
     /* In place on count numbers. */
     void (*gelu_erf)(struct device *dev, float *x, size_t count);
     void (*gelu_tanh)(struct device *dev, float *x, size_t count);
-    /* x += y, count numbers. */
+    /* x += y; x *= factor; x = cap * tanh(x / cap): count numbers. */
     void (*add)(struct device *dev, float *x, const float *y, size_t count);
+    void (*scale)(struct device *dev, float *x, float factor, size_t count);
+    void (*soft_cap)(struct device *dev, float *x, float cap, size_t count);
+    /* y (n, d): row r is the mean of x's rows [r * group, (r + 1) * group). */
+    void (*mean)(struct device *dev, float *y, const float *x, int n, int group, int d);
 
     /* gather: y[r] = x[index[r]]; scatter: y[index[r]] = x[r]; r < n, rows of d numbers. Indices of a scatter are distinct. */
     void (*gather)(struct device *dev, float *y, const float *x, const int32_t *index, int n, int d);

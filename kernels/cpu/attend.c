@@ -84,7 +84,7 @@ static void unit_rows(const struct attend_task *t, const struct unit *u, int row
     struct attend_state *states = u->states + (row - u->row) * heads;
     for (int tile = 0; tile < tiles; tile++) {
         int first = tile_first(queries, tiles, tile), m = tile_first(queries, tiles, tile + 1) - first;
-        t->dev->simd->attend_block(states + first, m, t->a.c, t->a.scale, &block);
+        t->dev->simd->attend_block(states + first, m, t->a.c, t->a.scale, t->a.cap, &block);
     }
 }
 

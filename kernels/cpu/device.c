@@ -94,6 +94,7 @@ struct device *device_open(const struct device_options *options, struct error *e
     struct device *dev = mem_new(1, sizeof *dev);
     dev->simd = simd;
     dev->bf16_dot = simd->probe_bf16_dot && !options->activations_f32;
+    dev->activations_f32 = options->activations_f32;
     dev->threads = options->threads ? options->threads : cores_usable();
     if (dev->threads > 1 && !(dev->pool = pool_open(dev->threads))) {
         fail(err, "threads %d: the system refuses to start them; fewer may do", dev->threads);
@@ -118,6 +119,11 @@ void device_close(struct device *dev)
 const char *device_describe(const struct device *dev)
 {
     return dev->text;
+}
+
+bool device_activations_f32(const struct device *dev)
+{
+    return dev->activations_f32;
 }
 
 /* Large pieces lie on huge pages: weights are read from end to end, and small pages cost a tenth of that. What is left after the

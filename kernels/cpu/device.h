@@ -12,6 +12,7 @@ enum scratch { SCRATCH_ROWS, SCRATCH_PLAN, SCRATCH_COUNT };
 struct device {
     const struct simd *simd;
     bool bf16_dot; /* bf16 weights meet activations rounded to bf16 */
+    bool activations_f32;
     int threads;
     struct pool *pool; /* NULL with one thread */
     struct {
@@ -26,6 +27,7 @@ struct device {
 struct device *device_open(const struct device_options *options, struct error *err);
 void device_close(struct device *dev);
 const char *device_describe(const struct device *dev);
+bool device_activations_f32(const struct device *dev);
 
 void *device_alloc(struct device *dev, size_t bytes);
 /* Makes memory from device_alloc present that will be written whole. */

@@ -13,7 +13,7 @@ struct rows_job {
     const int32_t *index;
     int32_t *id;
     int d, stride, heads, pieces;
-    float offset, eps;
+    float offset, eps, factor;
     size_t count;
     void (*gate)(float *y, const float *gate, const float *up, int d);
     void (*in_place)(float *x, size_t count);
@@ -38,6 +38,25 @@ void rows_rms_norm(struct device *dev, float *y, const float *x, int n, int d, i
     /* In place with a stride, a row's result may lie where another's input does: then their order matters. */
     bool moves = y == x && stride != d;
     device_run(dev, n, moves ? 0 : at(n, d), rms_norm_row, &job);
+}
+
+static void rms_norm_heads_row(void *arg, int r, int worker)
+{
+    (void)worker;
+    const struct rows_job *j = arg;
+    float *head = j->y + at(r, j->stride);
+    for (int i = 0; i < j->heads; i++, head += j->d)
+        j->dev->simd->rms_norm(head, head, j->d, j->weight, j->offset, j->eps);
+}
+
+void rows_rms_norm_heads(struct device *dev, float *x, int n, int heads, int c, int stride, const float *weight, float offset,
+                         float eps)
+{
+    struct rows_job job = {.dev = dev, .y = x, .d = c, .heads = heads, .stride = stride};
+    job.weight = weight;
+    job.offset = offset;
+    job.eps = eps;
+    device_run(dev, n, at(n, heads * c), rms_norm_heads_row, &job);
 }
 
 static void layer_norm_row(void *arg, int r, int worker)
@@ -139,6 +158,57 @@ void rows_add(struct device *dev, float *x, const float *y, size_t count)
 {
     struct rows_job job = {.dev = dev, .y = x, .x = y, .count = count};
     device_run(dev, pieces_of(count), count, add_piece, &job);
+}
+
+/* What follows is one operation for each number: its bits cannot depend on how numbers are cut into pieces. */
+static void scale_piece(void *arg, int item, int worker)
+{
+    (void)worker;
+    const struct rows_job *j = arg;
+    size_t first = (size_t)item * PIECE, count = piece_count(j, first);
+    for (size_t i = first; i < first + count; i++)
+        j->y[i] *= j->factor;
+}
+
+void rows_scale(struct device *dev, float *x, float factor, size_t count)
+{
+    struct rows_job job = {.y = x, .count = count, .factor = factor};
+    device_run(dev, pieces_of(count), count, scale_piece, &job);
+}
+
+static void soft_cap_piece(void *arg, int item, int worker)
+{
+    (void)worker;
+    const struct rows_job *j = arg;
+    size_t first = (size_t)item * PIECE, count = piece_count(j, first);
+    for (size_t i = first; i < first + count; i++)
+        j->y[i] = j->factor * tanhf(j->y[i] / j->factor);
+}
+
+void rows_soft_cap(struct device *dev, float *x, float cap, size_t count)
+{
+    struct rows_job job = {.y = x, .count = count, .factor = cap};
+    device_run(dev, pieces_of(count), count * 16, soft_cap_piece, &job);
+}
+
+static void mean_row(void *arg, int r, int worker)
+{
+    (void)worker;
+    const struct rows_job *j = arg;
+    const float *x = j->x + at(r, j->stride * j->d);
+    float *y = j->y + at(r, j->d);
+    for (int i = 0; i < j->d; i++) {
+        float sum = 0;
+        for (int k = 0; k < j->stride; k++)
+            sum += x[at(k, j->d) + (size_t)i];
+        y[i] = sum / (float)j->stride;
+    }
+}
+
+void rows_mean(struct device *dev, float *y, const float *x, int n, int group, int d)
+{
+    struct rows_job job = {.y = y, .x = x, .d = d, .stride = group};
+    device_run(dev, n, at(n, group * d), mean_row, &job);
 }
 
 void rows_gather(struct device *dev, float *y, const float *x, const int32_t *index, int n, int d)

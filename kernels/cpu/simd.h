@@ -91,7 +91,7 @@ struct simd {
     void (*add)(float *x, const float *y, size_t count);
     int32_t (*best)(const float *x, int d); /* -1: all NaN */
     /* m <= TILE_ROWS queries that see the same keys */
-    void (*attend_block)(struct attend_state *s, int m, int c, float scale, const struct attend_block *block);
+    void (*attend_block)(struct attend_state *s, int m, int c, float scale, float cap, const struct attend_block *block);
     void (*attend_finish)(float *y, const struct attend_state *s, int c);
     /* Of training: products, then rows and pieces (kernels/grad.h). */
     int (*product_panels)(int columns);

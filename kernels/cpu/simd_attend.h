@@ -93,10 +93,14 @@ static void product(float *const *out, const float *const *x, const float *b, si
 }
 
 /* Scores (all vectors, `count` of them in use) become weights; returns by how much what was summed before shrinks. */
-static float weights_make(struct attend_state *s, float *scores, int count, int all, float scale)
+static float weights_make(struct attend_state *s, float *scores, int count, int all, float scale, float cap)
 {
     for (int i = 0; i < all * LANES; i += LANES)
         v_store(scores + i, v_load(scores + i) * scale);
+    for (int i = 0; cap > 0 && i < all * LANES; i += LANES) { /* tanh(z) = 2 / (1 + e^-2z) - 1 */
+        vec z = v_load(scores + i) / cap;
+        v_store(scores + i, v_sigmoid_times(v_set(2 * cap), z + z) - cap);
+    }
     for (int i = count; i < all * LANES; i++) /* no key */
         scores[i] = -INFINITY;
     vec largest = v_set(s->max), total = {0};
@@ -118,7 +122,7 @@ static float weights_make(struct attend_state *s, float *scores, int count, int 
     return shrink;
 }
 
-static void attend_block(struct attend_state *s, int m, int c, float scale, const struct attend_block *block)
+static void attend_block(struct attend_state *s, int m, int c, float scale, float cap, const struct attend_block *block)
 {
     float scores[TILE_ROWS][BLOCK_POSITIONS], shrink[TILE_ROWS], *score[TILE_ROWS] = {NULL}, *sum[TILE_ROWS] = {NULL};
     const float *q[TILE_ROWS] = {NULL}, *weights[TILE_ROWS] = {NULL};
@@ -130,7 +134,7 @@ static void attend_block(struct attend_state *s, int m, int c, float scale, cons
     }
     product(score, q, block->keys, block->key_stride, c, block->keys_ahead, NULL, m, all);
     for (int i = 0; i < m; i++)
-        shrink[i] = weights_make(&s[i], scores[i], block->count, all, scale);
+        shrink[i] = weights_make(&s[i], scores[i], block->count, all, scale, cap);
     product(sum, weights, block->values, block->value_stride, block->count, block->values_ahead, shrink, m,
             (int)block->value_stride / LANES);
 }

@@ -5,11 +5,14 @@ enum { SEQUENCES = 3, MOST = 230 }; /* keys of the longest sequence: several pag
 
 struct shape {
     int h, g, c, page_positions;
+    float cap;
 };
 
-/* Head widths of real models and odd ones; pages smaller and larger than a block, and no multiple of it. */
+/* Head widths of real models and odd ones, some with capped scores; pages smaller and larger than a block, and no multiple of it.
+ */
 static const struct shape shapes[] = {
-    {1, 1, 1, 1}, {2, 1, 16, 16}, {6, 2, 32, 64}, {14, 2, 64, 64}, {3, 3, 80, 32}, {7, 1, 128, 64}, {4, 2, 72, 100}, {2, 2, 13, 7},
+    {1, 1, 1, 1, 0},    {2, 1, 16, 16, 0},  {6, 2, 32, 64, 0},   {14, 2, 64, 64, 0}, {3, 3, 80, 32, 0},
+    {7, 1, 128, 64, 0}, {4, 2, 72, 100, 0}, {2, 2, 13, 7, 0.5f}, {2, 1, 32, 64, 3},
 };
 
 /* Sequences of these lengths; each contributes its last `tail` positions as query rows of one step. */
@@ -61,15 +64,16 @@ static void step_make(struct step *step)
 
 /* One query head over keys [first, last), rows `stride` apart. */
 static void head_check(const float *y, const float *q, const float *k, const float *v, int first, int last, int stride, int c,
-                       double scale)
+                       double scale, double cap)
 {
     double weights[1024], total = 0, most = -INFINITY;
     for (int p = first; p < last; p++) {
         double s = 0;
         for (int j = 0; j < c; j++)
             s += (double)q[j] * (double)k[(size_t)p * (size_t)stride + (size_t)j];
-        weights[p - first] = s * scale;
-        most = fmax(most, s * scale);
+        s = cap > 0 ? cap * tanh(s * scale / cap) : s * scale;
+        weights[p - first] = s;
+        most = fmax(most, s);
     }
     for (int p = 0; p < last - first; p++)
         total += weights[p] = exp(weights[p] - most);
@@ -95,19 +99,19 @@ static void cached_check(struct device *dev, const struct shape *p)
     struct step step;
     cache_fill(dev, kv, p, pages, per, k, v);
     step_make(&step);
-    struct attention a = {p->h, p->g, p->c, 3.0f / sqrtf((float)p->c), step.first, step.last};
+    struct attention a = {p->h, p->g, p->c, 3.0f / sqrtf((float)p->c), p->cap, step.first, step.last};
     struct kv_rows rows = step_rows(&step, pages, per);
     cpu->attend_cached(dev, y, q, step.n, stride, kv, 1, &rows, &a);
     for (int r = 0; r < step.n; r++) {
         struct kv_rows one = {step.slot + r, step.sequence + r, pages, per};
-        struct attention own = {p->h, p->g, p->c, a.scale, step.first + r, step.last + r};
+        struct attention own = {p->h, p->g, p->c, a.scale, a.cap, step.first + r, step.last + r};
         cpu->attend_cached(dev, alone, q + r * stride, 1, stride, kv, 1, &one, &own);
         check_same(y + r * width, alone, (size_t)width, "cached row alone");
         size_t at = (size_t)(step.sequence[r] * MOST * p->g * p->c);
         for (int i = 0; i < p->h; i++) {
             size_t head = at + (size_t)(i / (p->h / p->g) * p->c);
             head_check(y + r * width + i * p->c, q + r * stride + i * p->c, k + head, v + head, step.first[r], step.last[r],
-                       p->g * p->c, p->c, (double)a.scale);
+                       p->g * p->c, p->c, (double)a.scale, (double)a.cap);
         }
     }
     free(pages);
@@ -137,20 +141,20 @@ static void rows_check(struct device *dev, const struct shape *p)
     float *y = check_room(dev, (size_t)(N * width)), *part = check_room(dev, (size_t)(N * width));
     int32_t first[N], last[N];
     segments_make(N, first, last);
-    struct attention a = {p->h, p->g, p->c, 3.0f / sqrtf((float)p->c), first, last};
+    struct attention a = {p->h, p->g, p->c, 3.0f / sqrtf((float)p->c), p->cap, first, last};
     cpu->attend_rows(dev, y, x, k, v, N, stride, &a);
     for (int r = 0; r < N; r += 7)
         for (int i = 0; i < p->h; i++) {
             int head = i / (p->h / p->g) * p->c;
             head_check(y + r * width + i * p->c, x + r * stride + i * p->c, k + head, v + head, first[r], last[r], stride, p->c,
-                       (double)a.scale);
+                       (double)a.scale, (double)a.cap);
         }
     for (int begin = 0; begin < N; begin = last[begin]) { /* each segment alone, where its rows have other numbers */
         int n = last[begin] - begin;
         int32_t own_first[N] = {0}, own_last[N];
         for (int i = 0; i < n; i++)
             own_last[i] = n;
-        struct attention own = {p->h, p->g, p->c, a.scale, own_first, own_last};
+        struct attention own = {p->h, p->g, p->c, a.scale, a.cap, own_first, own_last};
         cpu->attend_rows(dev, part, x + begin * stride, k + begin * stride, v + begin * stride, n, stride, &own);
         check_same(y + begin * width, part, (size_t)(n * width), "segment alone");
     }
@@ -182,7 +186,7 @@ static void wild_scores(struct device *dev)
     int32_t first[N] = {0}, last[N];
     for (int r = 0; r < N; r++)
         last[r] = r + 1;
-    struct attention a = {1, 1, C, 1e4f, first, last};
+    struct attention a = {1, 1, C, 1e4f, 0, first, last};
     cpu->attend_rows(dev, y, x, k, v, N, C, &a);
     for (int r = 0; r < N; r++) { /* the largest score takes all */
         int winner = 0;

@@ -56,6 +56,26 @@ static void rms_check(struct device *dev, int d, int n, int stride)
     data_free(&t);
 }
 
+/* Heads in place, at the start of rows that go on behind them. */
+static void heads_check(struct device *dev, int heads, int c)
+{
+    const struct kernels *cpu = kernels_cpu();
+    int stride = heads * c + 5;
+    float *x = check_numbers(dev, 14, (size_t)(N * stride)), *old = check_numbers(dev, 14, (size_t)(N * stride));
+    float *weight = check_numbers(dev, 15, (size_t)c), *want = check_room(dev, (size_t)c);
+    cpu->rms_norm_heads(dev, x, N, heads, c, stride, weight, 1.0f, 1e-6f);
+    for (int r = 0; r < N; r++) {
+        for (int h = 0; h < heads; h++) {
+            cpu->rms_norm(dev, want, old + r * stride + h * c, 1, c, c, weight, 1.0f, 1e-6f);
+            check_same(x + r * stride + h * c, want, (size_t)c, "rms_norm_heads");
+        }
+        check_same(x + r * stride + heads * c, old + r * stride + heads * c, 5, "behind the heads");
+    }
+    float *all[] = {x, old, weight, want};
+    for (int i = 0; i < 4; i++)
+        cpu->free(dev, all[i]);
+}
+
 static void layer_check(struct device *dev, int d, int n)
 {
     const struct kernels *cpu = kernels_cpu();
@@ -88,6 +108,7 @@ static void norms_check(struct device *dev)
         rms_check(dev, widths[i], i % 2 ? N : MOST_ROWS / 4, widths[i]);
         rms_check(dev, widths[i], N, widths[i] + 3);
         layer_check(dev, widths[i], i % 2 ? N : MOST_ROWS / 4);
+        heads_check(dev, i % 3 + 1, widths[i]);
     }
 }
 
@@ -260,6 +281,38 @@ static void moves_check(struct device *dev)
         cpu->free(dev, all[i]);
 }
 
+/* Averages of rows, a factor for all numbers, and the soft cap, whose tanh is libm's. */
+static void means_check(struct device *dev)
+{
+    const struct kernels *cpu = kernels_cpu();
+    enum { ROWS = 5, GROUP = 16, D = 77, COUNT = ROWS * GROUP * D };
+    float *x = check_numbers(dev, 44, COUNT), *y = check_room(dev, ROWS * D), *z = check_numbers(dev, 44, COUNT);
+    cpu->mean(dev, y, x, ROWS, GROUP, D);
+    for (int i = 0; i < ROWS * D; i++) {
+        double sum = 0;
+        for (int k = 0; k < GROUP; k++)
+            sum += (double)x[(i / D * GROUP + k) * D + i % D];
+        check_near((double)y[i], sum / GROUP, 1e-6, "mean", (size_t)i); /* sixteen numbers below 1 */
+    }
+    cpu->scale(dev, z, 50.5f, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(z[i] == x[i] * 50.5f);
+    cpu->soft_cap(dev, z, 30.0f, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        double expected = 30 * tanh((double)x[i] * 50.5 / 30);
+        check_near((double)z[i], expected, 1e-5, "soft_cap", (size_t)i); /* roundings of numbers below 51 */
+    }
+    float *all[] = {x, y, z};
+    for (int i = 0; i < 3; i++)
+        cpu->free(dev, all[i]);
+}
+
+static void means_factors_and_caps_equal_double_precision(void **state)
+{
+    (void)state;
+    check_devices(means_check);
+}
+
 static void rows_move_and_add(void **state)
 {
     (void)state;
@@ -358,6 +411,7 @@ int main(void)
         cmocka_unit_test(gates_equal_double_precision),
         cmocka_unit_test(infinities_and_nan_pass_through_gates),
         cmocka_unit_test(rows_move_and_add),
+        cmocka_unit_test(means_factors_and_caps_equal_double_precision),
         cmocka_unit_test(embed_returns_the_stored_rows_exactly),
         cmocka_unit_test(best_is_the_lowest_column_of_the_largest_number),
         cmocka_unit_test(a_penalty_meets_each_distinct_column_once),
