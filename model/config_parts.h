@@ -4,6 +4,7 @@
 #define MODEL_CONFIG_PARTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "model/config.h"
@@ -36,11 +37,29 @@ const json_t *language_field(const struct source *s, const char *name);
 int int_check(const struct source *s, const char *name, const json_t *value, int least, int most, int *out);
 int number_check(const struct source *s, const char *name, const json_t *value, double least, double most, float *out);
 /* An absent field is in order. */
+int number_or_absent(const struct source *s, const char *name, const json_t *value, double least, double most, float absent,
+                     float *out);
 int string_check(const struct source *s, const char *name, const json_t *value, const char *must);
 
-/* vision_config of config.json. */
-int vision_read(struct model_config *config, const struct source *s);
-/* Preprocessing, from processor_config.json or preprocessor_config.json in dir. */
-int picture_read(struct model_config *config, const char *dir, struct error *err);
+/* Every field of a table into the struct at `to`. Values stand in `object`, named "prefix.name" in errors; object NULL: they are
+ * the language model's. */
+int fields_read(void *to, const struct source *s, const struct int_field *fields, size_t n, const json_t *object,
+                const char *prefix);
+
+/* What families share, for their readers below. */
+int heads_check(struct model_config *c, const struct source *s, int absent); /* h, g, head_dim; absent 0: that is d / h */
+int channels_read(const struct source *s, const char *name, double least, float out[3]); /* three numbers; may be absent */
+int same_check(const struct source *s, const char *name, int other);                     /* a size that config.json also holds */
+int steps_check(const struct source *s, int filter, const char *filter_name);            /* resize, divide by 255, normalise */
+
+/* One family's reading of the files. A text family has no vision and no picture. */
+struct config_reader {
+    const struct int_field *language; /* sizes of the language model */
+    size_t n_language;
+    int (*rest)(struct model_config *config, const struct source *s);    /* everything else of it, after the sizes */
+    int (*vision)(struct model_config *config, const struct source *s);  /* vision_config, and the ids around pictures */
+    int (*picture)(struct model_config *config, const struct source *s); /* the preprocessor's settings; root may be NULL */
+};
+extern const struct config_reader config_reader_qwen, config_reader_gemma;
 
 #endif

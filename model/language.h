@@ -20,7 +20,8 @@ struct model {
     struct kv_pages pages;
     struct step step;
     uint64_t steps;        /* done and refused */
-    float attention_scale; /* 1 / sqrt(c) */
+    float attention_scale; /* 1 / sqrt(c), or what the configuration has */
+    float embed_scale;     /* of rows of the table */
     int max_rows;
 
     /* Activations, device memory, by row. Here h, g, ff are the shard's. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/family.h"
 #include "model/language.h"
 
 enum { DEFAULT_MAX_ROWS = 512, MOST_ROWS = 1 << 16 };
@@ -62,12 +63,37 @@ static int source_check(const struct model_options *o, const struct safetensors 
     return 0;
 }
 
+/* sqrt(d) is rounded to the table's numbers, unless the model shall compute as if it were stored in f32: the published models were
+ * trained with the rounded factor. */
+static float embed_scale(const struct model *m)
+{
+    float scale = (float)sqrt((double)m->config.d);
+    if (!m->config.family->scaled_embeddings)
+        return 1;
+    if (m->weights.embed_dtype == DTYPE_F32 || m->k->activations_f32(m->dev))
+        return scale;
+    int exponent, bits = m->weights.embed_dtype == DTYPE_BF16 ? 8 : 11; /* of the significand */
+    float fraction = frexpf(scale, &exponent);
+    return ldexpf(rintf(ldexpf(fraction, bits)), exponent - bits);
+}
+
+/* A picture that is computed at once must fit into one step. */
+static int rows_check(const struct model *m, struct error *err)
+{
+    int tokens = config_picture_tokens(&m->config);
+    if (m->config.has_vision && m->config.family->pictures_whole && m->max_rows < tokens)
+        return fail(err, "steps of %d rows hold no picture: its %d tokens go into one step; at least that many rows are needed",
+                    m->max_rows, tokens);
+    return 0;
+}
+
 static int parts_open(struct model *m, struct safetensors *st, const struct model_options *o, struct error *err)
 {
     const struct weights_source source = {o->fill ? NULL : st, o->fill_dtype};
-    if (shard_plan(&m->shard, &m->config, o->comm->rank, o->comm->size, err) ||
+    if (rows_check(m, err) || shard_plan(&m->shard, &m->config, o->comm->rank, o->comm->size, err) ||
         weights_load(&m->weights, &source, &m->config, &m->shard, m->k, m->dev, err))
         return -1;
+    m->embed_scale = embed_scale(m);
     return cache_open(m, o->kv_positions, err) || step_open(&m->step, &m->config, m->max_rows, m->k, m->dev, err) ||
                    activations_open(m, err)
                ? -1
@@ -86,7 +112,7 @@ int model_open(struct model **model, struct safetensors *st, const struct model_
     m->dev = options->device;
     m->comm = options->comm;
     m->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
-    m->attention_scale = 1.0f / sqrtf((float)config->c);
+    m->attention_scale = 1.0f / sqrtf((float)(config->query_scalar ? config->query_scalar : config->c));
     if (parts_open(m, st, options, err)) {
         model_close(m);
         return -1;
@@ -175,14 +201,17 @@ int model_page_uses(const struct model *model, int32_t page)
 
 /* ---- one step ---- */
 
-static int pictures_check(const struct span *span, int i, struct error *err)
+static int pictures_check(const struct model *m, const struct span *span, int i, struct error *err)
 {
-    int end = 0;
+    int end = 0, tokens = m->config.family->pictures_whole ? config_picture_tokens(&m->config) : 0;
     for (int j = 0; j < span->n_pictures; j++) {
         const struct span_picture *p = &span->pictures[j];
         if (p->first < end || p->count < 1 || p->count > span->n - p->first)
             return fail(err, "span %d: picture %d: rows %d + %d must follow the picture before within %d rows", i, j, p->first,
                         p->count, span->n);
+        if (tokens && p->count != tokens)
+            return fail(err, "span %d: picture %d: %d rows; its %d see each other, so they go into one step", i, j, p->count,
+                        tokens);
         end = p->first + p->count;
     }
     return 0;
@@ -198,12 +227,12 @@ static int span_check(const struct model *m, const struct span *span, int i, str
                     (double)span->repetition_penalty, span->n_history);
     for (int r = 0; r < span->n; r++) {
         const int32_t *position = span->positions[r];
-        if (span->ids[r] < 0 || span->ids[r] >= m->config.vocabulary)
+        if (span->ids[r] < 0 || (span->ids[r] >= m->config.vocabulary && span->ids[r] != m->config.image_id))
             return fail(err, "span %d: id %" PRId32 " must be from 0 to %d", i, span->ids[r], m->config.vocabulary - 1);
         if (position[0] < 0 || position[1] < 0 || position[2] < 0)
             return fail(err, "span %d: row %d has a negative position", i, r);
     }
-    return pictures_check(span, i, err);
+    return pictures_check(m, span, i, err);
 }
 
 /* Nothing is changed by a step that is refused, but for the number that finds a sequence named twice. */

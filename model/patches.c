@@ -1,4 +1,4 @@
-/* patches.c - an upright picture to the rows that the Qwen2.5-VL tower reads */
+/* patches.c - an upright picture to the rows that a vision tower reads */
 #include "model/patches.h"
 
 #include <math.h>
@@ -58,18 +58,17 @@ static int fill_rows(struct patches *patches, const struct image *resized, const
     const struct vision_config *v = &config->vision;
     float values[3][256];
     make_values(values, &config->picture);
-    size_t patch = (size_t)v->patch, merge = (size_t)v->merge, stride = 3 * (size_t)resized->width;
+    size_t patch = (size_t)v->patch, side = (size_t)config->picture.block, stride = 3 * (size_t)resized->width;
     struct patches made = {resized->height / v->patch, resized->width / v->patch,
                            v->channels * v->temporal_patch * v->patch * v->patch, NULL};
-    size_t n = (size_t)made.grid_h * (size_t)made.grid_w, lines = (size_t)made.grid_h / merge,
-           columns = (size_t)made.grid_w / merge;
+    size_t n = (size_t)made.grid_h * (size_t)made.grid_w, lines = (size_t)made.grid_h / side, columns = (size_t)made.grid_w / side;
     made.rows = malloc(n * (size_t)made.width * sizeof *made.rows);
     if (!made.rows)
         return fail(err, "no memory for %zu patches of a picture", n);
     float *row = made.rows;
     for (size_t block = 0; block < lines * columns; block++)
-        for (size_t inner = 0; inner < merge * merge; inner++, row += made.width) {
-            size_t y = block / columns * merge + inner / merge, x = block % columns * merge + inner % merge;
+        for (size_t inner = 0; inner < side * side; inner++, row += made.width) {
+            size_t y = block / columns * side + inner / side, x = block % columns * side + inner % side;
             fill_row(row, resized->rgb + y * patch * stride + x * patch * 3, stride, v, values);
         }
     *patches = made;
@@ -78,16 +77,28 @@ static int fill_rows(struct patches *patches, const struct image *resized, const
 
 int patches_make(struct patches *patches, const struct image *image, const struct model_config *config, struct error *err)
 {
-    const struct vision_config *v = &config->vision;
-    int width, height;
+    const struct picture_config *p = &config->picture;
+    int width = p->side, height = p->side;
     struct image resized;
-    if (patches_size(image->height, image->width, v->patch * v->merge, config->picture.min_pixels, config->picture.max_pixels,
-                     &height, &width, err) ||
-        image_resize(&resized, image, width, height, IMAGE_BICUBIC, err))
+    if ((!p->side && patches_size(image->height, image->width, config->vision.patch * config->vision.merge, p->min_pixels,
+                                  p->max_pixels, &height, &width, err)) ||
+        image_resize(&resized, image, width, height, p->filter, err))
         return -1;
     int rc = fill_rows(patches, &resized, config, err);
     image_free(&resized);
     return rc;
+}
+
+void patches_planes(float *planes, const struct patches *patches, const struct model_config *config)
+{
+    size_t patch = (size_t)config->vision.patch, columns = (size_t)patches->grid_w, width = columns * patch;
+    size_t plane = (size_t)patches->grid_h * patch * width;
+    const float *from = patches->rows;
+    for (size_t row = 0; row < (size_t)patches->grid_h * columns; row++)
+        for (size_t c = 0; c < (size_t)config->vision.channels; c++)
+            for (size_t y = 0; y < patch; y++, from += patch)
+                memcpy(planes + c * plane + (row / columns * patch + y) * width + row % columns * patch, from,
+                       patch * sizeof *from);
 }
 
 void patches_free(struct patches *patches)

@@ -1,5 +1,6 @@
-/* patches.h - an upright picture to the rows that the Qwen2.5-VL tower reads: smart_resize, resize, rescale and normalise, patches
- * in merge-block order (each 2 x 2 block of patches of the picture, in raster order of blocks) */
+/* patches.h - an upright picture to the rows that a vision tower reads: resize (to a fixed size, or as Qwen's smart_resize finds
+ * it), rescale and normalise, cut into patches in raster order of blocks (config->picture.block: 2 x 2 in Qwen2.5-VL, single
+ * patches in Gemma3) */
 #ifndef MODEL_PATCHES_H
 #define MODEL_PATCHES_H
 
@@ -7,7 +8,7 @@
 #include "model/image.h"
 
 struct patches {
-    int grid_h, grid_w; /* patches; even */
+    int grid_h, grid_w; /* patches; multiples of merge */
     int width;          /* of a row: channels * temporal_patch * patch * patch */
     float *rows;        /* (grid_h * grid_w, width); malloc'ed */
 };
@@ -19,6 +20,9 @@ int patches_size(int height, int width, int factor, int64_t min_pixels, int64_t 
 
 int patches_make(struct patches *patches, const struct image *image, const struct model_config *config, struct error *err);
 void patches_free(struct patches *patches);
+
+/* The same numbers as planes (channels, height, width), for patches in raster order. */
+void patches_planes(float *planes, const struct patches *patches, const struct model_config *config);
 
 /* Tokens that a picture takes in a prompt: grid_h * grid_w / merge^2. */
 int patches_tokens(const struct patches *patches, const struct model_config *config);

@@ -1,5 +1,6 @@
 /* prompt_positions.c - ids with one placeholder per picture to rows with positions on three axes (M-RoPE; Qwen2.5-VL technical
- * report, 2025): text counts on all three at once, the tokens of a picture stand at one time in a grid of height and width */
+ * report, 2025): text counts on all three at once, the tokens of a picture stand at one time in a grid of height and width. Models
+ * with one axis count pictures' tokens like text. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static int check_ids(const struct model_config *config, const int32_t *ids, int 
     if (n <= 0)
         return fail(err, "the prompt is empty");
     for (int i = 0; i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= config->vocabulary)
+        if (ids[i] < 0 || (ids[i] >= config->vocabulary && ids[i] != config->image_id))
             return fail(err, "the prompt's id %d at %d is outside 0..%d", (int)ids[i], i, config->vocabulary - 1);
         placeholders += config->image_id >= 0 && ids[i] == config->image_id;
     }
@@ -47,20 +48,24 @@ static void put_row(struct prompt *p, int32_t id, int32_t time, int32_t height, 
     p->n++;
 }
 
-static void put_picture(struct prompt *p, int32_t id, int lines, int columns)
-{
-    int32_t start = p->next_position;
-    p->pictures[p->n_pictures++] = (struct prompt_picture){p->n, lines * columns, lines, columns};
-    for (int y = 0; y < lines; y++)
-        for (int x = 0; x < columns; x++)
-            put_row(p, id, start, start + y, start + x);
-    p->next_position = start + (lines > columns ? lines : columns);
-}
-
 static void put_text(struct prompt *p, int32_t id)
 {
     put_row(p, id, p->next_position, p->next_position, p->next_position);
     p->next_position++;
+}
+
+static void put_picture(struct prompt *p, int32_t id, int lines, int columns, int axes)
+{
+    int32_t start = p->next_position;
+    p->pictures[p->n_pictures++] = (struct prompt_picture){p->n, lines * columns, lines, columns};
+    for (int i = 0; i < lines * columns && axes == 1; i++)
+        put_text(p, id);
+    if (axes == 1)
+        return;
+    for (int y = 0; y < lines; y++)
+        for (int x = 0; x < columns; x++)
+            put_row(p, id, start, start + y, start + x);
+    p->next_position = start + (lines > columns ? lines : columns);
 }
 
 static void prompt_allocate(struct prompt *p, int rows, int n_pictures)
@@ -81,7 +86,7 @@ int prompt_make_ids(struct prompt *prompt, const struct model_config *config, co
     prompt_allocate(prompt, rows, n_grids);
     for (int i = 0; i < n; i++) {
         if (config->image_id >= 0 && ids[i] == config->image_id)
-            put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1]);
+            put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1], config_axes(config));
         else
             put_text(prompt, ids[i]);
     }

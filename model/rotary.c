@@ -3,10 +3,14 @@
 
 #include <math.h>
 
-void rotary_frequencies(float *frequency, const struct model_config *config)
+/* A factor that stretches the context divides positions, or as well frequencies (Chen et al.: "Extending context window of large
+ * language models via positional interpolation", 2023). */
+void rotary_frequencies(float *frequency, const struct model_config *config, bool local)
 {
+    float theta = local ? config->local_theta : config->rope_theta;
+    float factor = local || config->rope_factor == 0 ? 1 : config->rope_factor;
     for (int j = 0; j < config->c / 2; j++)
-        frequency[j] = 1.0f / powf(config->rope_theta, (float)(2 * j) / (float)config->c);
+        frequency[j] = 1.0f / powf(theta, (float)(2 * j) / (float)config->c) / factor;
 }
 
 void rotary_angles(float *cosine, float *sine, const struct model_config *config, const float *frequency, const int32_t position[3])

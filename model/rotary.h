@@ -4,8 +4,8 @@
 
 #include "model/config.h"
 
-/* frequency (c / 2): angle per position. */
-void rotary_frequencies(float *frequency, const struct model_config *config);
+/* frequency (c / 2): angle per position, in global or in local layers. */
+void rotary_frequencies(float *frequency, const struct model_config *config, bool local);
 
 /* Cosines and sines (c / 2) of one row: frequency j turns by the position on its axis (time, height, width). M-RoPE's axes are
  * contiguous blocks of frequencies; without sections all turn by position[0]. */

@@ -48,8 +48,10 @@ int model_ranks_possible(const struct model_config *config, int ranks, struct er
 /* Norms and biases are kept as f32. */
 static int64_t vector_bytes(const struct shard *s, const struct model_config *c)
 {
-    int64_t bias = c->family->qkv_bias ? (int64_t)(s->h + 2 * s->g) * c->c : 0;
-    return (c->layers * (2 * (int64_t)c->d + bias) + c->d) * (int64_t)sizeof(float);
+    const struct family *f = c->family;
+    int64_t bias = f->qkv_bias ? (int64_t)(s->h + 2 * s->g) * c->c : 0, heads = f->qk_norm ? 2 * c->c : 0;
+    int64_t norms = 2 + (f->attention_after != NULL) + (f->mlp_after != NULL);
+    return (c->layers * (norms * c->d + bias + heads) + c->d) * (int64_t)sizeof(float);
 }
 
 int64_t model_shard_bytes(const struct model_config *config, int ranks, enum dtype dtype)

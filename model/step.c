@@ -5,31 +5,36 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/family.h"
 #include "model/rotary.h"
 
-enum { INT_COLUMNS = 7 };
+enum { INT_COLUMNS = 8, ANGLE_COLUMNS = 4 };
 
 /* Cuts one block of memory into the columns of max_rows rows. */
 static void columns_lay(struct step_columns *columns, void *block, int max_rows, int c)
 {
-    int32_t **ints[INT_COLUMNS] = {&columns->ids,  &columns->slot,   &columns->sequence, &columns->first,
-                                   &columns->last, &columns->scored, &columns->picture};
+    int32_t **ints[INT_COLUMNS] = {&columns->ids,         &columns->slot, &columns->sequence, &columns->first,
+                                   &columns->local_first, &columns->last, &columns->scored,   &columns->picture};
+    float **angles[ANGLE_COLUMNS] = {&columns->global.cosine, &columns->global.sine, &columns->local.cosine, &columns->local.sine};
     size_t n = (size_t)max_rows;
     for (size_t i = 0; i < INT_COLUMNS; i++)
         *ints[i] = (int32_t *)block + i * n;
-    columns->cosine = (float *)block + INT_COLUMNS * n;
-    columns->sine = columns->cosine + n * (size_t)(c / 2);
+    for (size_t i = 0; i < ANGLE_COLUMNS; i++)
+        *angles[i] = (float *)block + INT_COLUMNS * n + i * n * (size_t)(c / 2);
 }
 
 int step_open(struct step *step, const struct model_config *config, int max_rows, const struct kernels *k, struct device *dev,
               struct error *err)
 {
-    size_t bytes = (size_t)max_rows * (INT_COLUMNS * sizeof(int32_t) + (size_t)config->c * sizeof(float));
+    size_t bytes = (size_t)max_rows * (INT_COLUMNS * sizeof(int32_t) + ANGLE_COLUMNS * (size_t)(config->c / 2) * sizeof(float));
     *step = (struct step){.k = k, .dev = dev, .config = config, .max_rows = max_rows};
     step->host_block = mem_new(bytes, 1);
     step->order = mem_new((size_t)max_rows, sizeof *step->order);
     step->frequency = mem_new((size_t)config->c / 2, sizeof *step->frequency);
-    rotary_frequencies(step->frequency, config);
+    rotary_frequencies(step->frequency, config, false);
+    step->local_frequency = mem_new((size_t)config->c / 2, sizeof *step->local_frequency);
+    if (config->window)
+        rotary_frequencies(step->local_frequency, config, true);
     step->device_block = k->alloc(dev, bytes);
     if (!step->device_block)
         return fail(err, "no memory on the device for steps of %d rows", max_rows);
@@ -48,6 +53,7 @@ void step_close(struct step *step)
     free(step->host_block);
     free(step->order);
     free(step->frequency);
+    free(step->local_frequency);
 }
 
 /* ---- memory that grows ---- */
@@ -93,9 +99,19 @@ int step_reserve(struct step *step, const struct span *spans, int n_spans, const
 
 /* ---- rows ---- */
 
+static void angles_make(struct step *step, int row, const int32_t position[3])
+{
+    size_t at = (size_t)row * (size_t)(step->config->c / 2);
+    const struct step_angles *global = &step->host.global, *local = &step->host.local;
+    rotary_angles(global->cosine + at, global->sine + at, step->config, step->frequency, position);
+    if (step->config->window)
+        rotary_angles(local->cosine + at, local->sine + at, step->config, step->local_frequency, position);
+}
+
+/* A row sees what is before it and itself; in local layers the last `window` of these. */
 static void span_rows(struct step *step, const struct span *span, int sequence, int row, const struct kv_pages *pages)
 {
-    int before = span->sequence->length - span->n;
+    int before = span->sequence->length - span->n, window = step->config->window;
     struct step_columns *to = &step->host;
     for (int i = 0; i < span->n; i++, row++) {
         to->ids[row] = span->ids[i];
@@ -103,16 +119,22 @@ static void span_rows(struct step *step, const struct span *span, int sequence, 
         to->sequence[row] = sequence;
         to->first[row] = 0;
         to->last[row] = before + i + 1;
-        size_t angles = (size_t)row * (size_t)(step->config->c / 2);
-        rotary_angles(to->cosine + angles, to->sine + angles, step->config, step->frequency, span->positions[i]);
+        to->local_first[row] = window && to->last[row] > window ? to->last[row] - window : 0;
+        angles_make(step, row, span->positions[i]);
     }
 }
 
+/* Where the family has it so, the rows of a picture see each other both ways. */
 static void span_pictures(struct step *step, const struct span *span, int row)
 {
+    int before = span->sequence->length - span->n;
     for (int i = 0; i < span->n_pictures; i++)
-        for (int j = 0; j < span->pictures[i].count; j++)
-            step->host.picture[step->n_pictures++] = row + span->pictures[i].first + j;
+        for (int j = 0; j < span->pictures[i].count; j++) {
+            int first = span->pictures[i].first, at = row + first + j;
+            step->host.picture[step->n_pictures++] = at;
+            if (step->config->family->pictures_whole)
+                step->host.last[at] = before + first + span->pictures[i].count;
+        }
 }
 
 static void span_scored(struct step *step, const struct span *span, int row, int in_order)
@@ -142,11 +164,16 @@ static void step_upload(struct step *step)
     k->upload(step->dev, step->device.slot, step->host.slot, ints);
     k->upload(step->dev, step->device.sequence, step->host.sequence, ints);
     k->upload(step->dev, step->device.first, step->host.first, ints);
+    k->upload(step->dev, step->device.local_first, step->host.local_first, ints);
     k->upload(step->dev, step->device.last, step->host.last, ints);
     k->upload(step->dev, step->device.scored, step->host.scored, (size_t)rows_count(step->scored_rows) * sizeof(int32_t));
     k->upload(step->dev, step->device.picture, step->host.picture, (size_t)step->n_pictures * sizeof(int32_t));
-    k->upload(step->dev, step->device.cosine, step->host.cosine, angles);
-    k->upload(step->dev, step->device.sine, step->host.sine, angles);
+    k->upload(step->dev, step->device.global.cosine, step->host.global.cosine, angles);
+    k->upload(step->dev, step->device.global.sine, step->host.global.sine, angles);
+    if (step->config->window) {
+        k->upload(step->dev, step->device.local.cosine, step->host.local.cosine, angles);
+        k->upload(step->dev, step->device.local.sine, step->host.local.sine, angles);
+    }
     k->upload(step->dev, step->device_pages.p, step->host_pages.p,
               (size_t)step->n_sequences * (size_t)step->pages_per_sequence * sizeof(int32_t));
 }

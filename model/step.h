@@ -8,11 +8,16 @@
 #include "model/model.h"
 
 /* The columns of a step, one entry per row. Once in host memory, once on the device. */
+struct step_angles {
+    float *cosine, *sine; /* (max_rows, c / 2) */
+};
+
 struct step_columns {
-    int32_t *ids, *slot, *sequence, *first, *last; /* (max_rows) */
-    int32_t *scored;                               /* (n_scored) the rows that get scores, prompt rows first */
-    int32_t *picture;                              /* (n_picture) the rows that are a picture's */
-    float *cosine, *sine;                          /* (max_rows, c / 2) rotary angles */
+    int32_t *ids, *slot, *sequence;      /* (max_rows) */
+    int32_t *first, *local_first, *last; /* (max_rows) the keys that a row sees, in global and in local layers (kernels.h) */
+    int32_t *scored;                     /* (n_scored) the rows that get scores, prompt rows first */
+    int32_t *picture;                    /* (n_picture) the rows that are a picture's */
+    struct step_angles global, local;    /* rotary angles of the kinds of layers */
 };
 
 struct step_buffer { /* memory that grows, on the device or (k NULL) on the host */
@@ -24,7 +29,7 @@ struct step {
     const struct kernels *k;
     struct device *dev;
     const struct model_config *config;
-    float *frequency; /* (c / 2) angle per position */
+    float *frequency, *local_frequency; /* (c / 2) angle per position */
     int max_rows;
     struct rows rows, scored_rows; /* how many, by class */
     int n_pictures;                /* picture rows */

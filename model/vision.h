@@ -1,4 +1,4 @@
-/* vision.h - the Qwen2.5-VL vision tower and the merger (projector) behind it.
+/* vision.h - a family's vision tower and the projector behind it, called merger after the first family's.
  * Tower and merger are two objects: a MASSV drafter has its own merger on the target's tower, which then runs once for both. */
 #ifndef MODEL_VISION_H
 #define MODEL_VISION_H
@@ -22,11 +22,13 @@ void merger_close(struct merger *merger);
 /* Hash of the tower's tensors (not the merger's), whatever their prefix: equal hashes mean that one run serves both models. */
 int tower_hash(struct safetensors *st, const struct model_config *config, uint64_t hash[2], struct error *err);
 
-/* The states of one picture after the last block, (grid_h * grid_w, d), rows in WINDOW order; and that order. */
+/* The states of one picture after the tower's last part, (grid_h * grid_w, d); rows in WINDOW order where the tower has windows,
+ * and that order, else in raster order. */
 struct vision_states {
     int grid_h, grid_w;
     float *rows;           /* device memory */
-    int32_t *window_index; /* host: (patches / merge^2), position in window order -> raster index of the merged patch */
+    int32_t *window_index; /* host: (patches / merge^2), position in window order -> raster index of the merged patch; NULL:
+                              raster order */
 };
 int tower_run(struct tower *tower, const struct patches *patches, struct vision_states *states, struct error *err);
 void vision_states_free(struct tower *tower, struct vision_states *states);

@@ -138,12 +138,12 @@ static int vector_upload(struct loader *l, float **out, const float *from, int n
     return 0;
 }
 
-static int norm_load(struct loader *l, float **out, const char *name)
+static int norm_load(struct loader *l, float **out, const char *name, int n)
 {
-    float *host = mem_new((size_t)l->c->d, sizeof *host);
-    int status = vector_part(l, host, name, l->c->d, 0, l->c->d, 1 - l->c->family->norm_offset);
+    float *host = mem_new((size_t)n, sizeof *host);
+    int status = vector_part(l, host, name, n, 0, n, 1 - l->c->family->norm_offset);
     if (!status)
-        status = vector_upload(l, out, host, l->c->d);
+        status = vector_upload(l, out, host, n);
     free(host);
     return status;
 }
@@ -184,6 +184,30 @@ static int qkv_load(struct loader *l, struct layer_weights *w, int i)
     return status;
 }
 
+/* Those that the family has. */
+static int norms_load(struct loader *l, struct layer_weights *w, int i)
+{
+    const struct family *f = l->c->family;
+    const char *const q = f->qk_norm ? "self_attn.q_norm" : NULL, *const k = f->qk_norm ? "self_attn.k_norm" : NULL;
+    const struct {
+        const char *name;
+        float **out;
+        int n;
+    } norms[] = {{f->attention_norm, &w->attention_norm, l->c->d},
+                 {f->attention_after, &w->attention_after, l->c->d},
+                 {f->mlp_norm, &w->mlp_norm, l->c->d},
+                 {f->mlp_after, &w->mlp_after, l->c->d},
+                 {q, &w->q_norm, l->c->c},
+                 {k, &w->k_norm, l->c->c}};
+    for (size_t j = 0; j < sizeof norms / sizeof *norms; j++) {
+        char rest[64], name[256];
+        snprintf(rest, sizeof rest, "%s.weight", norms[j].name ? norms[j].name : "");
+        if (norms[j].name && norm_load(l, norms[j].out, name_make(name, l, i, rest), norms[j].n))
+            return -1;
+    }
+    return 0;
+}
+
 static int layer_load(struct loader *l, int i)
 {
     const struct model_config *c = l->c;
@@ -200,10 +224,7 @@ static int layer_load(struct loader *l, int i)
     if (qkv_load(l, w, i) || matrix_load(l, &w->o, &o_part, 1) || matrix_load(l, &w->gate_up, gate_up, 2) ||
         matrix_load(l, &w->down, &down_part, 1))
         return -1;
-    return norm_load(l, &w->attention_norm, name_make(a, l, i, "input_layernorm.weight")) ||
-                   norm_load(l, &w->mlp_norm, name_make(a, l, i, "post_attention_layernorm.weight"))
-               ? -1
-               : 0;
+    return norms_load(l, w, i);
 }
 
 static int table_load(struct loader *l, struct matrix **out, const char *name)
@@ -243,14 +264,15 @@ static int ends_load(struct loader *l)
     const char *head = head_find(l);
     bool same;
     snprintf(name, sizeof name, "%sembed_tokens.weight", l->prefix);
-    if (table_load(l, &w->embed, name) || head_is_table(l, name, head, &same))
+    const struct piece table = {name, l->c->vocabulary, l->c->d, 0, 0, 0, 0};
+    if (piece_dtype(l, &table, &w->embed_dtype) || table_load(l, &w->embed, name) || head_is_table(l, name, head, &same))
         return -1;
     if (same)
         w->head = w->embed;
     else if (table_load(l, &w->head, head ? head : l->c->family->head_names[0]))
         return l->c->tied ? -1 : fail_in(l->err, "the head of an untied model");
     snprintf(name, sizeof name, "%snorm.weight", l->prefix);
-    return norm_load(l, &w->norm, name);
+    return norm_load(l, &w->norm, name, l->c->d);
 }
 
 /* The first prefix under which the checkpoint has the embedding table; without any, the first of all, for the error's sake. */
@@ -299,10 +321,10 @@ void weights_free(struct weights *w)
     for (int i = 0; i < w->n_layers; i++) {
         struct layer_weights *l = &w->layers[i];
         struct matrix *matrices[] = {l->qkv, l->o, l->gate_up, l->down};
-        float *vectors[] = {l->attention_norm, l->mlp_norm, l->qkv_bias};
+        float *vectors[] = {l->attention_norm, l->mlp_norm, l->attention_after, l->mlp_after, l->qkv_bias, l->q_norm, l->k_norm};
         for (int j = 0; j < 4; j++)
             matrix_free(w, matrices[j]);
-        for (int j = 0; j < 3; j++)
+        for (size_t j = 0; j < sizeof vectors / sizeof *vectors; j++)
             w->k->free(w->dev, vectors[j]);
     }
     if (w->head != w->embed)

@@ -7,21 +7,24 @@
 #include "model/safetensors.h"
 #include "model/shard.h"
 
-struct layer_weights {                /* of this rank: h, g, ff are the shard's */
-    float *attention_norm, *mlp_norm; /* (d) */
-    struct matrix *qkv;               /* ((h + 2g) c, d): queries, keys, values */
-    float *qkv_bias;                  /* ((h + 2g) c), or NULL */
-    struct matrix *o;                 /* (d, h c) */
-    struct matrix *gate_up;           /* (2 ff, d): gate, up */
-    struct matrix *down;              /* (d, ff) */
+struct layer_weights {                  /* of this rank: h, g, ff are the shard's */
+    float *attention_norm, *mlp_norm;   /* (d) before the blocks */
+    float *attention_after, *mlp_after; /* (d) behind them, or NULL */
+    struct matrix *qkv;                 /* ((h + 2g) c, d): queries, keys, values */
+    float *qkv_bias;                    /* ((h + 2g) c), or NULL */
+    float *q_norm, *k_norm;             /* (c), or NULL */
+    struct matrix *o;                   /* (d, h c) */
+    struct matrix *gate_up;             /* (2 ff, d): gate, up */
+    struct matrix *down;                /* (d, ff) */
 };
 
 struct weights {
     const struct kernels *k;
     struct device *dev;
     struct matrix *embed; /* (rows, d) */
-    struct matrix *head;  /* (rows, d); the same as embed where the model ties them */
-    float *norm;          /* (d) before the head */
+    enum dtype embed_dtype;
+    struct matrix *head; /* (rows, d); the same as embed where the model ties them */
+    float *norm;         /* (d) before the head */
     int n_layers;
     struct layer_weights *layers;
 };

@@ -13,6 +13,9 @@
 static int options_check(const struct model_config *config, const struct network_options *o, struct error *err)
 {
     const struct projector_config *p = &o->projector;
+    const struct family *f = config->family;
+    if (f->qk_norm || f->scaled_embeddings || f->attention_after || f->mlp_after || f->gate != GATE_SILU || config->window)
+        return fail(err, "%s: models of the family %s cannot be trained yet", config->name, f->model_type);
     if (p->kind < 0 || p->kind >= PROJECTOR_KINDS || p->merge < 1 || p->width < 1)
         return fail(err, "projector: kind %d with %d tower rows of %d numbers; all must be positive, the kind below %d",
                     (int)p->kind, p->merge, p->width, (int)PROJECTOR_KINDS);
@@ -38,7 +41,7 @@ int network_open(struct network **network, struct safetensors *st, const struct 
                             .recompute = options->recompute};
     net->parameters = (struct parameters){.k = net->k, .g = net->g, .dev = net->dev};
     net->frequency = mem_new((size_t)config->c / 2, sizeof *net->frequency);
-    rotary_frequencies(net->frequency, config);
+    rotary_frequencies(net->frequency, config, false);
     projector_add(net);
     decoder_add(net);
     int trained = options->train_language ? net->parameters.n : net->embed;

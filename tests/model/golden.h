@@ -4,6 +4,7 @@
 
 #include "tests/check.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +72,7 @@ struct golden {
     float *features[GOLDEN_PICTURES];
     int n_pictures;
     float *logits; /* (n, vocabulary) */
+    float penalty; /* repetition_penalty of penalty_ids */
 };
 
 /* A tensor of the case, malloc'ed, or NULL where it has none. */
@@ -127,6 +129,18 @@ static inline void golden_pictures(struct golden *g, int32_t image_id)
     }
 }
 
+/* Of the folder's cases.json. */
+static inline float golden_penalty(const char *folder)
+{
+    char *path = mem_format("%s/golden/cases.json", folder);
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, NULL);
+    double penalty = json_number_value(json_object_get(root, "repetition_penalty"));
+    assert_true(penalty > 1);
+    json_decref(root);
+    free(path);
+    return (float)penalty;
+}
+
 static inline struct golden golden_open(const char *folder, const char *name, int32_t image_id)
 {
     struct error err;
@@ -143,6 +157,7 @@ static inline struct golden golden_open(const char *folder, const char *name, in
     golden_pictures(&g, image_id);
     g.logits = golden_tensor(&g, "logits", &rows, &cols);
     g.vocabulary = (int)cols;
+    g.penalty = golden_penalty(folder);
     return g;
 }
 

@@ -10,9 +10,10 @@ static const char *const folder = "tests/golden/qwen25vl-tiny"; /* 2 key/value h
 
 static void logits_of_a_sharded_model_equal_the_reference(void **state)
 {
-    const char *const folders[] = {folder, "tests/golden/qwen2-tiny", "tests/golden/massv-tiny"};
-    const char *const names[] = {"two-images", "unicode", "two-turns"};
-    for (int i = 0; i < 3; i++) {
+    const char *const folders[] = {folder, "tests/golden/qwen2-tiny", "tests/golden/massv-tiny", "tests/golden/gemma3-tiny",
+                                   "tests/golden/gemma3-text-tiny"};
+    const char *const names[] = {"two-images", "unicode", "two-turns", "two-images", "long"};
+    for (int i = 0; i < 5; i++) {
         struct opened o = opened_with(folders[i], *state, 512, 256);
         struct golden g = golden_open(folders[i], names[i], o.config.image_id);
         struct sequence *sequence = sequence_new(o.model);
@@ -29,17 +30,20 @@ static void logits_of_a_sharded_model_equal_the_reference(void **state)
 
 static void greedy_text_of_a_sharded_model_equals_the_reference(void **state)
 {
-    struct opened o = opened_with(folder, *state, 512, 256);
-    struct golden g = golden_open(folder, "scene", o.config.image_id);
-    int32_t want[GOLDEN_STEPS];
-    golden_greedy(&o, &g, GOLDEN_STEPS, 1);
-    golden_ids(&g, "greedy_ids", want);
-    assert_memory_equal(g.ids + g.n, want, sizeof want);
-    golden_greedy(&o, &g, GOLDEN_STEPS, 1.05f);
-    golden_ids(&g, "penalty_ids", want);
-    assert_memory_equal(g.ids + g.n, want, sizeof want);
-    golden_close(&g);
-    opened_close(&o, 0);
+    const char *const folders[] = {folder, "tests/golden/gemma3-tiny"};
+    for (int i = 0; i < 2; i++) {
+        struct opened o = opened_with(folders[i], *state, 512, 256);
+        struct golden g = golden_open(folders[i], "scene", o.config.image_id);
+        int32_t want[GOLDEN_STEPS];
+        golden_greedy(&o, &g, GOLDEN_STEPS, 1);
+        golden_ids(&g, "greedy_ids", want);
+        assert_memory_equal(g.ids + g.n, want, sizeof want);
+        golden_greedy(&o, &g, GOLDEN_STEPS, g.penalty);
+        golden_ids(&g, "penalty_ids", want);
+        assert_memory_equal(g.ids + g.n, want, sizeof want);
+        golden_close(&g);
+        opened_close(&o, 0);
+    }
 }
 
 static void the_best_id_is_the_argmax_of_the_gathered_scores(void **state)

@@ -44,6 +44,9 @@ static void folder_copy(const struct folder *folder, const char *from, const cha
 #define VL "tests/golden/qwen25vl-tiny"
 #define NEW "tests/golden/qwen25vl-tiny-resaved"
 #define TEXT "tests/golden/qwen2-tiny"
+#define GEMMA "tests/golden/gemma3-tiny"
+#define GEMMA_NEW "tests/golden/gemma3-tiny-resaved"
+#define GEMMA_TEXT "tests/golden/gemma3-text-tiny"
 #define C "config.json"
 #define P "preprocessor_config.json"
 #define G "generation_config.json"
@@ -52,7 +55,7 @@ static const struct {
     const char *from, *file, *field, *value, *words; /* value NULL: the field is removed */
 } bad[] = {
     {VL, C, "model_type", NULL, "config.json|model_type is missing|qwen2_5_vl, qwen2"},
-    {VL, C, "model_type", "\"gemma3\"", "gemma3 is not supported|qwen2_5_vl, qwen2"},
+    {VL, C, "model_type", "\"llama\"", "llama is not supported|qwen2_5_vl, qwen2, gemma3"},
     {VL, C, "model_type", "7", "model_type"},
     {VL, C, "architectures", "[\"Qwen2ForCausalLM\"]", "architectures|Qwen2_5_VLForConditionalGeneration"},
     {VL, C, "num_hidden_layers", NULL, "num_hidden_layers is missing|integer from 1"},
@@ -116,6 +119,42 @@ static const struct {
     {VL, G, "top_p", "1.5", "top_p must be"},
     {VL, G, "top_k", "0.5", "top_k must be"},
     {VL, G, "repetition_penalty", "0", "repetition_penalty must be"},
+    {GEMMA, C, "text_config.hidden_size", NULL, "hidden_size is missing"},
+    {GEMMA, C, "text_config.num_hidden_layers", NULL, "num_hidden_layers is missing"},
+    {GEMMA, C, "text_config.intermediate_size", NULL, "intermediate_size is missing"},
+    {GEMMA, C, "text_config.head_dim", "15", "head_dim 15 must be even"},
+    {GEMMA, C, "text_config.num_attention_heads", "6", "num_attention_heads 6 must be a multiple of num_key_value_heads 4"},
+    {GEMMA, C, "text_config.sliding_window", "0", "sliding_window must be an integer from 1"},
+    {GEMMA, C, "text_config.query_pre_attn_scalar", "0.5", "query_pre_attn_scalar must be an integer"},
+    {GEMMA, C, "text_config.hidden_activation", "\"silu\"", "hidden_activation must be \"gelu_pytorch_tanh\""},
+    {GEMMA, C, "text_config.attention_bias", "true", "attention_bias must be false"},
+    {GEMMA, C, "text_config.use_bidirectional_attention", "true", "use_bidirectional_attention must be false"},
+    {GEMMA, C, "text_config.attn_logit_softcapping", "0", "attn_logit_softcapping must be a number from 0.001"},
+    {GEMMA, C, "text_config.final_logit_softcapping", "\"no\"", "final_logit_softcapping must be a number"},
+    {GEMMA, C, "text_config.rope_scaling", "{\"rope_type\":\"yarn\"}", "rope type yarn is not supported; default and linear are"},
+    {GEMMA, C, "text_config.rope_scaling", "{\"rope_type\":\"linear\"}", "rope factor is missing"},
+    {GEMMA, C, "text_config.rope_local_base_freq", "0", "rope_local_base_freq must be a number from 1"},
+    {GEMMA_NEW, C, "text_config.rope_parameters", "{\"rope_theta\":1e6}",
+     "rope_parameters must hold the objects full_attention and"},
+    {GEMMA_NEW, C, "text_config.layer_types", "[\"full_attention\"]", "layer_types must be a list of 7"},
+    {GEMMA_NEW, C, "text_config.layer_types", "[1,2,3,4,5,6,7]", "layer_types[0] must be \"sliding_attention\" or"},
+    {GEMMA_NEW, C, "text_config._sliding_window_pattern", "7", "layer_types[5] is full_attention, which sliding_window_pattern 7"},
+    {GEMMA_NEW, C, "text_config.tie_word_embeddings", "1", "tie_word_embeddings must be true or false"},
+    {GEMMA, C, "vision_config.image_size", "113", "image_size 113 must be a multiple of patch_size 14"},
+    {GEMMA, C, "mm_tokens_per_image", "15", "mm_tokens_per_image 15 must be a square number"},
+    {GEMMA, C, "mm_tokens_per_image", "9", "whose root divides the 8 patches"},
+    {GEMMA, C, "vision_config.num_attention_heads", "5",
+     "vision_config.hidden_size 48 must be a multiple of num_attention_heads 5"},
+    {GEMMA, C, "vision_config.hidden_act", "\"gelu\"", "vision_config.hidden_act must be \"gelu_pytorch_tanh\""},
+    {GEMMA, C, "vision_config.num_channels", "1", "num_channels 1 must be 3"},
+    {GEMMA, C, "boi_token_index", NULL, "boi_token_index is missing"},
+    {GEMMA, C, "eoi_token_index", "896", "eoi_token_index must be an integer from 0 to 895"},
+    {GEMMA, C, "vision_config", NULL, "vision_config is missing"},
+    {GEMMA, P, "resample", "3", "resample must be 2 (bilinear)"},
+    {GEMMA, P, "size.height", "224", "height must be 112 as in config.json"},
+    {GEMMA, P, "image_seq_length", "256", "image_seq_length must be 16"},
+    {GEMMA, P, "do_pan_and_scan", "true", "do_pan_and_scan must be false"},
+    {GEMMA_TEXT, C, "architectures", "[\"Gemma3ForConditionalGeneration\"]", "Gemma3ForCausalLM"},
 };
 
 static void an_impossible_field_is_refused_by_name(void **state)
@@ -311,13 +350,83 @@ static void the_processor_file_of_transformers_5_counts_first(void **state)
     folder_remove(&folder);
 }
 
+/* The sparse published file and what transformers 5 saves of it. */
+static void both_generations_of_gemma_say_the_same(void **state)
+{
+    (void)state;
+    const char *const folders[] = {GEMMA, GEMMA_NEW, "tests/golden/gemma3-tiny-bf16"};
+    for (int i = 0; i < 3; i++) {
+        struct model_config c = read_of(folders[i]);
+        const int have[] = {c.layers,
+                            c.d,
+                            c.h,
+                            c.g,
+                            c.c,
+                            c.ff,
+                            c.vocabulary,
+                            c.tied,
+                            c.window,
+                            c.query_scalar,
+                            c.max_positions,
+                            c.image_id,
+                            c.vision_start_id,
+                            c.vision_end_id,
+                            config_axes(&c)};
+        const int want[] = {7, 64, 8, 4, 16, 152, 896, 1, 20, 256, 131072, 832, 830, 831, 1};
+        assert_memory_equal(have, want, sizeof want);
+        for (int layer = 0; layer < 8; layer++)
+            assert_int_equal(c.local[layer], layer != 5 && layer < 7);
+        const float numbers[] = {c.rope_theta, c.rope_factor, c.local_theta, c.norm_eps, c.attention_cap, c.score_cap};
+        const float expected[] = {1e6f, 8, 1e4f, 1e-6f, 0, 0};
+        assert_memory_equal(numbers, expected, sizeof numbers);
+        const struct vision_config *v = &c.vision;
+        const int vision[] = {
+            v->depth, v->d, v->heads, v->ff, v->out_d, v->patch, v->merge, c.picture.side, config_picture_tokens(&c)};
+        const int tower[] = {3, 48, 4, 116, 64, 14, 2, 112, 16};
+        assert_memory_equal(vision, tower, sizeof tower);
+        assert_int_equal(c.generation.n_stop_ids, 2);
+        assert_int_equal(c.generation.top_k, 64);
+        assert_string_equal(c.default_system, "");
+    }
+}
+
+/* What a file may leave out, and what it may add. */
+static void gemma_fields_have_the_defaults_of_their_class(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct model_config c = read_of(GEMMA_TEXT);
+    assert_true(!c.has_vision && c.tied && c.rope_factor == 1 && c.local[4] && !c.local[5]);
+    folder_copy(&folder, GEMMA_TEXT, C, "head_dim", NULL);
+    assert_int_equal(read_of(folder.path).c, 256);
+    folder_copy(&folder, GEMMA_TEXT, C, "vocab_size", NULL);
+    assert_int_equal(read_of(folder.path).vocabulary, 262208);
+    folder_copy(&folder, GEMMA_TEXT, C, "sliding_window", NULL);
+    assert_int_equal(read_of(folder.path).window, 4096);
+    folder_copy(&folder, GEMMA_TEXT, C, "tie_word_embeddings", "false");
+    assert_false(read_of(folder.path).tied);
+    folder_copy(&folder, GEMMA_TEXT, C, "sliding_window_pattern", "2");
+    c = read_of(folder.path);
+    assert_true(c.local[0] && !c.local[1] && c.local[2]);
+    folder_copy(&folder, GEMMA_TEXT, C, "final_logit_softcapping", "30");
+    assert_float_equal(read_of(folder.path).score_cap, 30, 0);
+    folder_copy(&folder, GEMMA_TEXT, C, "attn_logit_softcapping", "50.0");
+    assert_float_equal(read_of(folder.path).attention_cap, 50, 0);
+    folder_copy(&folder, GEMMA_NEW, G, "eos_token_id", NULL); /* then config.json's own counts, not text_config's */
+    c = read_of(folder.path);
+    assert_int_equal(c.generation.n_stop_ids, 2);
+    folder_remove(&folder);
+}
+
 static void families_are_found_by_their_type(void **state)
 {
     (void)state;
     assert_true(family_find("qwen2_5_vl")->has_vision);
     assert_false(family_find("qwen2")->has_vision);
+    assert_true(family_find("gemma3")->pictures_whole);
+    assert_false(family_find("gemma3_text")->has_vision);
     assert_null(family_find("llama"));
-    check_words(family_list(), "qwen2_5_vl|qwen2", "the list");
+    check_words(family_list(), "qwen2_5_vl|qwen2|gemma3|gemma3_text", "the list");
 }
 
 int main(void)
@@ -332,6 +441,8 @@ int main(void)
         cmocka_unit_test(either_place_ties_the_head),
         cmocka_unit_test(stale_rotary_parameters_at_the_top_do_not_count),
         cmocka_unit_test(the_processor_file_of_transformers_5_counts_first),
+        cmocka_unit_test(both_generations_of_gemma_say_the_same),
+        cmocka_unit_test(gemma_fields_have_the_defaults_of_their_class),
         cmocka_unit_test(families_are_found_by_their_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

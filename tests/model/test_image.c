@@ -25,14 +25,13 @@ static void expect_golden(struct safetensors *st, const char *name, int i, const
     free(want);
 }
 
-static void every_golden_picture_decodes_and_resizes_exactly(void **state)
+static void check_folder(const char *folder, enum image_filter filter)
 {
-    (void)state;
-    json_t *cases = cases_read("qwen25vl-tiny");
+    json_t *cases = cases_read(folder);
     int pictures = 0;
     for (size_t k = 0; k < json_array_size(cases); k++) {
         const json_t *test = json_array_get(cases, k), *images = json_object_get(test, "images");
-        struct safetensors *st = case_open("qwen25vl-tiny", test);
+        struct safetensors *st = case_open(folder, test);
         for (size_t i = 0; i < json_array_size(images); i++, pictures++) {
             char path[200];
             snprintf(path, sizeof path, "tests/golden/images/%s", json_string_value(json_array_get(images, i)));
@@ -45,7 +44,7 @@ static void every_golden_picture_decodes_and_resizes_exactly(void **state)
             expect_golden(st, "decoded", (int)i, &image, path);
             const struct tensor *t;
             free(case_tensor(st, "resized", (int)i, &t));
-            assert_int_equal(image_resize(&resized, &image, (int)t->shape[1], (int)t->shape[0], IMAGE_BICUBIC, &err), 0);
+            assert_int_equal(image_resize(&resized, &image, (int)t->shape[1], (int)t->shape[0], filter, &err), 0);
             expect_golden(st, "resized", (int)i, &resized, path);
             image_free(&image);
             image_free(&resized);
@@ -55,6 +54,13 @@ static void every_golden_picture_decodes_and_resizes_exactly(void **state)
     }
     assert_true(pictures >= 15);
     json_decref(cases);
+}
+
+static void every_golden_picture_decodes_and_resizes_exactly(void **state)
+{
+    (void)state;
+    check_folder("qwen25vl-tiny", IMAGE_BICUBIC);
+    check_folder("gemma3-tiny", IMAGE_BILINEAR);
 }
 
 /* CRC-32 of resized pictures whose bytes are a linear congruential sequence, computed by an independent program that is bit for bit

@@ -1,6 +1,12 @@
 /* test_model.c - the language model on one rank against what transformers computed, and its promises on bits and pages */
 #include "tests/model/golden.h"
 
+#include "model/family.h"
+#include "model/language.h"
+
+#define QWEN "tests/golden/qwen25vl-tiny"
+#define GEMMA "tests/golden/gemma3-tiny"
+
 static const struct {
     const char *folder, *name;
 } cases[] = {
@@ -15,6 +21,15 @@ static const struct {
     {"tests/golden/qwen2-tiny", "short"},          {"tests/golden/qwen2-tiny", "unicode"},
     {"tests/golden/massv-tiny", "picture"},        {"tests/golden/massv-tiny", "text-only"},
     {"tests/golden/massv-tiny", "two-images"},     {"tests/golden/massv-tiny", "two-turns"},
+    {"tests/golden/gemma3-tiny", "clear"},         {"tests/golden/gemma3-tiny", "deep"},
+    {"tests/golden/gemma3-tiny", "grey-jpeg"},     {"tests/golden/gemma3-tiny", "grey"},
+    {"tests/golden/gemma3-tiny", "palette"},       {"tests/golden/gemma3-tiny", "photo"},
+    {"tests/golden/gemma3-tiny", "progressive"},   {"tests/golden/gemma3-tiny", "scene"},
+    {"tests/golden/gemma3-tiny", "speck"},         {"tests/golden/gemma3-tiny", "text-only"},
+    {"tests/golden/gemma3-tiny", "turned"},        {"tests/golden/gemma3-tiny", "two-images"},
+    {"tests/golden/gemma3-tiny", "two-turns"},     {"tests/golden/gemma3-tiny", "wide"},
+    {"tests/golden/gemma3-text-tiny", "code"},     {"tests/golden/gemma3-text-tiny", "long"},
+    {"tests/golden/gemma3-text-tiny", "short"},    {"tests/golden/gemma3-text-tiny", "unicode"},
 };
 enum { CASES = sizeof cases / sizeof *cases, KV = 1024, ROWS = 256 };
 
@@ -70,7 +85,7 @@ static void greedy_continuations_equal_the_reference(void **state)
 static void check_penalty(struct opened *o, struct golden *g)
 {
     int32_t want[GOLDEN_STEPS];
-    golden_greedy(o, g, GOLDEN_STEPS, 1.05f);
+    golden_greedy(o, g, GOLDEN_STEPS, g->penalty);
     golden_ids(g, "penalty_ids", want);
     assert_memory_equal(g->ids + g->n, want, sizeof want);
 }
@@ -112,7 +127,7 @@ static void check_penalty_rows(struct opened *o, struct golden *g)
     struct span prompt = golden_prompt(g, sequence, 0);
     extend(o, &prompt, 1);
     for (int at = 0; at + GOLDEN_VERIFY < GOLDEN_STEPS; at += GOLDEN_VERIFY) {
-        struct span verify = golden_generated(g, sequence, g->n + at, GOLDEN_VERIFY, 1.05f);
+        struct span verify = golden_generated(g, sequence, g->n + at, GOLDEN_VERIFY, g->penalty);
         extend(o, &verify, 1);
         model_best(o->model, best);
         assert_memory_equal(best, g->ids + g->n + at + 1, sizeof best);
@@ -124,6 +139,49 @@ static void a_verification_applies_the_penalty_row_by_row(void **state)
 {
     (void)state;
     every_case(check_penalty_rows);
+}
+
+/* ---- layer by layer ---- */
+
+/* With fewer layers the residual stream ends where a layer of the whole model ends. */
+static void check_layers(const char *folder, const char *name)
+{
+    struct opened o = opened_with(folder, NULL, KV, ROWS);
+    struct golden g = golden_open(folder, name, o.config.image_id);
+    struct safetensors *st;
+    struct error err;
+    int64_t rows, cols;
+    int d = o.config.d;
+    float *want = golden_tensor(&g, "hidden_last", &rows, &cols), *x = mem_new((size_t)d, sizeof *x);
+    assert_int_equal(rows, o.config.layers);
+    check_ok(safetensors_open(&st, folder, &err), &err);
+    for (int layers = 1; layers <= rows; layers++) {
+        struct model_options options = {.kernels = o.k, .device = o.dev, .comm = o.comm, .kv_positions = KV, .max_rows = ROWS};
+        model_close(o.model);
+        o.config.layers = layers;
+        check_ok(model_open(&o.model, st, &o.config, &options, &err), &err);
+        struct sequence *sequence = sequence_new(o.model);
+        struct span span = golden_prompt(&g, sequence, 0);
+        extend(&o, &span, 1);
+        o.k->download(o.dev, x, o.model->x + (size_t)(g.n - 1) * (size_t)d, (size_t)d * sizeof *x);
+        double most = largest_difference(x, want + (size_t)(layers - 1) * (size_t)d, (size_t)d);
+        if (!(most <= 1e-4)) /* as the goldens allow */
+            fail_msg("%s: the last row behind layer %d differs by %g", g.path, layers - 1, most);
+        sequence_release(o.model, sequence);
+    }
+    free(x);
+    free(want);
+    safetensors_close(st);
+    golden_close(&g);
+    opened_close(&o, 1);
+}
+
+static void every_layer_equals_the_reference(void **state)
+{
+    (void)state;
+    check_layers(QWEN, "two-images");
+    check_layers(GEMMA, "two-images");
+    check_layers("tests/golden/gemma3-text-tiny", "long");
 }
 
 /* ---- weights in bf16, and the names of the three layouts ---- */
@@ -147,11 +205,16 @@ static void check_bf16(struct opened *o, struct golden *g)
 static void logits_of_bf16_checkpoints_equal_the_reference(void **state)
 {
     (void)state;
-    const char *const folders[] = {"tests/golden/qwen25vl-tiny-bf16", "tests/golden/qwen25vl-tiny-resaved",
-                                   "tests/golden/qwen25vl-tiny-names"};
-    for (int i = 0; i < 3; i++) {
-        struct opened o = opened_with(folders[i], NULL, KV, ROWS);
-        struct golden g = golden_open("tests/golden/qwen25vl-tiny", "text-only", o.config.image_id);
+    const struct {
+        const char *folder, *golden;
+    } folders[] = {{"tests/golden/qwen25vl-tiny-bf16", QWEN},
+                   {"tests/golden/qwen25vl-tiny-resaved", QWEN},
+                   {"tests/golden/qwen25vl-tiny-names", QWEN},
+                   {"tests/golden/gemma3-tiny-bf16", GEMMA},
+                   {"tests/golden/gemma3-tiny-resaved", GEMMA}};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        struct opened o = opened_with(folders[i].folder, NULL, KV, ROWS);
+        struct golden g = golden_open(folders[i].golden, "text-only", o.config.image_id);
         check_bf16(&o, &g);
         golden_close(&g);
         opened_close(&o, 1);
@@ -160,17 +223,28 @@ static void logits_of_bf16_checkpoints_equal_the_reference(void **state)
 
 /* ---- bits ---- */
 
-static struct opened *target_open(void)
-{
-    struct opened *o = mem_new(1, sizeof *o);
-    *o = opened_with("tests/golden/qwen25vl-tiny", NULL, KV, ROWS);
-    return o;
-}
-
 static void target_close(struct opened *o)
 {
     opened_close(o, 1);
     free(o);
+}
+
+static struct opened *target_open(const char *folder)
+{
+    struct opened *o = mem_new(1, sizeof *o);
+    *o = opened_with(folder, NULL, KV, ROWS);
+    return o;
+}
+
+/* Runs check on the target of every family. */
+static void every_target(void (*check)(struct opened *o, const char *folder))
+{
+    const char *const folders[] = {QWEN, GEMMA};
+    for (int i = 0; i < 2; i++) {
+        struct opened *o = target_open(folders[i]);
+        check(o, folders[i]);
+        target_close(o);
+    }
 }
 
 /* Scores of the whole prompt, computed at once in a fresh sequence. */
@@ -182,6 +256,18 @@ static float *alone(struct opened *o, const struct golden *g)
     float *scores = scores_of(o);
     sequence_release(o->model, sequence);
     return scores;
+}
+
+/* n, or what is left of the prompt; more where that would cut a picture which must be whole. */
+static int chunk_rows(const struct opened *o, const struct golden *g, int first, int n)
+{
+    int end = first + n < g->n ? first + n : g->n;
+    for (int i = 0; i < g->n_pictures && o->config.family->pictures_whole; i++) {
+        const struct span_picture *p = &g->pictures[i];
+        if (p->first < end && end < p->first + p->count)
+            end = p->first + p->count;
+    }
+    return end - first;
 }
 
 /* Rows [first, first + n) of the prompt; pictures are cut at the ends. */
@@ -205,17 +291,15 @@ static void extend_chunk(struct opened *o, const struct golden *g, struct sequen
     extend(o, &span, 1);
 }
 
-static void a_prompt_in_chunks_gets_the_same_bits(void **state)
+static void check_chunks(struct opened *o, const char *folder)
 {
-    (void)state;
-    struct opened *o = target_open();
-    struct golden g = golden_open("tests/golden/qwen25vl-tiny", "two-images", o->config.image_id);
+    struct golden g = golden_open(folder, "two-images", o->config.image_id);
     float *whole = alone(o, &g);
     const int sizes[] = {1, 7, 16, 64};
     for (int i = 0; i < 4; i++) {
         struct sequence *sequence = sequence_new(o->model);
-        for (int first = 0; first < g.n; first += sizes[i]) {
-            int n = g.n - first < sizes[i] ? g.n - first : sizes[i];
+        for (int first = 0, n; first < g.n; first += n) {
+            n = chunk_rows(o, &g, first, sizes[i]);
             extend_chunk(o, &g, sequence, first, n);
             float *scores = scores_of(o);
             assert_memory_equal(scores, whole + (size_t)first * (size_t)g.vocabulary,
@@ -226,14 +310,17 @@ static void a_prompt_in_chunks_gets_the_same_bits(void **state)
     }
     free(whole);
     golden_close(&g);
-    target_close(o);
 }
 
-static void truncated_and_extended_again_gets_the_same_bits(void **state)
+static void a_prompt_in_chunks_gets_the_same_bits(void **state)
 {
     (void)state;
-    struct opened *o = target_open();
-    struct golden g = golden_open("tests/golden/qwen25vl-tiny", "text-only", o->config.image_id);
+    every_target(check_chunks);
+}
+
+static void check_truncated(struct opened *o, const char *folder)
+{
+    struct golden g = golden_open(folder, "text-only", o->config.image_id);
     struct sequence *sequence = sequence_new(o->model);
     struct span prompt = golden_prompt(&g, sequence, 0);
     extend(o, &prompt, 1);
@@ -258,7 +345,12 @@ static void truncated_and_extended_again_gets_the_same_bits(void **state)
     free(first);
     sequence_release(o->model, sequence);
     golden_close(&g);
-    target_close(o);
+}
+
+static void truncated_and_extended_again_gets_the_same_bits(void **state)
+{
+    (void)state;
+    every_target(check_truncated);
 }
 
 /* A step of a verification, a prompt, a single token and a prompt; prompts must be put before the others within it. */
@@ -287,15 +379,13 @@ static void mixed_end(struct mixed *m, struct opened *o)
         sequence_release(o->model, m->sequences[i]);
 }
 
-static void rows_have_the_same_bits_alone_and_in_a_batch(void **state)
+static void check_mixed(struct opened *o, const char *folder)
 {
-    (void)state;
-    struct opened *o = target_open();
     const char *const names[] = {"wide", "two-turns", "photo", "text-only"};
     struct mixed m;
     float *want[4];
     for (int i = 0; i < 4; i++)
-        m.g[i] = golden_open("tests/golden/qwen25vl-tiny", names[i], o->config.image_id);
+        m.g[i] = golden_open(folder, names[i], o->config.image_id);
     mixed_start(&m, o);
     for (int i = 0; i < 4; i++) {
         extend(o, &m.spans[i], 1);
@@ -320,7 +410,12 @@ static void rows_have_the_same_bits_alone_and_in_a_batch(void **state)
     mixed_end(&m, o);
     for (int i = 0; i < 4; i++)
         golden_close(&m.g[i]);
-    target_close(o);
+}
+
+static void rows_have_the_same_bits_alone_and_in_a_batch(void **state)
+{
+    (void)state;
+    every_target(check_mixed);
 }
 
 /* ---- pages, and steps that are refused ---- */
@@ -419,6 +514,54 @@ static void an_impossible_step_is_refused_and_appends_nothing(void **state)
     opened_close(&o, 1);
 }
 
+/* A picture in parts, and steps that could never hold one. */
+static void pictures_that_must_be_whole_are_not_cut(void **state)
+{
+    (void)state;
+    struct opened o = opened_with(GEMMA, NULL, 128, 16);
+    struct sequence *a = sequence_new(o.model);
+    struct error err = {""};
+    struct model *model = NULL;
+    const struct span_picture part = {1, 15, NULL};
+    struct span span = plain(a, 16);
+    span.pictures = &part;
+    span.n_pictures = 1;
+    refused(&o, &span, 1, "its 16 see each other");
+    sequence_release(o.model, a);
+    const struct model_options narrow = {
+        .kernels = o.k, .device = o.dev, .comm = o.comm, .kv_positions = 64, .max_rows = 15, .fill = "random"};
+    assert_int_equal(model_open(&model, NULL, &o.config, &narrow, &err), -1);
+    assert_non_null(strstr(err.text, "steps of 15 rows hold no picture: its 16 tokens"));
+    opened_close(&o, 1);
+}
+
+/* The factor of embeddings is rounded as the table's numbers are, unless the device keeps f32. */
+static void embeddings_are_scaled_by_a_factor_in_the_numbers_of_the_table(void **state)
+{
+    (void)state;
+    struct opened o = opened_with("tests/golden/gemma3-text-tiny", NULL, 64, 0); /* sqrt(48) = 6.9282 */
+    const struct device_options rounding = {.threads = 1};
+    const float want[2][3] = {{6.9282032f, 6.9282032f, 6.9282032f}, {6.9282032f, 6.9296875f, 6.9375f}};
+    for (int auto_ = 0; auto_ < 2; auto_++)
+        for (int dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+            struct error err;
+            struct device *dev = auto_ ? o.k->open(&rounding, &err) : o.dev;
+            struct model_options options = {.kernels = o.k,
+                                            .device = dev,
+                                            .comm = o.comm,
+                                            .kv_positions = 64,
+                                            .fill = "random",
+                                            .fill_dtype = (enum dtype)dtype};
+            struct model *model;
+            check_ok(model_open(&model, NULL, &o.config, &options, &err), &err);
+            assert_float_equal(model->embed_scale, want[auto_][dtype], 0);
+            model_close(model);
+            if (auto_)
+                o.k->close(dev);
+        }
+    opened_close(&o, 1);
+}
+
 static void random_weights_of_every_dtype_give_finite_scores(void **state)
 {
     (void)state;
@@ -453,12 +596,15 @@ int main(void)
         cmocka_unit_test(continuations_with_repetition_penalty_equal_the_reference),
         cmocka_unit_test(five_ids_appended_at_once_get_the_reference_logits),
         cmocka_unit_test(a_verification_applies_the_penalty_row_by_row),
+        cmocka_unit_test(every_layer_equals_the_reference),
         cmocka_unit_test(logits_of_bf16_checkpoints_equal_the_reference),
         cmocka_unit_test(a_prompt_in_chunks_gets_the_same_bits),
         cmocka_unit_test(truncated_and_extended_again_gets_the_same_bits),
         cmocka_unit_test(rows_have_the_same_bits_alone_and_in_a_batch),
         cmocka_unit_test(pages_are_taken_and_given_back),
         cmocka_unit_test(an_impossible_step_is_refused_and_appends_nothing),
+        cmocka_unit_test(pictures_that_must_be_whole_are_not_cut),
+        cmocka_unit_test(embeddings_are_scaled_by_a_factor_in_the_numbers_of_the_table),
         cmocka_unit_test(random_weights_of_every_dtype_give_finite_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

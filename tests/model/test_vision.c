@@ -1,4 +1,4 @@
-/* test_vision.c - tower and merger against the reference, window order, towers that are one, checkpoints that do not fit */
+/* test_vision.c - towers and projectors against the reference, window order, towers that are one, checkpoints that do not fit */
 #include "tests/check.h"
 
 #include <unistd.h>
@@ -89,10 +89,46 @@ static struct patches golden_patches(struct safetensors *st, int i)
     return p;
 }
 
-static void expect_case(struct eyes *e, struct safetensors *st, const char *name, int i)
+/* Patches of a picture of tests/golden, as they are cut here (test_patches.c compares them with the reference). */
+static struct patches file_patches(const struct model_config *config, const char *file)
 {
-    struct patches p = golden_patches(st, i);
-    int64_t *order = case_tensor(st, "window_index", i, NULL);
+    char path[200];
+    struct image image;
+    struct patches p;
+    struct error err = {""};
+    size_t size;
+    snprintf(path, sizeof path, "tests/golden/images/%s", file);
+    unsigned char *bytes = case_file(path, &size);
+    if (image_decode(&image, bytes, size, 1 << 22, &err) || patches_make(&p, &image, config, &err))
+        fail_msg("%s: %s", path, err.text);
+    image_free(&image);
+    free(bytes);
+    return p;
+}
+
+/* Averages of the states, where a golden case has them. */
+static void expect_pooled(struct eyes *e, struct safetensors *st, const struct patches *p, int i)
+{
+    struct vision_states states;
+    const struct tensor *t;
+    float *want = case_tensor(st, "pooled", i, &t), *have = malloc(t->bytes), *device = kernels_cpu()->alloc(e->dev, t->bytes);
+    assert_int_equal(tower_run(e->tower, p, &states, NULL), 0);
+    assert_int_equal(vision_siglip_pool(e->merger, &states, device, NULL), 0);
+    kernels_cpu()->download(e->dev, have, device, t->bytes);
+    assert_true(case_difference(have, want, t->bytes / sizeof *want) <= ALLOWED);
+    vision_states_free(e->tower, &states);
+    kernels_cpu()->free(e->dev, device);
+    free(have);
+    free(want);
+}
+
+static void expect_case(struct eyes *e, struct safetensors *st, const char *name, const char *file, int i)
+{
+    bool whole = e->config.picture.side > 0; /* one size for all: raster order, averages */
+    struct patches p = whole ? file_patches(&e->config, file) : golden_patches(st, i);
+    int64_t *order = whole ? NULL : case_tensor(st, "window_index", i, NULL);
+    if (whole)
+        expect_pooled(e, st, &p, i);
     float *hidden = case_tensor(st, "vision_hidden", i, NULL), *features = case_tensor(st, "image_features", i, NULL);
     struct sight s = look(e, &p, order);
     double off_hidden = case_difference(s.states, hidden, s.n_states), off = case_difference(s.features, features, s.n_features);
@@ -108,17 +144,18 @@ static void expect_case(struct eyes *e, struct safetensors *st, const char *name
 static void golden_pictures_look_as_to_the_reference(void **state)
 {
     (void)state;
-    static const char *const folders[] = {"qwen25vl-tiny", "massv-tiny"};
-    for (size_t f = 0; f < 2; f++) {
+    static const char *const folders[] = {"qwen25vl-tiny", "massv-tiny", "gemma3-tiny"};
+    for (size_t f = 0; f < 3; f++) {
         struct eyes e;
         eyes_open(&e, folders[f]);
         json_t *cases = cases_read(folders[f]);
         int pictures = 0;
         for (size_t k = 0; k < json_array_size(cases); k++) {
-            const json_t *test = json_array_get(cases, k);
+            const json_t *test = json_array_get(cases, k), *images = json_object_get(test, "images");
             struct safetensors *st = case_open(folders[f], test);
-            for (int i = 0; i < (int)json_array_size(json_object_get(test, "images")); i++, pictures++)
-                expect_case(&e, st, json_string_value(json_object_get(test, "name")), i);
+            for (int i = 0; i < (int)json_array_size(images); i++, pictures++)
+                expect_case(&e, st, json_string_value(json_object_get(test, "name")),
+                            json_string_value(json_array_get(images, (size_t)i)), i);
             safetensors_close(st);
         }
         assert_true(pictures >= 5);
@@ -167,17 +204,16 @@ static void every_layout_of_names_gives_the_same_features(void **state)
     patches_free(&p);
 }
 
-static void pieces_and_threads_change_no_bit(void **state)
+static void check_pieces(const char *folder)
 {
-    (void)state;
-    struct patches p = scene_patches();
     struct eyes e;
-    eyes_open(&e, "qwen25vl-tiny");
+    eyes_open(&e, folder);
+    struct patches p = file_patches(&e.config, "scene.png");
     struct sight whole = look(&e, &p, NULL);
     eyes_close(&e);
     static const int chunks[] = {1, 7, 100};
     for (size_t i = 0; i < 3; i++) {
-        eyes_open_with(&e, "qwen25vl-tiny", 1 + (int)i);
+        eyes_open_with(&e, folder, 1 + (int)i);
         e.tower->chunk = chunks[i];
         struct sight pieces = look(&e, &p, NULL);
         assert_memory_equal(pieces.states, whole.states, whole.n_states * sizeof *whole.states);
@@ -187,6 +223,13 @@ static void pieces_and_threads_change_no_bit(void **state)
     }
     sight_free(&whole);
     patches_free(&p);
+}
+
+static void pieces_and_threads_change_no_bit(void **state)
+{
+    (void)state;
+    check_pieces("qwen25vl-tiny");
+    check_pieces("gemma3-tiny");
 }
 
 static void hash_of(const char *folder, uint64_t hash[2])
@@ -212,6 +255,11 @@ static void towers_are_one_if_their_tensors_are(void **state)
     assert_memory_not_equal(target, other, sizeof target);
     hash_of("qwen25vl-tiny-names", names); /* other names, the same tensors */
     assert_memory_equal(names, other, sizeof names);
+    hash_of("gemma3-tiny-bf16", other);
+    hash_of("gemma3-tiny-resaved", names);
+    assert_memory_equal(names, other, sizeof names);
+    hash_of("gemma3-tiny", target);
+    assert_memory_not_equal(target, other, sizeof target);
 }
 
 /* The same tensors under another shape of attention are another tower. */
@@ -296,7 +344,7 @@ static void a_checkpoint_that_does_not_fit_its_config_is_refused(void **state)
     expect_refused(&e, "visual.patch_embed.proj.weight is (64, 1176)");
     e.config = good;
     e.config.vision.out_d = 96;
-    expect_refused(&e, "merger: ");
+    expect_refused(&e, "projector: ");
     e.config = good;
     e.config.vision.merge = 4;
     expect_refused(&e, "visual.merger.mlp.0.weight");
