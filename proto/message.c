@@ -13,7 +13,7 @@
 #include "base/memory.h"
 
 enum {
-    FIELDS_MAX = 16, /* of one message type; asserted */
+    FIELDS_MAX = 24, /* of one message type; asserted */
     /* Fields and elements of one message, nested ones included: protobuf-c makes about 100 bytes of each, however short. */
     RECORDS_MAX = 1 << 18,
 };

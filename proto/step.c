@@ -139,6 +139,28 @@ static int span_check(const Massv__Worker__V1__Span *m, struct error *err)
                : 0;
 }
 
+/* Keys are pairs of numbers. */
+static int keys_check(const char *field, size_t n, struct error *err)
+{
+    return n % 2 ? fail(err, "%s: %zu numbers are no pairs", field, n) : 0;
+}
+
+static int span_pages_take(struct step_span *to, const Massv__Worker__V1__Span *m, struct error *err)
+{
+    if (keys_check("adopt", m->n_adopt, err) || keys_check("keep", m->n_keep, err))
+        return -1;
+    if (m->n_keep_pages != m->n_keep / 2)
+        return fail(err, "keep_pages: %zu pages for %zu keys", m->n_keep_pages, m->n_keep / 2);
+    if (message_not_negative("keep_pages", m->keep_pages, m->n_keep_pages, err))
+        return -1;
+    to->adopt = m->n_adopt ? (uint64_t(*)[2])m->adopt : NULL;
+    to->n_adopt = (int)(m->n_adopt / 2);
+    to->keep = m->n_keep ? (uint64_t(*)[2])m->keep : NULL;
+    to->keep_pages = m->keep_pages;
+    to->n_keep = (int)(m->n_keep / 2);
+    return 0;
+}
+
 static int ids_ascend(const char *field, const int32_t *ids, size_t n, struct error *err)
 {
     for (size_t i = 1; i < n; i++)
@@ -238,7 +260,7 @@ static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, str
                              .pictures = m->n_pictures ? pictures : NULL,
                              .n_pictures = (int)m->n_pictures,
                              .answered = (int)m->answered};
-    if (sampling_take(&to->sampling, m, err) || span_weights_take(to, m, weights, err))
+    if (sampling_take(&to->sampling, m, err) || span_weights_take(to, m, weights, err) || span_pages_take(to, m, err))
         return -1;
     for (size_t i = 0; i < m->n_pictures; i++)
         if (picture_take(&pictures[i], m->pictures[i], to->n, err))
@@ -249,6 +271,8 @@ static int span_take(struct step_span *to, const Massv__Worker__V1__Span *m, str
 static int step_take(struct step *to, const Massv__Worker__V1__Step *m, struct step_owner *owner, struct error *err)
 {
     size_t n_pictures = 0, n_weights = 0;
+    if (keys_check("forget", m->n_forget, err))
+        return message_within(err, "step");
     for (size_t i = 0; i < m->n_spans; i++) {
         n_pictures += m->spans[i]->n_pictures;
         n_weights += m->spans[i]->n_draft_weights;
@@ -266,6 +290,8 @@ static int step_take(struct step *to, const Massv__Worker__V1__Step *m, struct s
     to->n_spans = (int)m->n_spans;
     to->release = m->release;
     to->n_release = (int)m->n_release;
+    to->forget = m->n_forget ? (uint64_t(*)[2])m->forget : NULL;
+    to->n_forget = (int)(m->n_forget / 2);
     return 0;
 }
 

@@ -14,7 +14,7 @@
 /* The environment variable that may hold the token of the workers' port, where no file is named. */
 #define GROUP_TOKEN_VARIABLE "MASSV_GROUP_TOKEN"
 
-enum { STEP_PROTOCOL = 2 };
+enum { STEP_PROTOCOL = 3 };
 
 struct step_hello {
     uint32_t protocol;
@@ -45,6 +45,11 @@ struct step_span {
     struct sampling sampling;
     int answered;                  /* tokens of the answer before the first that this span gives: the last ids but the drafts */
     struct draft_weights *weights; /* (drafts), or NULL: what the drafts were drawn from */
+    uint64_t (*adopt)[2];          /* (n_adopt) keys of the kept pages that a new sequence begins with; they are its `length` */
+    int n_adopt;
+    uint64_t (*keep)[2]; /* (n_keep) keys for pages of prompt rows that this span completes: they stay when the */
+    int32_t *keep_pages; /* sequence goes. (n_keep) their numbers in the sequence, ascending */
+    int n_keep;
 };
 
 struct step {
@@ -53,6 +58,8 @@ struct step {
     int n_release;
     struct step_span *spans;
     int n_spans;
+    uint64_t (*forget)[2]; /* (n_forget) keys of pages that the group keeps no longer; done first */
+    int n_forget;
 };
 
 struct step_piece { /* rows [first, first + n) of a picture's features, or `forget` */

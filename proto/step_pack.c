@@ -184,6 +184,12 @@ static void span_make(Massv__Worker__V1__Span *to, Massv__Worker__V1__Sampling *
     to->sampling = sampling_is_plain(&from->sampling, from->answered) ? NULL : sampling;
     to->n_draft_weights = from->weights ? (size_t)from->drafts : 0;
     to->draft_weights = from->weights ? weights_make(from->weights, to->n_draft_weights) : NULL;
+    to->n_adopt = 2 * (size_t)from->n_adopt;
+    to->adopt = from->n_adopt ? from->adopt[0] : NULL;
+    to->n_keep = 2 * (size_t)from->n_keep;
+    to->keep = from->n_keep ? from->keep[0] : NULL;
+    to->n_keep_pages = (size_t)from->n_keep;
+    to->keep_pages = from->keep_pages;
 }
 
 static void step_pack(const struct step *from, struct rpc_bytes *bytes)
@@ -196,6 +202,8 @@ static void step_pack(const struct step *from, struct rpc_bytes *bytes)
     step.id = from->id;
     step.n_release = (size_t)from->n_release;
     step.release = from->release;
+    step.n_forget = 2 * (size_t)from->n_forget;
+    step.forget = from->n_forget ? from->forget[0] : NULL;
     step.n_spans = n;
     step.spans = mem_new(n, sizeof *step.spans);
     for (size_t i = 0; i < n; i++) {

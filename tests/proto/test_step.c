@@ -147,13 +147,26 @@ static void a_step_comes_back(void **state)
                                           .logprobs = true,
                                           .top_logprobs = 20};
     spans[1].answered = 3;
+    uint64_t keys[3][2] = {{UINT64_MAX, 1}, {0, 7}, {5, UINT64_MAX}};
+    int32_t pages[2] = {0, INT32_MAX};
+    spans[0].adopt = keys;
+    spans[0].n_adopt = 3;
+    spans[2].keep = keys + 1;
+    spans[2].keep_pages = pages;
+    spans[2].n_keep = 2;
     spans[2].sampling.banned_ids = banned;
     spans[2].sampling.n_banned = 1;
     spans[2].sampling.banned_until = 12;
     spans[0].sampling.repetition_penalty = 1.05f;
     spans[1].sampling.repetition_penalty = spans[2].sampling.repetition_penalty = 1;
     struct step_message a = {.kind = STEP_STEP,
-                             .step = {.id = 4, .release = release, .n_release = 2, .spans = spans, .n_spans = 3}},
+                             .step = {.id = 4,
+                                      .release = release,
+                                      .n_release = 2,
+                                      .spans = spans,
+                                      .n_spans = 3,
+                                      .forget = keys + 2,
+                                      .n_forget = 1}},
                         b;
     carry(&b, &a, false);
     assert_int_equal(b.step.id, 4);
@@ -173,7 +186,14 @@ static void a_step_comes_back(void **state)
         assert_true(!x->weights == !y->weights && x->answered == y->answered);
         assert_true(!x->weights || !memcmp(x->weights, y->weights, sizeof weights));
         expect_sampling(&y->sampling, &x->sampling);
+        assert_int_equal(y->n_adopt, x->n_adopt);
+        assert_true(!x->n_adopt || !memcmp(y->adopt, x->adopt, (size_t)x->n_adopt * sizeof *x->adopt));
+        assert_int_equal(y->n_keep, x->n_keep);
+        assert_true(!x->n_keep || !memcmp(y->keep, x->keep, (size_t)x->n_keep * sizeof *x->keep));
+        assert_true(!x->n_keep || !memcmp(y->keep_pages, x->keep_pages, (size_t)x->n_keep * sizeof *x->keep_pages));
     }
+    assert_int_equal(b.step.n_forget, 1);
+    assert_memory_equal(b.step.forget, keys + 2, sizeof *keys);
     step_message_free(&b);
     struct step_message only_release = {.kind = STEP_STEP, .step = {.id = 5, .release = release, .n_release = 1}};
     carry(&b, &only_release, false);
@@ -278,6 +298,10 @@ static void a_wrong_message_to_a_group_is_refused_by_field(void **state)
         BAD("\x12\x0d\x1a\x0b\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x78\x03", "step.spans[0].answered: 3 is above 2"),
         BAD("\x12\x17\x1a\x15\x12\x02\x01\x02\x55\x00\x00\x80\x3f\x6a\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
             "step.spans[0].banned_ids[0]: -1 is below 0"),
+        BAD("\x12\x16\x1a\x14" IDS PENALTY "\x82\x01\x08\1\2\3\4\5\6\7\x08", "step.spans[0].adopt: 1 numbers are no pairs"),
+        BAD("\x12\x16\x1a\x14" IDS PENALTY "\x8a\x01\x08\1\2\3\4\5\6\7\x08", "step.spans[0].keep: 1 numbers are no pairs"),
+        BAD("\x12\x0f\x1a\x0d" IDS PENALTY "\x92\x01\x01\x05", "step.spans[0].keep_pages: 1 pages for 0 keys"),
+        BAD("\x12\x0a\x22\x08\1\2\3\4\5\6\7\x08", "step.forget: 1 numbers are no pairs"),
         BAD("\x12\x03\x1a\x01\x12", "step.spans[0].ids[0]: broken"),
         BAD("\x12\x04\x1a\x02\x0a\x00", "step.spans[0].sequence: has another type"),
         BAD("\x1a\x00", "picture.rows: 0 is below 1"),

@@ -30,6 +30,51 @@ static inline void check_drafts(struct group *g, const struct golden *golden, fl
         }
 }
 
+static inline void group_forget_keys(struct group *g, int n)
+{
+    struct step step = {.forget = golden_keys, .n_forget = n};
+    struct step_verdict verdict;
+    engine_step(g->engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    engine_verdict_free(&verdict);
+}
+
+/* A request that begins with the pages of one before it says what that one said, while the first still runs and when it is gone;
+ * under a penalty far below 1, too, where what was said before is said again, so that one lost id shows. */
+static inline void check_shared(struct group *g, const struct golden *golden, float penalty)
+{
+    static struct request r[3];
+    int pages = (golden->n - 1) / MODEL_PAGE_POSITIONS;
+    assert_true(pages > 0 && pages <= GOLDEN_KEYS);
+    group_pictures(g, golden);
+    for (int i = 0; i < 3; i++) {
+        r[i] = request_of((uint64_t)i + 1, golden, i, DRAFTS_MIXED);
+        r[i].sampling.repetition_penalty = penalty;
+        r[i].keeps = i == 0;
+        r[i].adopts = i ? pages : 0;
+        r[i].length = r[i].adopts * MODEL_PAGE_POSITIONS;
+    }
+    while (r[0].n == 0)
+        requests_step(g, r, 1, 40);
+    int used = model_pages(g->model) - model_pages_free(g->model);
+    requests_step(g, r, 2, 40); /* the second takes its last page only */
+    assert_int_equal(model_pages(g->model) - model_pages_free(g->model), used + 1);
+    requests_run(g, r, 2, 40);
+    group_release(g, 1);
+    group_release(g, 2);
+    assert_int_equal(model_pages(g->model) - model_pages_free(g->model), pages);
+    requests_run(g, r + 2, 1, 40);
+    if (penalty == 1)
+        assert_tokens(r[0].tokens, golden->greedy, GOLDEN_TOKENS);
+    for (int i = 1; i < 3; i++)
+        assert_tokens(r[i].tokens, r[0].tokens, GOLDEN_TOKENS);
+    group_forget_keys(g, pages); /* its user has them until it goes */
+    assert_int_equal(model_pages(g->model) - model_pages_free(g->model),
+                     (r[2].length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS);
+    group_release(g, 3);
+    assert_int_equal(model_pages_free(g->model), model_pages(g->model));
+}
+
 static const int32_t check_bias_ids[] = {3, 40, 41};
 static const float check_bias[] = {2, -1, 30};
 

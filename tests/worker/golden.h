@@ -187,6 +187,10 @@ static inline void group_pictures(struct group *g, const struct golden *golden)
 
 /* ---- a request ---- */
 
+/* Keys of the pages of the prompt under test. */
+enum { GOLDEN_KEYS = 8 };
+static uint64_t golden_keys[GOLDEN_KEYS][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {7, 7}, {8, 8}};
+
 enum drafts { DRAFTS_RIGHT, DRAFTS_WRONG, DRAFTS_MIXED };
 
 struct request {
@@ -201,10 +205,13 @@ struct request {
     int n;                                       /* of tokens */
     struct logprobs logprobs[2 * GOLDEN_TOKENS]; /* of tokens, where they are wanted and on rank 0 */
     int steps;                                   /* with generated rows */
+    bool keeps;                                  /* its whole pages, under golden_keys */
+    int adopts;                                  /* so many pages at its start, `length` of them already counted; 0 after that */
     /* What the span being built points into. */
     int32_t ids[32];
     struct step_picture pictures[GOLDEN_PICTURES];
     struct draft_weights *weights; /* (k), or NULL */
+    int32_t keep_pages[GOLDEN_KEYS];
 };
 
 static inline int least(int a, int b)
@@ -226,6 +233,12 @@ static inline struct step_span request_prompt_span(struct request *r, int rows)
         .sampling = r->sampling,
     };
     span.want_token = r->length + span.n == g->n;
+    span.n_adopt = r->adopts;
+    span.adopt = golden_keys;
+    for (int page = r->length / MODEL_PAGE_POSITIONS; r->keeps && page < (r->length + span.n) / MODEL_PAGE_POSITIONS; page++)
+        r->keep_pages[span.n_keep++] = page;
+    span.keep = golden_keys + r->length / MODEL_PAGE_POSITIONS;
+    span.keep_pages = r->keep_pages;
     for (int i = 0; i < g->n_pictures; i++) {
         const struct golden_picture *p = &g->pictures[i];
         int begin = p->first > r->length ? p->first : r->length, end = least(p->first + p->count, r->length + span.n);
@@ -281,6 +294,7 @@ static inline void request_take(struct request *r, const struct step_span *span,
         r->tokens[r->n++] = answer->next;
     r->length = span->length + span->n - span->drafts + answer->accepted;
     r->steps += span->generated;
+    r->adopts = 0;
 }
 
 /* One step with all requests that are not finished; the prompts in chunks of `rows`. False when all are. */

@@ -36,6 +36,16 @@ static void all_ranks_sample_the_same(void **state)
     golden_free(golden);
 }
 
+static void requests_share_pages(void **state)
+{
+    struct group g;
+    struct golden *golden = golden_read(GOLDEN_TARGET, "two-images");
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    check_shared(&g, golden, 1);
+    group_close(&g);
+    golden_free(golden);
+}
+
 /* A rank that alone ran, or alone refused, would leave the others in a collective. */
 static void all_ranks_refuse_a_bad_step_and_go_on(void **state)
 {
@@ -69,6 +79,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(drafts_never_change_the_tokens, comm),
         cmocka_unit_test_prestate(all_ranks_sample_the_same, comm),
+        cmocka_unit_test_prestate(requests_share_pages, comm),
         cmocka_unit_test_prestate(requests_in_one_step_do_not_see_each_other, comm),
         cmocka_unit_test_prestate(all_ranks_refuse_a_bad_step_and_go_on, comm),
     };

@@ -204,6 +204,14 @@ static void a_replayed_request_goes_on_with_the_same_tokens(void **state)
     group_release(&f->group, 1);
 }
 
+static void requests_share_pages(void **state)
+{
+    struct fixture *f = *state;
+    check_shared(&f->group, f->scene, 1);
+    check_shared(&f->group, f->pair, 0.2f);
+    check_shared(&f->group, f->scene, 0.2f);
+}
+
 static void scores_that_are_not_numbers_give_no_token(void **state)
 {
     struct fixture *f = *state;
@@ -227,9 +235,10 @@ static void scores_that_are_not_numbers_give_no_token(void **state)
 
 /* ---- refusals ---- */
 
-/* The group holds request 1 (scene, its prompt computed, one token known). */
+/* The group holds request 1 (scene, its prompt computed, its whole page kept as golden_keys[0], one token known). */
 struct bad {
     struct request r;
+    int32_t keep_pages[2];
     struct step_span spans[2];
     struct step step;
     int32_t ids[GROUP_ROWS + 64];
@@ -240,6 +249,7 @@ struct bad {
 static void bad_begin(struct bad *bad, struct fixture *f)
 {
     *bad = (struct bad){.r = request_of(1, f->scene, 2, DRAFTS_RIGHT)};
+    bad->r.keeps = true;
     group_pictures(&f->group, f->scene);
     while (bad->r.n == 0)
         requests_step(&f->group, &bad->r, 1, 200);
@@ -366,6 +376,85 @@ static void with_picture_beyond_span(struct bad *b)
     b->spans[0].n_pictures = 1;
 }
 
+static void with_page_unknown(struct bad *b)
+{
+    b->spans[1].adopt = golden_keys + 1;
+    b->spans[1].n_adopt = 1;
+    b->spans[1].length = MODEL_PAGE_POSITIONS;
+    b->step.n_spans = 2;
+}
+static void with_page_forgotten(struct bad *b)
+{
+    with_page_unknown(b);
+    b->spans[1].adopt = b->step.forget = golden_keys;
+    b->step.n_forget = 1;
+}
+static void with_page_amid_a_sequence(struct bad *b)
+{
+    b->spans[0].adopt = golden_keys;
+    b->spans[0].n_adopt = 1;
+    b->spans[0].length = MODEL_PAGE_POSITIONS;
+}
+static void with_page_of_another_length(struct bad *b)
+{
+    with_page_unknown(b);
+    b->spans[1].length = 12;
+}
+static void with_shared_page_written(struct bad *b)
+{
+    b->spans[0].length = MODEL_PAGE_POSITIONS - 1;
+}
+static void with_kept_page_generated(struct bad *b)
+{
+    b->spans[0].keep = golden_keys + 1;
+    b->spans[0].keep_pages = b->keep_pages;
+    b->spans[0].n_keep = 1;
+}
+/* A second prompt of two pages, kept as 0 and `key`. */
+static void keep_another(struct bad *b, int first, int second)
+{
+    static uint64_t keys[2][2];
+    memcpy(keys[0], golden_keys[first], sizeof keys[0]);
+    memcpy(keys[1], golden_keys[second], sizeof keys[1]);
+    b->spans[0] = (struct step_span){.sequence = 2,
+                                     .n = 2 * MODEL_PAGE_POSITIONS + 1,
+                                     .ids = b->ids,
+                                     .sampling.repetition_penalty = 1,
+                                     .keep = keys,
+                                     .keep_pages = b->keep_pages,
+                                     .n_keep = 2};
+    b->keep_pages[1] = 1;
+}
+static void with_kept_key_known(struct bad *b)
+{
+    keep_another(b, 1, 0);
+}
+static void with_kept_key_twice(struct bad *b)
+{
+    keep_another(b, 1, 1);
+}
+static void with_kept_page_twice(struct bad *b)
+{
+    keep_another(b, 1, 2);
+    b->keep_pages[1] = 0;
+}
+static void with_kept_page_not_whole(struct bad *b)
+{
+    keep_another(b, 1, 2);
+    b->keep_pages[1] = 2;
+}
+static void with_unknown_page_forgotten(struct bad *b)
+{
+    b->step.forget = golden_keys + 1;
+    b->step.n_forget = 1;
+}
+static void with_page_forgotten_twice(struct bad *b)
+{
+    static uint64_t keys[2][2] = {{1, 1}, {1, 1}};
+    b->step.forget = keys;
+    b->step.n_forget = 2;
+}
+
 static const struct bad_step {
     void (*make)(struct bad *bad);
     const char *says;
@@ -394,6 +483,18 @@ static const struct bad_step {
     {with_picture_unknown, "picture 00000000000000050000000000000006: rows 0 to 1 are named, 0 are here"},
     {with_picture_rows_beyond, "are named, 30 are here"},
     {with_picture_beyond_span, "2 rows at row 2 of 3"},
+    {with_page_unknown, "sequence 2: it adopts page 00000000000000020000000000000002, which is not here"},
+    {with_page_forgotten, "it adopts page 00000000000000010000000000000001, which is not here"},
+    {with_page_amid_a_sequence, "only a new sequence can"},
+    {with_page_of_another_length, "it adopts 1 pages of 64 positions, the step counts on 12"},
+    {with_shared_page_written, "position 63 is in a page that is shared"},
+    {with_kept_page_generated, "pages of generated rows are not kept"},
+    {with_kept_key_known, "it keeps a page as 00000000000000010000000000000001, which is here already"},
+    {with_kept_key_twice, "it keeps a page as 00000000000000020000000000000002, which is here already"},
+    {with_kept_page_twice, "page 0 is to be kept, but the span completes those from 1 to below 2"},
+    {with_kept_page_not_whole, "page 2 is to be kept, but the span completes those from 1 to below 2"},
+    {with_unknown_page_forgotten, "it forgets page 00000000000000020000000000000002, which is not here"},
+    {with_page_forgotten_twice, "it forgets page 00000000000000010000000000000001, twice"},
 };
 
 static void a_bad_step_is_refused_and_changes_nothing(void **state)
@@ -463,6 +564,49 @@ static void rolling_back_makes_room_in_the_same_step(void **state)
     assert_string_equal(verdict.error, "");
     engine_verdict_free(&verdict);
     assert_int_equal(model_pages_free(small.model), 0);
+    group_close(&small);
+}
+
+/* Only what nobody else uses becomes room: a shared page counts once, when its last user goes. */
+static void a_page_makes_room_when_its_last_user_goes(void **state)
+{
+    struct fixture *f = *state;
+    struct group small;
+    struct step_verdict verdict;
+    group_open(&small, GOLDEN_TARGET, f->comm, 3 * MODEL_PAGE_POSITIONS);
+    int32_t ids[3 * MODEL_PAGE_POSITIONS] = {0}, page = 0;
+    uint64_t released[2] = {1, 2};
+    struct step_span keeper = {.sequence = 1,
+                               .n = MODEL_PAGE_POSITIONS + 1,
+                               .ids = ids,
+                               .sampling.repetition_penalty = 1,
+                               .keep = golden_keys,
+                               .keep_pages = &page,
+                               .n_keep = 1};
+    struct step_span adopter = {.sequence = 2,
+                                .n = 1,
+                                .ids = ids,
+                                .length = MODEL_PAGE_POSITIONS,
+                                .sampling.repetition_penalty = 1,
+                                .adopt = golden_keys,
+                                .n_adopt = 1};
+    struct step_span large = {.sequence = 3, .n = 2 * MODEL_PAGE_POSITIONS + 1, .ids = ids, .sampling.repetition_penalty = 1};
+    struct step steps[] = {
+        {.spans = &keeper, .n_spans = 1},
+        {.spans = &adopter, .n_spans = 1},
+        {.spans = &large, .n_spans = 1, .release = released, .n_release = 2},
+        {.spans = &large, .n_spans = 1, .release = released, .n_release = 1, .forget = golden_keys, .n_forget = 1},
+        {.spans = &large, .n_spans = 1, .release = released, .n_release = 2, .forget = golden_keys, .n_forget = 1}};
+    const char *says[] = {"", "", "3 pages is 1 pages too small", "3 pages is 2 pages too small", ""};
+    for (int i = 0; i < 5; i++) {
+        engine_step(small.engine, &steps[i], &verdict);
+        if (!strstr(verdict.error, says[i]) || !verdict.error[0] != !says[i][0])
+            fail_msg("step %d says \"%s\", should say \"%s\"", i, verdict.error, says[i]);
+        engine_verdict_free(&verdict);
+        assert_int_equal(model_pages_free(small.model), i == 0);
+    }
+    engine_forget(small.engine);
+    assert_int_equal(model_pages_free(small.model), 3);
     group_close(&small);
 }
 
@@ -539,10 +683,12 @@ int main(void)
         cmocka_unit_test(requests_in_one_step_do_not_see_each_other),
         cmocka_unit_test(scores_in_a_batch_are_bit_for_bit_those_alone),
         cmocka_unit_test(a_replayed_request_goes_on_with_the_same_tokens),
+        cmocka_unit_test(requests_share_pages),
         cmocka_unit_test(scores_that_are_not_numbers_give_no_token),
         cmocka_unit_test(a_bad_step_is_refused_and_changes_nothing),
         cmocka_unit_test(a_step_that_does_not_fit_the_cache_is_refused),
         cmocka_unit_test(rolling_back_makes_room_in_the_same_step),
+        cmocka_unit_test(a_page_makes_room_when_its_last_user_goes),
         cmocka_unit_test(releasing_what_is_not_here_is_no_fault),
         cmocka_unit_test(pieces_out_of_order_or_of_another_size_are_not_kept),
         cmocka_unit_test(a_forgotten_picture_makes_room),
