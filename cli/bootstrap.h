@@ -22,7 +22,15 @@ struct interval {
     double low, high;
 };
 
-/* sum(x.above) / sum(x.below) over n prompts. */
+struct bootstrap_figure {
+    const struct share *x, *y; /* (n) of each; y NULL: nothing to divide by */
+    struct interval interval;  /* of sum(x.above) / sum(x.below), divided by y's */
+};
+
+/* All figures of the same n prompts, from the same draws: drawing costs more than summing. */
+void bootstrap_figures(struct bootstrap_figure *figures, int count, int n, const struct bootstrap_options *options);
+
+/* One of them: sum(x.above) / sum(x.below) over n prompts. */
 struct interval bootstrap_ratio(const struct share *x, int n, const struct bootstrap_options *options);
 
 /* The same divided by y's; each resample takes the same prompts of both. */

@@ -24,41 +24,43 @@ static struct share decode_share(const struct eval_record *r)
     return (struct share){r->tokens > 0 ? r->tokens - 1 : 0, 1e-3 * r->decode};
 }
 
-/* The shares of the prompts that count; malloc'ed. */
-static struct share *shares(const struct eval_record *records, struct share (*share)(const struct eval_record *),
-                            const bool *wanted, int n)
+enum { LENGTH, TOTAL, DECODE, KINDS };
+static struct share (*const share_of[KINDS])(const struct eval_record *record) = {length_share, total_share, decode_share};
+
+/* The shares of the prompts that count, (KINDS, n); malloc'ed. */
+static struct share *shares_make(const struct eval_record *records, const bool *wanted, int n)
 {
-    struct share *list = mem_new((size_t)n + 1, sizeof *list);
-    for (int i = 0, k = 0; i < n; i++)
-        if (wanted[i])
-            list[k++] = share(&records[i]);
+    struct share *list = mem_new((size_t)(KINDS * n) + 1, sizeof *list);
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int i = 0, k = 0; i < n; i++)
+            if (wanted[i])
+                list[kind * n + k++] = share_of[kind](&records[i]);
     return list;
 }
 
-struct comparison { /* which prompts, and how sure */
-    const bool *wanted;
-    int n, prompts;
-    const struct bootstrap_options *options;
-};
-
-static struct interval quotient(const struct eval_record *x, const struct eval_record *y,
-                                struct share (*share)(const struct eval_record *), const struct comparison *c)
+/* Figures of every kind: alone, and beside each of others (2), NULL where there is none. */
+static void intervals_make(struct eval_figures *to, const struct share *own, const struct share *const *others, int n,
+                           const struct bootstrap_options *options)
 {
-    struct share *above = shares(x, share, c->wanted, c->n), *below = y ? shares(y, share, c->wanted, c->n) : NULL;
-    struct interval interval = bootstrap_quotient(above, below, c->prompts, c->options);
-    free(above);
-    free(below);
-    return interval;
-}
-
-static struct eval_versus versus(const struct eval_record *x, const struct eval_record *y, const struct comparison *c)
-{
-    if (!y || !c->prompts)
-        return (struct eval_versus){0};
-    return (struct eval_versus){.is_there = true,
-                                .total = quotient(x, y, total_share, c),
-                                .decode = quotient(x, y, decode_share, c),
-                                .length = quotient(x, y, length_share, c)};
+    struct bootstrap_figure figures[3 * KINDS];
+    struct eval_versus *const versus[2] = {&to->off, &to->text};
+    struct interval *const places[3][KINDS] = {{&to->length, &to->total, &to->decode},
+                                               {&to->off.length, &to->off.total, &to->off.decode},
+                                               {&to->text.length, &to->text.total, &to->text.decode}};
+    struct interval *where[3 * KINDS];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        bool there = i == 0 || (others[i - 1] && to->prompts);
+        for (int kind = 0; there && kind < KINDS; kind++) {
+            where[count] = places[i][kind];
+            figures[count++] = (struct bootstrap_figure){.x = own + kind * n, .y = i ? others[i - 1] + kind * n : NULL};
+        }
+        if (i)
+            versus[i - 1]->is_there = there;
+    }
+    bootstrap_figures(figures, count, to->prompts, options);
+    for (int f = 0; f < count; f++)
+        *where[f] = figures[f].interval;
 }
 
 static void sums_add(struct eval_figures *f, const struct eval_record *r)
@@ -90,10 +92,10 @@ void eval_figures_make(struct eval_figures *figures, const struct eval_record *r
         if (wanted[i])
             sums_add(figures, &records[i]);
     means_make(figures);
-    const struct comparison c = {wanted, n, figures->prompts, options};
-    figures->length = quotient(records, NULL, length_share, &c);
-    figures->total = quotient(records, NULL, total_share, &c);
-    figures->decode = quotient(records, NULL, decode_share, &c);
-    figures->off = versus(records, off, &c);
-    figures->text = versus(records, text, &c);
+    struct share *own = shares_make(records, wanted, n);
+    struct share *others[2] = {off ? shares_make(off, wanted, n) : NULL, text ? shares_make(text, wanted, n) : NULL};
+    intervals_make(figures, own, (const struct share *const *)others, n, options);
+    free(own);
+    free(others[0]);
+    free(others[1]);
 }

@@ -211,8 +211,8 @@ static int length_by_task_plot(const struct plotting *p, int condition)
             interval_put(d.f, &eval_figures_at(p->r, g, c)->length);
         fprintf(d.f, "\n");
     }
-    fprintf(d.f, "EOD\nset ylabel 'mean acceptance length, tokens a step'\nset yrange [1:*]\nset xrange [-0.6:%d.6]\n%s",
-            p->r->n_groups - 1, p->r->n_groups > 6 ? "set xtics rotate by 35 right\n" : "");
+    fprintf(d.f, "EOD\nset ylabel 'mean acceptance length, tokens a step'\nset yrange [1:%d.1]\nset xrange [-0.6:%d.6]\n%s",
+            p->r->main_drafts + 1, p->r->n_groups - 1, p->r->n_groups > 6 ? "set xtics rotate by 35 right\n" : "");
     bars_command(p, &d, condition);
     eval_condition_words(words, sizeof words, &e->conditions[condition]);
     return drawing_end(

@@ -17,7 +17,7 @@ void eval_cell_interval(struct document *d, const struct interval *i, int prompt
         document_cell(d, "%.2f", i->value);
 }
 
-static void cell_versus(struct document *d, const struct eval_figures *f, const struct eval_versus *v, const struct interval *i)
+void eval_cell_versus(struct document *d, const struct eval_figures *f, const struct eval_versus *v, const struct interval *i)
 {
     if (v->is_there)
         eval_cell_interval(d, i, f->prompts);
@@ -61,7 +61,7 @@ static void acceptance_table(struct document *d, const struct eval_results *r, i
         eval_cell_interval(d, &f->length, f->prompts);
         document_cell(d, "%.2f", f->acceptance.steps ? f->length.value - 1 : 0);
         document_cell(d, "%.0f %%", 100 * acceptance_rate(&f->acceptance));
-        cell_versus(d, f, &f->text, &f->text.length);
+        eval_cell_versus(d, f, &f->text, &f->text.length);
         cell_positions(d, &f->acceptance, r->main_drafts);
     }
 }
@@ -85,10 +85,10 @@ static void speed_table(struct document *d, const struct eval_results *r, int co
         document_cell(d, "%.1f", f->tokens_mean);
         document_cell(d, "%.0f", f->total.value);
         document_cell(d, "%.0f", f->decode.value);
-        cell_versus(d, f, &f->off, &f->off.total);
-        cell_versus(d, f, &f->off, &f->off.decode);
-        cell_versus(d, f, &f->text, &f->text.total);
-        cell_versus(d, f, &f->text, &f->text.decode);
+        eval_cell_versus(d, f, &f->off, &f->off.total);
+        eval_cell_versus(d, f, &f->off, &f->off.decode);
+        eval_cell_versus(d, f, &f->text, &f->text.total);
+        eval_cell_versus(d, f, &f->text, &f->text.decode);
     }
 }
 
@@ -145,18 +145,21 @@ static const struct interval *over_off_of(const struct eval_figures *f)
     return &f->off.total;
 }
 
-/* Rows: tasks. For each drafter its length, and where there is text-only drafting beside it, the speed-up over that. */
-static void task_table(struct document *d, const struct eval_results *r, int condition)
+/* Rows: tasks; columns: each drafter's length, or (speed) its speed-up over text-only drafting, where that is something else. */
+static void task_table(struct document *d, const struct eval_results *r, int condition, bool speed)
 {
     const struct eval *e = r->eval;
-    char *titles[3 + 2 * EVAL_SERVICES] = {mem_string("task"), mem_string("prompts"), mem_string("output tokens, mean")};
+    char *titles[3 + EVAL_SERVICES] = {mem_string(speed ? "speed-up end to end" : "mean acceptance length"), mem_string("prompts"),
+                                       mem_string("output tokens, mean")};
     int columns = 3, configs[EVAL_SERVICES], n = 0;
     for (int c = 0; c < e->n_configs; c++)
         if (is_main(r, c, condition) && e->configs[c].draft_tokens) {
+            bool beside_off = e->configs[c].service == r->text || r->text < 0;
             configs[n++] = c;
-            titles[columns++] = mem_format("%s: length", eval_config_name(e, c));
-            titles[columns++] = mem_format("%s: speed-up end to end over %s", eval_config_name(e, c),
-                                           e->configs[c].service == r->text || r->text < 0 ? "no drafts" : "text-only");
+            titles[columns++] = mem_format("%s%s", eval_config_name(e, c),
+                                           !speed       ? ""
+                                           : beside_off ? " over no drafts"
+                                                        : " over text-only");
         }
     document_table(d, (const char *const *)titles, columns);
     for (int g = 0; g < r->n_groups; g++) {
@@ -166,9 +169,11 @@ static void task_table(struct document *d, const struct eval_results *r, int con
         document_cell(d, "%.1f", first->tokens_mean);
         for (int i = 0; i < n; i++) {
             const struct eval_figures *f = eval_figures_at(r, g, configs[i]);
-            bool beside_off = e->configs[configs[i]].service == r->text || r->text < 0;
-            eval_cell_interval(d, &f->length, f->prompts);
-            cell_versus(d, f, beside_off ? &f->off : &f->text, beside_off ? &f->off.total : &f->text.total);
+            const struct eval_versus *v = e->configs[configs[i]].service == r->text || r->text < 0 ? &f->off : &f->text;
+            if (speed)
+                eval_cell_versus(d, f, v, &v->total);
+            else
+                eval_cell_interval(d, &f->length, f->prompts);
         }
     }
     for (int i = 0; i < columns; i++)
@@ -227,8 +232,9 @@ static void condition_section(struct document *d, const struct eval_results *r, 
     }
     if (has_drafts(r, condition) && r->n_groups > 1) {
         document_text(d, "**By task**");
-        task_table(d, r, condition);
+        task_table(d, r, condition, false);
         figure_add(d, plots, "length-by-task", c);
+        task_table(d, r, condition, true);
     }
 }
 

@@ -8,6 +8,9 @@
 /* "5.11 [4.90, 5.30]"; of one prompt without an interval. */
 void eval_cell_interval(struct document *document, const struct interval *interval, int prompts);
 
+void eval_cell_versus(struct document *document, const struct eval_figures *figures, const struct eval_versus *versus,
+                      const struct interval *interval);
+
 /* As the services call it, or its folder. */
 const char *eval_target_name(const struct eval *eval);
 

@@ -19,29 +19,24 @@ const char *eval_target_name(const struct eval *e)
 
 /* ---- summary ---- */
 
-static size_t versus_put(char *to, size_t size, const char *before, const struct eval_figures *f, const struct interval *i,
-                         const char *after)
+static void headlines(struct document *d, const struct eval_results *r)
 {
-    if (f->prompts > 1)
-        return (size_t)snprintf(to, size, "%s%.2fx [%.2f, %.2f]%s", before, i->value, i->low, i->high, after);
-    return (size_t)snprintf(to, size, "%s%.2fx%s", before, i->value, after);
-}
-
-static void headline(struct document *d, const struct eval_results *r, int config)
-{
+    static const char *const titles[] = {"drafter", "tokens are chosen", "mean acceptance length", "over no drafts, end to end",
+                                         "over text-only, end to end"};
     const struct eval *e = r->eval;
-    const struct eval_figures *f = eval_figures_at(r, EVAL_ALL, config);
-    char words[64], beside[200] = "";
-    size_t n = 0;
-    if (!f->prompts)
-        return;
-    eval_condition_words(words, sizeof words, &e->conditions[e->configs[config].condition]);
-    if (f->off.is_there)
-        n = versus_put(beside, sizeof beside, "; end to end ", f, &f->off.total, " over no drafts");
-    if (f->text.is_there)
-        versus_put(beside + n, sizeof beside - n, n ? ", " : "; end to end ", f, &f->text.total, " over text-only drafting");
-    document_item(d, "%s, K = %d: **%s** gives %.2f tokens a step%s", words, e->configs[config].draft_tokens,
-                  eval_config_name(e, config), f->length.value, beside);
+    document_table(d, titles, 5);
+    for (int c = 0; c < e->n_configs; c++) {
+        const struct eval_figures *f = eval_figures_at(r, EVAL_ALL, c);
+        char words[64];
+        if (e->configs[c].draft_tokens != r->main_drafts || !f->prompts)
+            continue;
+        eval_condition_words(words, sizeof words, &e->conditions[e->configs[c].condition]);
+        document_cell(d, "**%s**", eval_config_name(e, c));
+        document_cell(d, "%s", words);
+        eval_cell_interval(d, &f->length, f->prompts);
+        eval_cell_versus(d, f, &f->off, &f->off.total);
+        eval_cell_versus(d, f, &f->text, &f->text.total);
+    }
 }
 
 static void texts_item(struct document *d, const struct eval_results *r)
@@ -63,9 +58,8 @@ void eval_section_summary(struct document *d, const struct eval_results *r)
         document_text(d, "**Interrupted**: what follows is about the prompts that every column had answered by then.");
     if (e->stopped[0])
         document_text(d, "**Stopped early**: %s", e->stopped);
-    for (int c = 0; c < e->n_configs; c++)
-        if (e->configs[c].draft_tokens == r->main_drafts)
-            headline(d, r, c);
+    document_text(d, "At K = %d drafts a step:", r->main_drafts);
+    headlines(d, r);
     texts_item(d, r);
     if (r->failed)
         document_item(d, "**%d requests failed**: see Faults", r->failed);
