@@ -3,7 +3,6 @@
  * A sum over rows belongs to one thread for a few columns each: it runs in the order of the rows, whatever the threads. */
 #include "kernels/cpu/grad.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -152,23 +151,18 @@ void grad_silu_gate(struct device *dev, float *dx, const float *dy, const float 
     device_run(dev, n, at(n, d) * 8, silu_gate_row, &job);
 }
 
-/* gelu(x) = x Phi(x): its derivative is Phi(x) + x phi(x), with the normal distribution Phi and its density phi. */
 static void gelu_erf_piece(void *arg, int item, int worker)
 {
     (void)worker;
     const struct grad_job *j = arg;
-    size_t first = (size_t)item * PIECE, count = piece_count(j, first);
-    for (size_t i = first; i < first + count; i++) {
-        float x = j->x[i], whole = 0.5f * (1.0f + erff(x * 0x1.6a09e6p-1f)); /* x / sqrt(2) */
-        float density = 0x1.988454p-2f * expf(-0.5f * x * x);                /* 1 / sqrt(2 pi) */
-        j->dx[i] = j->dy[i] * (whole + x * density);
-    }
+    size_t first = (size_t)item * PIECE;
+    j->dev->simd->gelu_erf_backward(j->dx + first, j->dy + first, j->x + first, piece_count(j, first));
 }
 
 void grad_gelu_erf(struct device *dev, float *dx, const float *dy, const float *x, size_t count)
 {
-    struct grad_job job = {.dx = dx, .dy = dy, .x = x, .count = count};
-    device_run(dev, pieces_of(count), count * 16, gelu_erf_piece, &job);
+    struct grad_job job = {.dev = dev, .dx = dx, .dy = dy, .x = x, .count = count};
+    device_run(dev, pieces_of(count), count * 12, gelu_erf_piece, &job);
 }
 
 static void square_piece(void *arg, int item, int worker)

@@ -128,16 +128,10 @@ static void in_place_piece(void *arg, int item, int worker)
     j->in_place(j->y + first, piece_count(j, first));
 }
 
-static void gelu_erf(float *x, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0x1.6a09e6p-1f)); /* x / sqrt(2) */
-}
-
 void rows_gelu_erf(struct device *dev, float *x, size_t count)
 {
-    struct rows_job job = {.y = x, .count = count, .in_place = gelu_erf};
-    device_run(dev, pieces_of(count), count * 16, in_place_piece, &job);
+    struct rows_job job = {.y = x, .count = count, .in_place = dev->simd->gelu_erf};
+    device_run(dev, pieces_of(count), count * 8, in_place_piece, &job);
 }
 
 void rows_gelu_tanh(struct device *dev, float *x, size_t count)

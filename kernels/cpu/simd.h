@@ -87,6 +87,7 @@ struct simd {
     void (*rope)(float *x, int heads, int c, const float *cosine, const float *sine);
     void (*silu_gate)(float *y, const float *gate, const float *up, int d);
     void (*gelu_tanh_gate)(float *y, const float *gate, const float *up, int d);
+    void (*gelu_erf)(float *x, size_t count);
     void (*gelu_tanh)(float *x, size_t count);
     void (*add)(float *x, const float *y, size_t count);
     int32_t (*best)(const float *x, int d); /* -1: all NaN */
@@ -100,6 +101,7 @@ struct simd {
     float (*rms_norm_backward)(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps);
     void (*rows_sum)(float *sum, const float *dy, const float *x, const float *scale, int n, size_t stride, size_t count);
     void (*silu_gate_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d);
+    void (*gelu_erf_backward)(float *dx, const float *dy, const float *x, size_t count);
     float (*softmax)(float *x, int d, float scale);
     void (*softmax_backward)(float *dp, const float *p, float mean, float scale, size_t count);
     float (*dot)(const float *x, const float *y, size_t count);

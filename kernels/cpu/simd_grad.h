@@ -47,6 +47,17 @@ static void silu_gate_backward(float *dgate, float *dup, const float *dy, const 
     }
 }
 
+/* gelu(x) = x Phi(x): its derivative is Phi(x) + x phi(x), with the normal distribution Phi and its density phi. */
+static void gelu_erf_backward(float *dx, const float *dy, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        size_t left = count - i;
+        vec v = v_get(x + i, left), whole = 0.5f * (1.0f + v_erf(v * 0x1.6a09e6p-1f)); /* 1 / sqrt(2) */
+        vec density = 0x1.988454p-2f * v_exp(-0.5f * v * v);                           /* 1 / sqrt(2 pi) */
+        v_put(dx + i, v_get(dy + i, left) * v_fma(v, density, whole), left);
+    }
+}
+
 /* x <- softmax(scale x); returns log sum e^(scale x). */
 static float softmax(float *x, int d, float scale)
 {

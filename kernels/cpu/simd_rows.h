@@ -75,6 +75,14 @@ static void gelu_tanh(float *x, size_t count)
         v_put(x + i, v_gelu_tanh(v_get(x + i, count - i)), count - i);
 }
 
+static void gelu_erf(float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        vec v = v_get(x + i, count - i);
+        v_put(x + i, 0.5f * v * (1.0f + v_erf(v * 0x1.6a09e6p-1f)), count - i); /* 1 / sqrt(2) */
+    }
+}
+
 static void add(float *x, const float *y, size_t count)
 {
     for (size_t i = 0; i < count; i += LANES)
