@@ -1,5 +1,7 @@
 /* main.c - massv-train: what makes a drafter out of a small language model */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/standard.h"
 #include "base/version.h"
@@ -8,10 +10,27 @@
 
 #include <argp.h>
 
+/* Seconds a rank waits for the slowest one: pictures of one share may take longer than those of another. */
+static const double COLLECTIVE_SECONDS = 600;
+
 static const struct command commands[] = {
+    {"project", "phase 1: train a projector on pictures and captions", command_project, true},
     {"distill", "let the target answer questions, for the drafter to learn from", command_distill, false},
+    {"tune", "phase 2: train projector and language model on the target's answers", command_tune, true},
+    {"export", "write a trained drafter as a Hugging Face checkpoint", command_export, false},
     {0},
 };
+
+/* The ranks that mpirun started, or this process alone. */
+static int comm_open(struct comm **comm, const struct command *command, struct error *err)
+{
+    const struct comm_options options = {.timeout = COLLECTIVE_SECONDS};
+    const char *size = getenv("OMPI_COMM_WORLD_SIZE");
+    bool ranks = size && strcmp(size, "1");
+    if (ranks && !command->on_ranks)
+        return fail(err, "runs as one process, not under mpirun");
+    return ranks ? comm_open_mpi(comm, &options, err) : comm_open_one(comm, err);
+}
 
 int main(int argc, char **argv)
 {
@@ -24,7 +43,7 @@ int main(int argc, char **argv)
     const struct command *command =
         command_choose(commands, "massv-train - makes a drafter that sees the picture out of a small language model",
                        "massv-train distill --address 127.0.0.1:50051 --data questions.jsonl --out answers.jsonl", &argc, &argv);
-    int status = comm_open_one(&comm, &err) ? TRAIN_FAILED : command->run(comm, argc, argv);
+    int status = comm_open(&comm, command, &err) ? TRAIN_FAILED : command->run(comm, argc, argv);
     if (!comm || (status == TRAIN_DONE && standard_flush(&err))) {
         fprintf(stderr, "%s: %s\n", argv[0], err.text);
         status = TRAIN_FAILED;

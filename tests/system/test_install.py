@@ -11,7 +11,7 @@ from harness import BIN, ENVIRONMENT, ROOT
 
 PREFIX = "/opt/massv"
 COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "eval", "bench kernels", "bench step", "bench serve")
-TRAIN_COMMANDS = ("distill",)
+TRAIN_COMMANDS = ("project", "distill", "tune", "export")
 PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker", "massv-train")
 PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", "massv-train", *(f"massv {c}" for c in COMMANDS),
                                          *(f"massv-train {c}" for c in TRAIN_COMMANDS))}

@@ -1,0 +1,189 @@
+"""massv-train project, tune, export: what is learned, what is stopped and goes on to the same bits, what is refused."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import BIN, ENVIRONMENT, MODELS, PICTURES, ROOT, massv, read_tensors
+
+TARGET, TEXT = MODELS / "scenes-small", MODELS / "scenes-drafter"
+FAST = ("--batch", "8", "--learning-rate", "2e-3", "--threads", "1")
+
+
+def command(name, data, out, *more, target=TARGET, drafter=TEXT):
+    return [str(word) for word in (BIN / "massv-train", name, "--target", target, "--drafter", drafter, "--data", data, "--out", out, *FAST, *more)]
+
+
+def train(name, data, out, *more, ranks=1, **models):
+    start = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks > 1 else []
+    return subprocess.run([*start, *command(name, data, out, *more, **models)], cwd=ROOT, env=ENVIRONMENT, timeout=180, capture_output=True, text=True,
+                          check=False)
+
+
+def journal(run):
+    return [json.loads(line) for line in (run / "loss.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    """The 24 pictures' own conversations, and beside them lines as the target would have answered, with its probabilities."""
+    place = tmp_path_factory.mktemp("data")
+    records = [json.loads(line) for line in (PICTURES / "scenes.jsonl").read_text().splitlines()]
+    for record in records:
+        record["image"] = str(PICTURES / record["image"])
+    (place / "captions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return place / "captions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def phase1(captions):
+    run = captions.parent / "phase1"
+    done = train("project", captions, run, "--steps", "12", "--json", "--checkpoint-seconds", "0")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["steps"] == report["wanted"] == 12 and report["samples"] == 24 and report["skipped"] == 0 and report["gflop_per_s"] > 0
+    return run
+
+
+def test_phase_1_trains_the_projector_alone(phase1):
+    state, curve = read_tensors(phase1 / "state.safetensors"), journal(phase1)
+    values = {name for name in state if name.startswith("value/")}
+    assert values == {f"value/visual.merger.{part}" for part in ("ln_q.weight", "mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias")}
+    assert state["steps"] == [12] and [step["step"] for step in curve] == list(range(1, 13))
+    assert curve[-1]["epoch"] == 4 and curve[-1]["loss"] < curve[0]["loss"] and curve[0]["learning_rate"] == pytest.approx(2e-3)
+    assert (phase1 / "loss.png").stat().st_size > 5000 and (phase1 / "loss.svg").read_text().startswith("<?xml")
+
+
+def test_stopped_runs_go_on_to_the_same_bits(captions, phase1, tmp_path):
+    run = tmp_path / "stopped"
+    words = command("project", captions, run, "--steps", "12", "--checkpoint-seconds", "0")
+    for how in signal.SIGINT, signal.SIGKILL:  # one says how to go on, the other cannot
+        process = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        before, until = len(journal(run)) if (run / "loss.jsonl").exists() else 0, time.monotonic() + 60
+        while time.monotonic() < until and process.poll() is None:
+            if (run / "state.safetensors").exists() and len((run / "loss.jsonl").read_text().splitlines()) > before + 1:
+                break
+            time.sleep(0.002)
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+        if how == signal.SIGINT and process.returncode != 0:
+            assert process.returncode == 130 and "--resume goes on from there" in said
+        words = [*command("project", captions, run, "--steps", "12", "--checkpoint-seconds", "0"), "--resume"]
+    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, timeout=120, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (run / "state.safetensors").read_bytes() == (phase1 / "state.safetensors").read_bytes()
+    assert [step["loss"] for step in journal(run)] == [step["loss"] for step in journal(phase1)]
+    other = train("project", captions, run, "--steps", "13", "--resume")
+    assert other.returncode == 1 and "steps 12, the command now says 13" in other.stderr
+
+
+def test_ranks_share_a_batch(captions, phase1, tmp_path):
+    """Sums in another order: close to one rank's, and the same bits every time."""
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        done = train("project", captions, run, "--steps", "12", ranks=2)
+        assert done.returncode == 0, done.stderr
+    assert (runs[0] / "state.safetensors").read_bytes() == (runs[1] / "state.safetensors").read_bytes()
+    for both, one in zip(journal(runs[0]), journal(phase1)):
+        assert both["loss"] == pytest.approx(one["loss"], rel=2e-3)
+
+
+def test_memory_is_saved_without_another_bit(captions, tmp_path):
+    plain, saving = tmp_path / "plain", tmp_path / "saving"
+    for run, more in (plain, ()), (saving, ("--recompute", "--threads", "2")):
+        done = train("tune", captions, run, "--labels", "reference", "--steps", "3", *more)
+        assert done.returncode == 0, done.stderr
+    assert (plain / "state.safetensors").read_bytes() == (saving / "state.safetensors").read_bytes()
+
+
+def test_an_exported_drafter_drafts(captions, phase1, tmp_path):
+    tuned, out = tmp_path / "tuned", tmp_path / "drafter"
+    done = train("tune", captions, tuned, "--from", phase1, "--labels", "reference", "--steps", "6")
+    assert done.returncode == 0, done.stderr
+    export = [BIN / "massv-train", "export", "--run", tuned, "--target", TARGET, "--drafter", TEXT, "--out", out]
+    done = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "kind massv" in massv("inspect", out, "--with", TARGET).stdout
+    assert {path.name for path in out.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"}
+    question = json.loads(captions.read_text().splitlines()[0])
+    answers = [json.loads(massv("generate", "--target", TARGET, "--drafter", drafter, "--image", question["image"], "--prompt", question["prompt"],
+                                "--max-tokens", "24", "--json").stdout) for drafter in (out, TEXT)]
+    assert answers[0]["text"] == answers[1]["text"] and answers[0]["speculation"]["drafted"] > 0
+    again = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert again.returncode == 1 and "is not empty" in again.stderr
+    alone = train("tune", captions, tmp_path / "alone", "--from", tuned, "--labels", "reference", "--train", "projector", "--steps", "1")
+    assert alone.returncode == 1 and "name the checkpoint as --drafter" in alone.stderr
+    alone = train("tune", captions, tmp_path / "alone2", "--labels", "reference", "--train", "projector", "--steps", "1", drafter=out)
+    assert alone.returncode == 0, alone.stderr
+
+
+@pytest.mark.parametrize("line, said", [
+    ('{"image": "no-such.png", "prompt": "x", "reference": "y"}', "no-such.png: No such file"),
+    ('{"image": null, "prompt": "x"}', "has no reference"),
+    ('{"image": null, "prompt": 5}', "prompt"),
+    ('{"image": null, ', "line 25"),
+    ('{"image": null, "prompt": "%s", "reference": "y"}' % ("word " * 3000), "--max-length is 2048"),
+])
+def test_a_bad_record_is_named(captions, tmp_path, line, said):
+    data = tmp_path / "bad.jsonl"
+    data.write_text(captions.read_text() + line + "\n")
+    done = train("project", data, tmp_path / "run", "--steps", "1")
+    assert done.returncode == 1 and said in done.stderr and "bad.jsonl: line 25" in done.stderr
+    skipped = train("project", data, tmp_path / "run2", "--steps", "1", "--on-error", "skip")
+    if said not in ("prompt", "line 25"):  # what is no record at all is never skipped
+        assert skipped.returncode == 0 and "1 records skipped; the first: " in skipped.stdout
+
+
+def test_what_cannot_be_trained_is_refused(captions, phase1, tmp_path):
+    def refused(said, name, out, *more, **models):
+        done = train(name, captions, out, *more, **models)
+        assert done.returncode in (1, 2) and said in done.stderr, done.stderr
+    refused("the same picture and prompt are in", "project", tmp_path / "a", "--held-out", captions)
+    refused("holds a run; --resume", "project", phase1, "--steps", "12")
+    refused("nothing to --resume", "project", tmp_path / "b", "--resume")
+    refused("is a text model", "project", tmp_path / "c", target=TEXT)
+    refused("has no answer of a target", "tune", tmp_path / "d")
+    refused("needs the target's probabilities", "tune", tmp_path / "e", "--labels", "reference", "--loss", "kl")
+    refused("a smaller --learning-rate may help", "project", tmp_path / "f", "--weight-decay", "100", "--learning-rate", "100", "--steps", "60",
+            "--warmup", "0")
+    refused("cannot be made", "project", tmp_path / "no" / "where")
+    refused("one of mlp, linear, resampler is wanted", "project", tmp_path / "g", "--projector", "cnn")
+
+
+def test_a_spoilt_cache_is_made_again(captions, tmp_path):
+    folder = tmp_path / "features"
+    for run in "a", "b":
+        done = train("project", captions, tmp_path / run, "--steps", "1", "--features", folder)
+        assert done.returncode == 0, done.stderr
+        files = sorted(folder.glob("*/*.safetensors"))
+        assert len(files) == 24
+        if run == "a":
+            kept = [file.read_bytes() for file in files]
+            files[0].write_bytes(kept[0][:1000])
+            files[1].write_bytes(kept[1][:-4] + b"\0\0\0\1")
+            files[2].write_bytes(b"")
+    assert [file.read_bytes() for file in files] == kept
+
+
+def test_a_full_disk_loses_nothing(captions, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5M", "tmpfs", disk], check=True)
+    try:
+        done = train("tune", captions, disk / "run", "--labels", "reference", "--steps", "3", "--checkpoint-seconds", "0", "--features", tmp_path / "features")
+        assert done.returncode == 1 and "No space left on device" in done.stderr and str(disk) in done.stderr
+        assert not list(pathlib.Path(disk / "run").glob("*.part"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_dry_run_tells_what_is_needed():
+    words = [BIN / "massv-train", "tune", "--target", TARGET, "--drafter", TEXT, "--dry-run"]
+    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "GFLOP a token" in done.stdout and "MiB" in done.stdout

@@ -1,0 +1,364 @@
+/* dataset.c - records to samples, and what is known of all of them */
+#include "train/dataset.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/bar.h"
+#include "base/memory.h"
+#include "base/signals.h"
+#include "model/prompt.h"
+#include "proto/ask.h"
+#include "train/record.h"
+
+struct question { /* of a record that can be used */
+    int record;
+    uint64_t picture[2];
+    uint64_t key; /* of picture and prompt */
+};
+
+struct dataset {
+    struct dataset_options options;
+    struct dataset_reader reader;
+    struct records *records;
+    int32_t end_id; /* of an assistant's turn */
+    struct question *questions;
+    int n, skipped;
+    int64_t tokens, supervised;
+    struct error first_fault;
+};
+
+/* ---- a record to a sample ---- */
+
+/* The id that ends an assistant's turn: what follows an empty answer in a conversation that goes on. */
+static int end_find(struct dataset *d, struct error *err)
+{
+    const struct prompt_part word = {"x"}, nothing = {""};
+    const struct prompt_turn turns[] = {{ROLE_USER, &word, 1}, {ROLE_ASSISTANT, &nothing, 1}, {ROLE_USER, &word, 1}};
+    struct prompt asked = {0}, answered = {0};
+    const struct dataset_reader *r = &d->reader;
+    int result = prompt_make_turns(&asked, r->target, r->tokenizer, turns, 1, NULL, 0, err) ||
+                         prompt_make_turns(&answered, r->target, r->tokenizer, turns, 3, NULL, 0, err)
+                     ? -1
+                     : 0;
+    if (!result)
+        d->end_id = answered.ids[asked.n];
+    prompt_free(&asked);
+    prompt_free(&answered);
+    return result;
+}
+
+/* malloc'ed ids of the answer with its end; the number, or -1. */
+static int answer_ids(const struct dataset *d, const struct record *record, int32_t **ids, struct error *err)
+{
+    if (d->options.labels == LABELS_TARGET || (d->options.labels == LABELS_EITHER && record->answer)) {
+        if (!record->answer || record->n < 1)
+            return fail(err, "has no answer of a target; `massv-train distill` makes such files");
+        *ids = mem_new((size_t)record->n, sizeof **ids);
+        memcpy(*ids, record->ids, (size_t)record->n * sizeof **ids);
+        return record->n;
+    }
+    if (!record->reference)
+        return fail(err, "has no reference to learn from");
+    int n = tokenizer_encode(d->reader.tokenizer, record->reference, strlen(record->reference), false, ids, err);
+    if (n < 0)
+        return -1;
+    *ids = mem_grow(*ids, (size_t)n + 1, sizeof **ids);
+    (*ids)[n] = d->end_id;
+    return n + 1;
+}
+
+static int prompt_of(const struct dataset *d, const struct record *record, const struct feature_rows *rows, struct prompt *prompt,
+                     struct error *err)
+{
+    const struct prompt_part parts[] = {{NULL}, {record->prompt}};
+    const int grid[1][2] = {{rows->lines, rows->columns}};
+    bool seen = record->image != NULL;
+    const struct prompt_turn turn = {ROLE_USER, seen ? parts : parts + 1, seen ? 2 : 1};
+    return prompt_make_turns(prompt, d->reader.target, d->reader.tokenizer, &turn, 1, grid, seen, err);
+}
+
+/* The k most probable ids of each answer token that the drafter knows, their probabilities summing to 1. */
+static int soft_of(const struct dataset *d, const struct record *record, struct train_sample *sample, struct error *err)
+{
+    int k = d->options.soft_k;
+    if (!record->logprobs)
+        return fail(err, "has no logprobs; `massv-train distill --logprobs K` stores them");
+    int32_t *ids = mem_new((size_t)record->n * (size_t)k, sizeof *ids);
+    float *probs = mem_new((size_t)record->n * (size_t)k, sizeof *probs);
+    for (int i = 0; i < record->n; i++) {
+        const struct logprobs *l = &record->logprobs[i];
+        double sum = 0;
+        for (int j = 0; j < k; j++) {
+            bool known = j < l->n_top && l->top_ids[j] < d->reader.vocabulary;
+            ids[i * k + j] = known ? l->top_ids[j] : -1;
+            probs[i * k + j] = known ? expf(l->top[j]) : 0;
+            sum += probs[i * k + j];
+        }
+        for (int j = 0; j < k && sum > 0; j++)
+            probs[i * k + j] = (float)(probs[i * k + j] / sum);
+    }
+    sample->soft_k = k;
+    sample->soft_ids = ids;
+    sample->soft_probs = probs;
+    return 0;
+}
+
+static int ids_check(const struct dataset *d, const struct prompt *prompt, const int32_t *answer, int n, struct error *err)
+{
+    if (prompt->n + n > d->options.max_length)
+        return fail(err, "%d tokens, the picture's included; --max-length is %d", prompt->n + n, d->options.max_length);
+    for (int i = 0; i < prompt->n + n; i++) {
+        int32_t id = i < prompt->n ? prompt->ids[i] : answer[i - prompt->n];
+        bool pad = i < prompt->n && id == d->reader.target->image_id; /* is replaced by features */
+        if (!pad && (id < 0 || id >= d->reader.vocabulary))
+            return fail(err, "token %" PRId32 " is not in the drafter's vocabulary of %d", id, d->reader.vocabulary);
+    }
+    return 0;
+}
+
+/* Joins prompt and answer. */
+static void sample_make(struct train_sample *sample, const struct prompt *prompt, const int32_t *answer, int n)
+{
+    size_t all = (size_t)(prompt->n + n), asked = (size_t)prompt->n;
+    int32_t *ids = mem_new(all, sizeof *ids), *labels = mem_new(all, sizeof *labels);
+    int32_t(*positions)[3] = mem_new(all, sizeof *positions);
+    memcpy(ids, prompt->ids, asked * sizeof *ids);
+    memcpy(positions, prompt->positions, asked * sizeof *positions);
+    memcpy(ids + asked, answer, (size_t)n * sizeof *ids);
+    for (size_t i = 0; i < asked; i++)
+        labels[i] = TRAIN_UNSUPERVISED;
+    for (int i = 0; i < n; i++) {
+        labels[asked + (size_t)i] = answer[i];
+        for (int axis = 0; axis < 3; axis++)
+            positions[asked + (size_t)i][axis] = prompt->next_position + i;
+    }
+    *sample = (struct train_sample){.n = (int)all, .ids = ids, .labels = labels, .positions = (const int32_t(*)[3])positions};
+}
+
+/* rows: of the record's picture, if it has one; the example's afterwards, also where -1 is returned. */
+static int example_make(const struct dataset *d, const struct record *record, const struct feature_rows *rows,
+                        struct example *example, struct error *err)
+{
+    struct prompt prompt = {0};
+    int32_t *answer = NULL;
+    *example = (struct example){.rows = *rows};
+    int n = answer_ids(d, record, &answer, err);
+    int result = n < 0 || prompt_of(d, record, rows, &prompt, err) || ids_check(d, &prompt, answer, n, err) ? -1 : 0;
+    if (!result) {
+        sample_make(&example->sample, &prompt, answer, n);
+        result = d->options.soft_k ? soft_of(d, record, &example->sample, err) : 0;
+    }
+    if (!result && prompt.n_pictures) {
+        example->picture = (struct train_picture){prompt.pictures[0].first, prompt.pictures[0].count, rows->numbers};
+        example->sample.pictures = &example->picture;
+        example->sample.n_pictures = 1;
+    }
+    free(answer);
+    prompt_free(&prompt);
+    return result;
+}
+
+void example_free(struct example *example)
+{
+    const void *parts[] = {example->sample.ids, example->sample.labels, example->sample.positions, example->sample.soft_ids,
+                           example->sample.soft_probs};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        free((void *)(uintptr_t)parts[i]); /* made here; const to everybody else */
+    free(example->rows.numbers);
+    *example = (struct example){0};
+}
+
+/* ---- opening ---- */
+
+static uint64_t key_of(const struct record *record, const uint64_t picture[2])
+{
+    return XXH3_64bits_withSeed(record->prompt, strlen(record->prompt), picture[0] ^ picture[1]);
+}
+
+static int picture_add(struct dataset *d, const struct record *record, uint64_t hash[2], struct error *err)
+{
+    hash[0] = hash[1] = 0;
+    if (!record->image)
+        return 0;
+    if (!d->reader.features)
+        return fail(err, "has a picture, but the target reads none");
+    char *path = ask_path_beside(d->options.path, record->image);
+    int result = features_add(d->reader.features, path, hash, err);
+    free(path);
+    return result;
+}
+
+/* Tries record i: counts it where it can be used. */
+static int record_try(struct dataset *d, int i, const struct record *record, struct error *err)
+{
+    struct question question = {.record = i};
+    struct feature_rows rows = {0};
+    struct example example = {0};
+    if (picture_add(d, record, question.picture, err) ||
+        (record->image && features_read(d->reader.features, question.picture, &rows, err)))
+        return -1;
+    int result = example_make(d, record, &rows, &example, err);
+    if (!result) {
+        question.key = key_of(record, question.picture);
+        d->tokens += example.sample.n;
+        d->supervised += train_sample_supervised(&example.sample);
+        d->questions[d->n++] = question;
+    }
+    example_free(&example);
+    return result;
+}
+
+static int record_take(struct dataset *d, int i, struct error *err)
+{
+    struct record record;
+    int result = records_read(d->records, i, &record, err);
+    if (result)
+        return -1;
+    if (record_try(d, i, &record, err)) {
+        result = fail_in(err, "%s: line %d", d->options.path, records_line(d->records, i));
+        if (d->options.skip_errors) {
+            if (!d->skipped++)
+                d->first_fault = *err;
+            result = 0;
+        }
+    }
+    record_free(&record);
+    return result;
+}
+
+/* Every rank tries every record; the pictures are first shared between them. 1: a signal came. */
+static int pictures_share(struct dataset *d, int n, struct bar *bar)
+{
+    int signal = 0;
+    struct comm *comm = d->reader.comm;
+    for (int i = comm->rank; i < n && comm->size > 1 && !signal; i += comm->size) {
+        struct record record;
+        struct error ignored; /* it comes again when the record is tried */
+        uint64_t hash[2];
+        if (records_read(d->records, i, &record, &ignored))
+            continue;
+        picture_add(d, &record, hash, &ignored);
+        record_free(&record);
+        if (d->options.bar_words)
+            bar_show(bar, i, n, d->options.bar_words);
+        signal = signals_pending() != 0;
+    }
+    comm->calls->barrier(comm);
+    return signal;
+}
+
+static int records_take(struct dataset *d, struct error *err)
+{
+    int n = records_count(d->records);
+    struct bar bar;
+    if (d->options.limit && d->options.limit < n)
+        n = d->options.limit;
+    d->questions = mem_new((size_t)n, sizeof *d->questions);
+    bar_begin(&bar);
+    int result = pictures_share(d, n, &bar);
+    for (int i = 0; i < n && !result; i++) {
+        result = record_take(d, i, err);
+        if (d->options.bar_words)
+            bar_show(&bar, i + 1, n, d->options.bar_words);
+        if (!result && signals_pending())
+            result = 1;
+    }
+    bar_end(&bar);
+    if (!result && !d->n)
+        result = fail(err, "%s: no line can be used; the first: %s", d->options.path, d->first_fault.text);
+    return result;
+}
+
+int dataset_open(struct dataset **dataset, const struct dataset_options *options, const struct dataset_reader *reader,
+                 struct error *err)
+{
+    struct dataset *d = mem_new(1, sizeof *d);
+    *d = (struct dataset){.options = *options, .reader = *reader};
+    int result = end_find(d, err) || records_open(&d->records, options->path, err) ? -1 : records_take(d, err);
+    if (result)
+        dataset_close(d);
+    else
+        *dataset = d;
+    return result;
+}
+
+void dataset_close(struct dataset *d)
+{
+    if (!d)
+        return;
+    records_close(d->records);
+    free(d->questions);
+    free(d);
+}
+
+/* ---- asking ---- */
+
+int dataset_count(const struct dataset *d)
+{
+    return d->n;
+}
+
+int dataset_skipped(const struct dataset *d)
+{
+    return d->skipped;
+}
+
+const char *dataset_first_fault(const struct dataset *d)
+{
+    return d->skipped ? d->first_fault.text : "";
+}
+
+int64_t dataset_tokens(const struct dataset *d)
+{
+    return d->tokens;
+}
+
+int64_t dataset_supervised(const struct dataset *d)
+{
+    return d->supervised;
+}
+
+int dataset_example(struct dataset *d, int i, struct example *example, struct error *err)
+{
+    struct record record;
+    struct feature_rows rows = {0};
+    const struct question *question = &d->questions[i];
+    *example = (struct example){0};
+    if (records_read(d->records, question->record, &record, err))
+        return -1;
+    int result = record.image ? features_read(d->reader.features, question->picture, &rows, err) : 0;
+    if (!result)
+        result = example_make(d, &record, &rows, example, err);
+    record_free(&record);
+    if (result)
+        example_free(example);
+    return result;
+}
+
+static int keys_compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+int dataset_overlap(const struct dataset *a, const struct dataset *b, struct error *err)
+{
+    int found = 0;
+    uint64_t *keys = mem_new((size_t)a->n, sizeof *keys);
+    for (int i = 0; i < a->n; i++)
+        keys[i] = a->questions[i].key;
+    qsort(keys, (size_t)a->n, sizeof *keys, keys_compare);
+    for (int i = 0; i < b->n && !found; i++)
+        if (bsearch(&b->questions[i].key, keys, (size_t)a->n, sizeof *keys, keys_compare)) {
+            fail(err, "%s: line %d: the same picture and prompt are in %s", b->options.path,
+                 records_line(b->records, b->questions[i].record), a->options.path);
+            found = 1;
+        }
+    free(keys);
+    return found;
+}

@@ -1,0 +1,69 @@
+/* estimate.c - the size of a run before it is begun; docs/training.md states the formulas */
+#include "train/estimate.h"
+
+#include <stdio.h>
+
+#include "train/graft.h"
+
+static int64_t projector_numbers(const struct fit_options *o, const struct vision_config *v, int64_t d)
+{
+    int64_t wide = (int64_t)v->merge * v->merge * v->d;
+    switch (o->projector) {
+    case PROJECTOR_MLP:
+        return v->d + wide * (wide + 1) + d * (wide + 1);
+    case PROJECTOR_LINEAR:
+        return v->d + d * (wide + 1);
+    case PROJECTOR_RESAMPLER:
+        return v->d + o->queries * d + 2 * d * (wide + 1) + d * (d + 1);
+    default:
+        return d * (wide + 1) + d * (d + 1);
+    }
+}
+
+void estimate_make(struct estimate *e, const struct model_config *drafter, const struct model_config *target,
+                   const struct fit_options *o)
+{
+    int64_t d = drafter->d, hc = (int64_t)drafter->h * drafter->c, gc = (int64_t)drafter->g * drafter->c, ff = drafter->ff;
+    int64_t layer = d * (hc + 2 * gc) + d * hc + 3 * d * ff, small = 2 * d + hc + 2 * gc;
+    int64_t table = (int64_t)drafter->vocabulary * d, head = drafter->tied ? 0 : table;
+    int64_t layers = drafter->layers, states = o->recompute ? 1 : layers;
+    *e = (struct estimate){.projector = projector_numbers(o, &target->vision, d),
+                           .language = layers * (layer + small) + table + head + d};
+    e->trained = e->projector + (o->train_language ? e->language : 0);
+    int64_t read = o->weights == DTYPE_BF16 ? 2 : 4;
+    e->weights = read * (e->language + e->projector);
+    e->states = (o->weights == DTYPE_BF16 ? 16 : 12) * e->trained; /* gradient and two moments; a master of its own beside bf16 */
+    int64_t row = (layers + 1) * d + states * (4 * d + 2 * hc + 2 * gc + 3 * ff) + 3 * d + 2 * (hc + 2 * gc + ff);
+    e->activations = 4 * o->tokens * row;
+    double products = (double)(layers * layer + table); /* a forward pass multiplies and adds once per weight */
+    e->flops_per_token = 2 * products * (o->train_language ? 3 : 2) * (o->recompute ? 1.33 : 1);
+}
+
+static void print_bytes(const char *what, int64_t bytes)
+{
+    bool large = bytes >= 1 << 30;
+    printf("  %-40s %8.2f %s\n", what, (double)bytes / (large ? 1 << 30 : 1 << 20), large ? "GiB" : "MiB");
+}
+
+int estimate_print(const struct fit_options *o, int ranks, struct error *err)
+{
+    struct estimate e;
+    struct model_config target, language, drafter;
+    if (config_read(&target, o->target, err) || config_read(&language, o->drafter, err) ||
+        graft_config(&drafter, &target, &language, err))
+        return -1;
+    estimate_make(&e, &drafter, &target, o);
+    printf("%s drafts for %s: %.1f M numbers of the language model, %.1f M of the %s projector, %.1f M of them trained\n",
+           drafter.name, target.name, 1e-6 * (double)e.language, 1e-6 * (double)e.projector, projector_kind_names[o->projector],
+           1e-6 * (double)e.trained);
+    printf("memory of each of %d rank%s:\n", ranks, ranks == 1 ? "" : "s");
+    print_bytes("weights as products read them", e.weights);
+    print_bytes("masters, gradients, moments", e.states);
+    char words[64];
+    snprintf(words, sizeof words, "activations of %d tokens at once", o->tokens);
+    print_bytes(words, e.activations);
+    print_bytes("together", e.weights + e.states + e.activations);
+    printf("work: %.3g GFLOP a token; %.0f tokens/s for each TFLOP/s that products reach\n", 1e-9 * e.flops_per_token,
+           1e12 / e.flops_per_token);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* export.h - a trained drafter as an ordinary Hugging Face checkpoint: the target's tower, the run's projector, the small language
+ * model (the run's, where it was trained) */
+#ifndef TRAIN_EXPORT_H
+#define TRAIN_EXPORT_H
+
+#include <jansson.h>
+
+#include "model/config.h"
+
+struct export_options {
+    const char *run, *target, *drafter, *out;
+    int dtype; /* of trained tensors (enum dtype); -1 = as the small language model is stored */
+};
+
+struct export_report {
+    int tensors;
+    int64_t bytes;
+};
+
+/* out: a folder that is not there yet, or an empty one. config.json is written last: a folder without it is no checkpoint. */
+int export_run(struct export_report *report, const struct export_options *options, struct error *err);
+
+/* export_config.c: the config.json of the class of the target, in its flat published layout, from the files of both checkpoints. */
+int export_config(json_t **config, const struct export_options *options, const struct model_config *drafter, const char *dtype,
+                  struct error *err);
+
+#endif

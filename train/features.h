@@ -1,0 +1,33 @@
+/* features.h - what the target's tower sees in a picture, computed once and kept on disk.
+ *
+ * A folder of one .safetensors file per picture, named by the hash of the picture's bytes, in a subfolder named by the tower: its
+ * tensors and the settings of preprocessing. A file that is torn or changed is computed again. Several processes may share the
+ * folder. Rows are in raster order of merged patches: the merge^2 tower rows of each side by side, after the last block, before the
+ * merger. */
+#ifndef TRAIN_FEATURES_H
+#define TRAIN_FEATURES_H
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+
+struct features;
+
+/* st and config: the target's; st may be closed afterwards. folder is made where it is not there; its parent must be. */
+int features_open(struct features **features, struct safetensors *st, const struct model_config *config, const struct kernels *k,
+                  struct device *dev, const char *folder, struct error *err);
+void features_close(struct features *features); /* NULL is legal */
+
+/* Numbers in a row. */
+int features_width(const struct features *features);
+
+struct feature_rows {
+    int lines, columns; /* tokens of the picture: lines * columns rows */
+    float *numbers;     /* (rows, width) malloc'ed */
+};
+
+/* Sees to it that the picture file's features are on disk; hash is its name from now on. Errors name the file. */
+int features_add(struct features *features, const char *path, uint64_t hash[2], struct error *err);
+int features_read(const struct features *features, const uint64_t hash[2], struct feature_rows *rows, struct error *err);
+
+#endif

@@ -1,0 +1,12 @@
+/* graft.h - the drafter that comes of a small language model and the target's vision tower, as numbers */
+#ifndef TRAIN_GRAFT_H
+#define TRAIN_GRAFT_H
+
+#include "model/config.h"
+
+/* language: the small model, a text model or a drafter that sees already; its positions become the target's: the same sections of
+ * M-RoPE, or, where heads have another width, sections in the same proportion. -1 where the two do not go together. */
+int graft_config(struct model_config *drafter, const struct model_config *target, const struct model_config *language,
+                 struct error *err);
+
+#endif

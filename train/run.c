@@ -1,0 +1,63 @@
+/* run.c - reading DIR/settings.json, which fit_settings.c writes */
+#include "train/run.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+static json_t *settings_read(const char *run, struct error *err)
+{
+    json_error_t why;
+    char *path = mem_format("%s/settings.json", run);
+    json_t *settings = json_load_file(path, 0, &why);
+    if (!settings)
+        fail(err, "%s: %s", path, why.text);
+    free(path);
+    return settings;
+}
+
+int run_projector(const char *run, enum projector_kind *kind, int *queries, struct error *err)
+{
+    json_t *settings = settings_read(run, err);
+    if (!settings)
+        return -1;
+    const char *name = json_string_value(json_object_get(settings, "projector"));
+    int found = -1;
+    for (int i = 0; name && i < PROJECTOR_KINDS; i++)
+        if (!strcmp(name, projector_kind_names[i]))
+            found = i;
+    *queries = (int)json_integer_value(json_object_get(settings, "queries"));
+    json_decref(settings);
+    if (found < 0)
+        return fail(err, "%s/settings.json: names no projector that there is", run);
+    *kind = (enum projector_kind)found;
+    return 0;
+}
+
+static int fingerprint_check(const char *run, json_t *settings, const char *who, const uint64_t hash[2], struct error *err)
+{
+    char text[33], key[64];
+    snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, hash[0], hash[1]);
+    snprintf(key, sizeof key, "%s_fingerprint", who);
+    const char *found = json_string_value(json_object_get(settings, key));
+    if (found && !strcmp(found, text))
+        return 0;
+    const char *name = json_string_value(json_object_get(settings, who));
+    return fail(err, "%s: was made with another %s (%s); --%s must name that one", run, who, name ? name : "unnamed", who);
+}
+
+int run_check(const char *run, const uint64_t target[2], const uint64_t drafter[2], struct error *err)
+{
+    json_t *settings = settings_read(run, err);
+    if (!settings)
+        return -1;
+    int result = fingerprint_check(run, settings, "target", target, err);
+    if (!result)
+        result = fingerprint_check(run, settings, "drafter", drafter, err);
+    json_decref(settings);
+    return result;
+}

@@ -1,0 +1,13 @@
+/* run.h - what the folder of a finished or interrupted run says of itself (DIR/settings.json) */
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include "base/error.h"
+#include "train/network.h"
+
+int run_projector(const char *run, enum projector_kind *kind, int *queries, struct error *err);
+
+/* -1 where the run was made with another target or small language model than those of these fingerprints. */
+int run_check(const char *run, const uint64_t target[2], const uint64_t drafter[2], struct error *err);
+
+#endif
