@@ -60,7 +60,7 @@ class Service:
 
     def start(self):
         self.up = Process(BIN / "massv", "up", "--target", TARGET, "--drafter", DRAFTER, "--listen", self.address, "--threads", "1",
-                          "--ranks", self.options.ranks, "--groups", self.options.groups)
+                          "--ranks", self.options.ranks, "--groups", self.options.groups, "--kv-positions", self.options.kv_positions)
         self.address = self.up.line("serving ").rpartition(" on ")[2]
         self.gone = time.monotonic()
 
@@ -92,12 +92,13 @@ class Service:
 class Load:
     """Clients in threads, and what they saw."""
 
-    def __init__(self, service, streams, seed):
+    def __init__(self, service, streams, seed, pause):
         self.service, self.faults, self.counts = service, [], collections.Counter()
         self.longest_pause, self.over, self.lock = 0.0, threading.Event(), threading.Lock()
         client = Client(service.address)
         self.expected = [client.ask(**question)[0] for question in QUESTIONS]
         client.close()
+        self.pause = pause
         self.threads = [threading.Thread(target=self.run, args=(random.Random(seed * 1000 + i),)) for i in range(streams)]
         for thread in self.threads:
             thread.start()
@@ -116,6 +117,7 @@ class Load:
                 self.ask(client, dice, at, manner)
             except Exception as error:  # a client that dies says nothing any more
                 self.faults.append(f"{manner} client: {error!r}")
+            self.over.wait(dice.expovariate(1 / self.pause) if self.pause else 0)
         client.close()
 
     def ask(self, client, dice, at, manner):
@@ -166,12 +168,10 @@ def resident_mb(pid):
 
 
 class Memory:
-    """Resident megabytes of every process of the service, once a second: what a process holds at its end beside what it held after WARM_S."""
+    """Resident megabytes of every process of the service, once a second: what a process holds at its end beside what it held when it was warm."""
 
-    WARM_S = 60
-
-    def __init__(self, service):
-        self.service, self.seen, self.over = service, {}, threading.Event()
+    def __init__(self, service, warm):
+        self.service, self.warm, self.seen, self.over = service, warm, {}, threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -187,11 +187,11 @@ class Memory:
         self.over.set()
         self.thread.join()
         for what in ("coordinator", "rank"):
-            lives = [mb for (kind, _), mb in self.seen.items() if kind == what and len(mb) > 2 * self.WARM_S]
+            lives = [mb for (kind, _), mb in self.seen.items() if kind == what and len(mb) > 2 * self.warm]
             if lives:
-                worst = max(lives, key=lambda mb: mb[-1] / mb[self.WARM_S])
-                print(f"memory: {what} {worst[self.WARM_S]:.1f} MB after {self.WARM_S} s, {worst[-1]:.1f} MB after {len(worst)} s "
-                      f"({worst[-1] / worst[self.WARM_S] - 1:+.1%}; the worst of {len(lives)})")
+                worst = max(lives, key=lambda mb: mb[-1] / mb[self.warm])
+                print(f"memory: {what} {worst[self.warm]:.1f} MB after {self.warm} s, {worst[-1]:.1f} MB after {len(worst)} s "
+                      f"({worst[-1] / worst[self.warm] - 1:+.1%}; the worst of {len(lives)})")
 
 
 def quiet(service):
@@ -211,7 +211,7 @@ def quiet(service):
 def strikes(options, service, load):
     """Strikes until the time or the kills are over; how often what was done."""
     begun, done = time.monotonic(), collections.Counter()
-    for event in plan(options.seed, options.every, coordinator=not options.kills):
+    for event in plan(options.seed, options.every, coordinator=not options.kills and not options.no_coordinator):
         if (done["kill rank"] + done["kill mpirun"] >= options.kills) if options.kills else event.at > options.seconds:
             return done
         time.sleep(max(0.0, begun + event.at - time.monotonic()))
@@ -235,7 +235,7 @@ def chaos(options):
 
 
 def report(options, service):
-    load, memory = Load(service, options.streams, options.seed), Memory(service)
+    load, memory = Load(service, options.streams, options.seed, options.pause), Memory(service, options.warm)
     done = strikes(options, service, load)
     load.finish()
     faults = load.faults
@@ -267,6 +267,10 @@ def main():
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between events, on average")
     parser.add_argument("--kills", type=int, default=0, help="so many kills of ranks and mpiruns, in place of --seconds")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between a client's calls, on average")
+    parser.add_argument("--kv-positions", type=int, default=8192, help="of each group: few, so that all are in use before memory is looked at")
+    parser.add_argument("--warm", type=int, default=60, help="seconds of a process's life before its memory is looked at")
+    parser.add_argument("--no-coordinator", action="store_true", help="never kill the coordinator: its memory is looked at over the whole time")
     parser.add_argument("--verbose", action="store_true", help="a line per event")
     return chaos(parser.parse_args())
 
