@@ -135,6 +135,7 @@ static void eval_free(struct eval *e)
     for (int i = 0; e->answers && i < e->n_configs * e->questions.n; i++)
         eval_answer_clear(&e->answers[i]);
     free(e->answers);
+    free(e->busy);
     free(e->configs);
     questions_free(&e->questions);
     free(e->options->command);
@@ -151,7 +152,7 @@ static uint64_t first_mark(void)
 
 int command_eval(struct comm *comm, int argc, char **argv)
 {
-    static struct eval_options options;
+    struct eval_options options;
     struct error err;
     eval_flags_parse(&options, argc, argv);
     signals_hold();

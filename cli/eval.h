@@ -84,6 +84,7 @@ struct eval {
     struct eval_config *configs; /* by condition; off first, then by service and draft length */
     int n_configs;
     struct eval_answer *answers; /* (n_configs, questions.n) */
+    double *busy;                /* (n_configs) s in which requests of the config were under way */
     int asked, whole;            /* requests that ended, and of them those with a whole answer */
     uint64_t mark;               /* of the next request's picture (question_pack_fresh): a service sees each but once */
     double seconds;              /* of asking */

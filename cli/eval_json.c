@@ -63,6 +63,8 @@ static json_t *figures_json(const struct eval_results *r, int group, int config)
         versus_json(&f->off), "over_text_only", versus_json(&f->text));
     json_object_update(all, more);
     json_decref(more);
+    if (group == EVAL_ALL)
+        json_object_set_new(all, "tokens_per_s_together", json_real(eval_together(r->eval, config)));
     return all;
 }
 

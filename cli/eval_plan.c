@@ -106,6 +106,7 @@ int eval_plan_configs(struct eval *e, struct error *err)
                     config_add(e, s, c, o->drafts[k]);
     }
     e->answers = mem_new((size_t)e->n_configs * (size_t)e->questions.n, sizeof *e->answers);
+    e->busy = mem_new((size_t)e->n_configs + 1, sizeof *e->busy);
     return 0;
 }
 

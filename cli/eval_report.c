@@ -114,6 +114,23 @@ static void time_table(struct document *d, const struct eval_results *r, int con
     }
 }
 
+/* With several requests at a time the service's speed is not that of one of them. */
+static void together_table(struct document *d, const struct eval_results *r, int condition)
+{
+    static const char *const titles[] = {"all requests together", "tokens/s", "over no drafts"};
+    const struct eval *e = r->eval;
+    int off = eval_config_find(e, -1, 0, condition);
+    document_table(d, titles, 3);
+    for (int c = 0; c < e->n_configs; c++) {
+        if (!is_main(r, c, condition))
+            continue;
+        double own = eval_together(e, c), beside = off >= 0 ? eval_together(e, off) : 0;
+        document_cell(d, "%s", eval_config_name(e, c));
+        document_cell(d, "%.0f", own);
+        document_cell(d, beside > 0 && c != off ? "%.2f" : " ", beside > 0 ? own / beside : 0);
+    }
+}
+
 /* Rows: drafters; columns: draft lengths. */
 static void drafts_table(struct document *d, const struct eval_results *r, int condition, const char *title,
                          const struct interval *(*figure)(const struct eval_figures *f))
@@ -221,6 +238,8 @@ static void condition_section(struct document *d, const struct eval_results *r, 
     }
     speed_table(d, r, condition);
     figure_add(d, plots, "speed-up", c);
+    if (e->options->concurrency > 1)
+        together_table(d, r, condition);
     time_table(d, r, condition);
     if (has_drafts(r, condition) && e->options->n_drafts > 1) {
         document_text(d, "**By draft length**");

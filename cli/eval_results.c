@@ -17,6 +17,14 @@ int eval_config_find(const struct eval *e, int service, int draft_tokens, int co
     return -1;
 }
 
+double eval_together(const struct eval *e, int config)
+{
+    double tokens = 0;
+    for (int q = 0; q < e->questions.n; q++)
+        tokens += eval_answer_at(e, config, q)->usage.completion_tokens;
+    return e->busy[config] > 0 ? tokens / e->busy[config] : 0;
+}
+
 static void groups_make(struct eval_results *r)
 {
     const struct questions *q = &r->eval->questions;

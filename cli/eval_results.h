@@ -43,6 +43,9 @@ static inline const struct tvd_figures *tvd_figures_at(const struct eval_results
 /* The config of a service (-1: without drafts) at a draft length under a condition; -1 = none. */
 int eval_config_find(const struct eval *e, int service, int draft_tokens, int condition);
 
+/* Output tokens/s of all requests of a config together, while some were under way; 0 where none were. */
+double eval_together(const struct eval *e, int config);
+
 /* Writes everything, with every answer: eval.json. */
 int eval_json_write(const struct eval_results *results, const char *path, struct error *err);
 /* The summary as one line. */

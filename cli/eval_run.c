@@ -31,7 +31,8 @@ struct run {
     struct eval *e;
     const struct eval_job *jobs;
     int n, taken, ended;
-    int lost; /* in a row */
+    double began; /* the block that is under way */
+    int lost;     /* in a row */
     int flies;
     struct flight *flights[EVAL_SERVICES];
     struct place *places; /* (concurrency) */
@@ -75,6 +76,8 @@ static void place_end(struct run *run, struct place *place)
     struct eval *e = run->e;
     const struct eval_answer *answer = place_answer(run, place);
     run->ended++;
+    if (run->ended == run->n || place->job->block != run->jobs[run->ended].block)
+        e->busy[place->job->config] += clock_seconds() - run->began;
     run->last = place->job->config * e->questions.n + place->job->question;
     run->lost = answer->status == RPC_UNAVAILABLE ? run->lost + 1 : 0;
     e->asked++;
@@ -186,8 +189,11 @@ static const struct eval_job *job_take(struct run *run)
     if (run->taken == run->n)
         return NULL;
     const struct eval_job *job = &run->jobs[run->taken];
-    if (run->taken > run->ended && job->block != job[-1].block)
+    bool begins = !run->taken || job->block != job[-1].block;
+    if (begins && run->taken > run->ended)
         return NULL;
+    if (begins)
+        run->began = clock_seconds();
     run->taken++;
     return job;
 }
@@ -326,6 +332,7 @@ int eval_warm_up(struct eval *e, int service, struct error *err)
             result = ask_failed(e->services[service].address, answer->status, err);
         }
         eval_answer_clear(answer);
+        e->busy[jobs[i].config] = 0;
     }
     e->asked = before.asked;
     e->whole = before.whole;

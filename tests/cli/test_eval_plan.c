@@ -40,6 +40,7 @@ static void eval_end(struct eval *e)
 {
     free(e->configs);
     free(e->answers);
+    free(e->busy);
     free(e);
 }
 

@@ -175,6 +175,10 @@ def test_a_running_service_and_another_of_the_same_target(running, tmp_path):
     everything = json.loads((tmp_path / "out" / "eval.json").read_text())
     assert {s["name"] for s in everything["origin"]["services"]} == {"seeing", "off"}
     assert all(a["drafted"] == 0 for a in answers_of(everything, drafter="off"))
+    for f in everything["figures"]:  # two at a time: together about as fast as one, to twice
+        if f["task"] == "all":
+            assert 0.5 * f["tokens_per_s_end_to_end"]["value"] < f["tokens_per_s_together"] < 2.1 * f["tokens_per_s_end_to_end"]["value"]
+    assert "all requests together" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_private_services_one_after_the_other(tmp_path):
