@@ -66,8 +66,9 @@ static int compare_check(const struct eval *e, struct error *err)
     return 0;
 }
 
-static bool compared(const struct eval_options *o, const char *name)
+static bool is_compared(const struct eval *e, const char *name)
 {
+    const struct eval_options *o = e->options;
     for (int i = 0; i < o->n_compare; i++)
         if (!strcmp(o->compare[i], name))
             return true;
@@ -75,14 +76,19 @@ static bool compared(const struct eval_options *o, const char *name)
 }
 
 /* Without drafts the service whose drafter costs nothing: one without, else a text-only one, which has no features of pictures to
- * make, else the first. */
+ * make, else the first; of those that are asked anyway, if there are any. */
 static int service_of_off(const struct eval *e)
 {
-    int text = eval_service_text(e);
-    for (int i = 0; i < e->n_services; i++)
-        if (!strcmp(e->services[i].name, EVAL_OFF))
-            return i;
-    return text >= 0 ? text : 0;
+    int best = 0, most = -1, text = eval_service_text(e);
+    for (int i = 0; i < e->n_services; i++) {
+        bool none = !strcmp(e->services[i].name, EVAL_OFF);
+        int rank = none ? 3 : !is_compared(e, e->services[i].name) ? 0 : i == text ? 2 : 1;
+        if (rank > most) {
+            best = i;
+            most = rank;
+        }
+    }
+    return best;
 }
 
 static void config_add(struct eval *e, int service, int condition, int draft_tokens)
@@ -98,11 +104,11 @@ int eval_plan_configs(struct eval *e, struct error *err)
         return -1;
     conditions_plan(e);
     for (int c = 0; c < e->n_conditions; c++) {
-        if (compared(o, EVAL_OFF))
+        if (is_compared(e, EVAL_OFF))
             config_add(e, service_of_off(e), c, 0);
         for (int s = 0; s < e->n_services; s++)
             for (int k = 0; k < o->n_drafts; k++)
-                if (strcmp(e->services[s].name, EVAL_OFF) != 0 && compared(o, e->services[s].name))
+                if (strcmp(e->services[s].name, EVAL_OFF) != 0 && is_compared(e, e->services[s].name))
                     config_add(e, s, c, o->drafts[k]);
     }
     e->answers = mem_new((size_t)e->n_configs * (size_t)e->questions.n, sizeof *e->answers);

@@ -218,6 +218,8 @@ static void services_table(struct document *d, const struct eval *e)
     document_table(d, titles, 6);
     for (int i = 0; i < e->n_services; i++) {
         const struct eval_service *s = &e->services[i];
+        if (!s->info.model[0])
+            continue; /* it was not asked anything */
         document_cell(d, "%s", s->name);
         document_cell(d, "%s", s->drafter ? s->drafter : s->info.drafter[0] ? s->info.drafter : "none");
         document_cell(d, "%s", s->info.drafter_kind[0] ? s->info.drafter_kind : "none");

@@ -102,34 +102,13 @@ static int private_look(struct eval_service *s, struct error *err)
     return 0;
 }
 
-static bool is_wanted(const struct eval_options *o, const char *name)
-{
-    for (int i = 0; i < o->n_compare; i++)
-        if (!strcmp(o->compare[i], name))
-            return true;
-    return !o->n_compare;
-}
-
-static bool is_drafter(const struct eval_options *o, const char *name)
-{
-    for (int i = 0; i < o->n_drafters; i++)
-        if (!strcmp(o->drafters[i].name, name))
-            return true;
-    return false;
-}
-
 static int privates_find(struct eval *e, struct error *err)
 {
     const struct eval_options *o = e->options;
     struct model_config config;
     if (config_read(&config, o->target, err))
         return fail_in(err, "--target");
-    for (int i = 0; i < o->n_compare; i++)
-        if (strcmp(o->compare[i], EVAL_OFF) != 0 && !is_drafter(o, o->compare[i]))
-            return fail(err, "--compare %s: no drafter has this name; give --drafter %s=DIR", o->compare[i], o->compare[i]);
     for (int i = 0; i < o->n_drafters; i++) {
-        if (!is_wanted(o, o->drafters[i].name))
-            continue;
         struct eval_service *s = &e->services[e->n_services++];
         snprintf(s->name, sizeof s->name, "%s", o->drafters[i].name);
         s->drafter = o->drafters[i].value;
@@ -163,9 +142,19 @@ int eval_services_find(struct eval *e, struct error *err)
     return e->options->target ? privates_find(e, err) : addresses_find(e, err);
 }
 
+static bool is_asked(const struct eval *e, int service)
+{
+    for (int c = 0; c < e->n_configs; c++)
+        if (e->configs[c].service == service)
+            return true;
+    return false;
+}
+
 int eval_services_start(struct eval *e, int first, int n, struct error *err)
 {
     for (int i = first; e->options->target && i < first + n; i++) {
+        if (!is_asked(e, i))
+            continue;
         int result = private_start(e, &e->services[i], err);
         if (result)
             return result == 1 ? 1 : fail_in(err, "private service %s", e->services[i].name);

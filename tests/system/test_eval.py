@@ -182,10 +182,13 @@ def test_a_running_service_and_another_of_the_same_target(running, tmp_path):
 
 
 def test_private_services_one_after_the_other(tmp_path):
-    done = massv("eval", *TARGET, *DRAFTERS, "--one-at-a-time", "--compare", "off,massv", "--data", data_write(tmp_path), "--limit", "1", "--max-tokens", "4",
+    done = massv("eval", *TARGET, *DRAFTERS, "--one-at-a-time", "--compare", "off,massv", "--tvd", "--data", data_write(tmp_path), "--limit", "1", "--max-tokens", "4",
                  "--resamples", "100", "--threads", "1", "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
-    assert {f["drafter"] for f in json.loads(done.stdout)["figures"]} == {"off", "massv"}
+    summary = json.loads(done.stdout)
+    assert {f["drafter"] for f in summary["figures"]} == {"off", "massv"}
+    assert {t["drafter"] for t in summary["tvd"]} == {"text", "massv"}, "distances of all that are given"
+    assert [s["version"] != "" for s in summary["origin"]["services"]] == [False, True], "nobody who is not asked is started"
 
 
 def test_another_target_is_refused(running, tmp_path):
@@ -234,7 +237,7 @@ def test_a_bad_line_is_named(running, tmp_path, line, words):
     (("--address", "127.0.0.1:1", "--address", "127.0.0.1:2"), 2, "needs a name"),
     ((*TARGET, "--drafter", "off=x"), 2, "the name of answers without drafts"),
     ((*TARGET, "--drafter", "x=nowhere"), 1, "--drafter x: "),
-    ((*TARGET, "--compare", "massv"), 1, "--compare massv: no drafter has this name"),
+    ((*TARGET, "--compare", "massv"), 1, "--compare massv: there is off; to compare several drafters"),
     ((), 2, "one of --address and --target")])
 def test_wrong_wishes_are_named(tmp_path, arguments, status, words):
     done = massv("eval", *arguments, "--data", data_write(tmp_path), "--out", tmp_path / "out")
