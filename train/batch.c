@@ -142,7 +142,7 @@ static size_t columns_lay(struct batch_columns *c, const struct batch *b, int ha
 
 static int batch_reserve(struct batch *b, const struct network *net, struct error *err)
 {
-    size_t bytes = columns_lay(NULL, b, net->config.c / 2, NULL);
+    size_t bytes = columns_lay(&b->host, b, net->config.c / 2, NULL);
     if (bytes > b->bytes) {
         batch_free(b, net);
         b->host_block = malloc(bytes);
@@ -232,7 +232,7 @@ int batch_make(struct batch *b, const struct network *net, const struct train_sa
         }
     }
     b->host.bound[n] = at.row;
-    net->k->upload(net->dev, b->device_block, b->host_block, columns_lay(NULL, b, net->config.c / 2, NULL));
+    net->k->upload(net->dev, b->device_block, b->host_block, columns_lay(&b->host, b, net->config.c / 2, NULL));
     return 0;
 }
 
