@@ -44,7 +44,7 @@ PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-wo
 
 MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv eval' 'massv bench kernels' 'massv bench step' 'massv bench serve' massv-train 'massv-train project' 'massv-train distill' 'massv-train tune' 'massv-train export'
 
-.PHONY: all test demo bench study asan tsan chaos fuzz lint format install clean help setup build tests
+.PHONY: all test transformers demo bench study asan tsan chaos fuzz lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c
 all: setup
 	@$(MAKE) --no-print-directory $(JOBS) build
@@ -57,6 +57,7 @@ help:
 	@echo "make           install the missing Debian packages, build everything into $(BUILD)/bin"
 	@echo "make demo      build, start a service on two ranks, ask it about pictures with and without a drafter"
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
+	@echo "make transformers  compare exported drafters with Hugging Face transformers; brings gigabytes from PyPI into $(BUILD)/transformers"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      the tests of rpc and coordinator under the thread sanitizer"
 	@echo "make chaos     kill and stop the processes of a service under load, CHAOS_SECONDS=$(CHAOS_SECONDS) from SEED=... (printed); compare all answers"
@@ -73,6 +74,9 @@ setup:
 test: setup
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@BUILD=$(BUILD) tests/run $(TESTS_ONLY)
+
+transformers: setup
+	@MASSV_TRANSFORMERS=1 $(MAKE) --no-print-directory test TESTS_ONLY=transformers
 
 demo: all
 	@BUILD=$(BUILD) cli/demo.sh
