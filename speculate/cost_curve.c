@@ -47,5 +47,16 @@ double cost_curve_at(const struct cost_curve *curve, double rows)
     }
     if (!last)
         return 0;
-    return before && last->ms > before->ms ? line(before, last, rows) : last->ms;
+    if (!before || last->ms <= before->ms)
+        return last->ms;
+    double on = line(before, last, rows), proportional = last->ms * rows / last->rows;
+    return on < proportional ? on : proportional; /* two neighbours say little of a slope; a row is never dearer than alone */
+}
+
+double cost_curve_end(const struct cost_curve *curve)
+{
+    for (int i = COST_CURVE_BINS - 1; i >= 0; i--)
+        if (curve->bins[i].count)
+            return curve->bins[i].rows;
+    return 0;
 }

@@ -20,7 +20,11 @@ void cost_curve_learn(struct cost_curve *curve, int rows, double ms);
 /* Whether there is a measurement of about so many rows. */
 int cost_curve_knows(const struct cost_curve *curve, int rows);
 
-/* 0 where nothing is known at all. Below the first bin: as that bin. Beyond the last: on, by the slope of the last two. */
+/* 0 where nothing is known at all. Below the first bin: as that bin. Beyond the last: on, by the slope of the last two, at
+ * most in proportion to the rows. */
 double cost_curve_at(const struct cost_curve *curve, double rows);
+
+/* The most rows that are known; 0 where nothing is. */
+double cost_curve_end(const struct cost_curve *curve);
 
 #endif

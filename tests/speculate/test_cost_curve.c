@@ -37,6 +37,18 @@ static void between_and_beyond_are_straight_lines(void **state)
     assert_near(cost_curve_at(&curve, 200), 406);
 }
 
+/* Two near measurements, one of them lucky: more rows are never dearer than in proportion. */
+static void a_steep_end_does_not_run_away(void **state)
+{
+    (void)state;
+    struct cost_curve curve = {0};
+    assert_near(cost_curve_end(&curve), 0);
+    cost_curve_learn(&curve, 4, 10);
+    cost_curve_learn(&curve, 5, 20);
+    assert_near(cost_curve_at(&curve, 50), 200);
+    assert_near(cost_curve_end(&curve), 5);
+}
+
 static void a_curve_that_falls_is_not_continued_downwards(void **state)
 {
     (void)state;
@@ -74,6 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_known_is_zero_and_one_measurement_is_flat),
         cmocka_unit_test(between_and_beyond_are_straight_lines),
+        cmocka_unit_test(a_steep_end_does_not_run_away),
         cmocka_unit_test(a_curve_that_falls_is_not_continued_downwards),
         cmocka_unit_test(means_forget_and_do_not_believe_an_outlier),
         cmocka_unit_test(every_number_of_rows_has_a_bin),

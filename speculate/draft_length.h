@@ -1,0 +1,61 @@
+/* draft_length.h - how many drafts each request of a step gets: those that make most tokens per millisecond. No clock, no I/O.
+ *
+ * A step of n requests makes n tokens and, for each draft, the probability that the target accepts it; it costs the target's time
+ * for its rows and the drafter's rounds, both as measured. A draft's probability falls along its chain, so rows are best given to
+ * the most probable drafts of all requests: all drafts above one price, and no more rounds than pay. Prices and rounds are few
+ * enough to try them all.
+ *
+ * What is not tried is not learned, so a little time is spent on trying: now and then a step goes without drafts, and requests that
+ * get none are probed as far as one percent of the time pays for it - what the drafter must catch up with included. */
+#ifndef SPECULATE_DRAFT_LENGTH_H
+#define SPECULATE_DRAFT_LENGTH_H
+
+#include <stdbool.h>
+
+#include "speculate/acceptance.h"
+#include "speculate/cost_curve.h"
+
+/* What was accepted lately: of one request, or of all (the prior of a new one). Zeroed: nothing is known. A draft counts as tried
+ * when those before it were accepted. There is one rate for all positions: later ones are tried by the better requests alone, so
+ * that rates by position would mislead between requests. */
+struct draft_record {
+    double tried, accepted; /* older ones count less */
+};
+
+/* Counts one verification, in the request's record and in that of all. quiet: steps without drafts before it, which make what the
+ * request's record says that much older. */
+void draft_record_learn(struct draft_record *request, struct draft_record *all, int quiet, int drafted, int accepted);
+
+/* The probability that the target accepts a draft that is tried, 0 to 1. */
+double draft_record_rate(const struct draft_record *request, const struct draft_record *all);
+
+struct draft_costs {                 /* ms; what is not known is 0 */
+    const struct cost_curve *target; /* by rows of a step */
+    const struct cost_curve *round;  /* by rows of one round of the drafter */
+    double overhead;                 /* of a step beside the target's own time */
+    double catch_up_row;             /* of a row that the drafter has to catch up with */
+};
+
+struct draft_candidate {
+    const struct draft_record *record;
+    bool pinned; /* it gets `most` */
+    int most;    /* drafts that it may have: 0 to ACCEPTANCE_POSITIONS */
+    int left;    /* tokens until the answer must end */
+    int behind;  /* rows that the drafter lacks, but for the newest */
+    int k;       /* out */
+    bool probed; /* out: it got its drafts to learn from them */
+};
+
+struct draft_length { /* of one group; zeroed: it begins */
+    bool quiet;       /* drafts did not pay */
+    int votes;        /* decisions in a row to change that */
+    int steps;        /* decisions since a step went without drafts, up to a bound */
+    bool begun;
+    double credit; /* ms that probes may take */
+};
+
+/* Fills in k of all candidates; those are one step. */
+void draft_length_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
+                         struct draft_candidate *candidates, int n);
+
+#endif
