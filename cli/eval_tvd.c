@@ -222,24 +222,12 @@ static int prompt_chunk(struct reader *reader, const struct prompt *p, int first
     return model_extend(reader->model, &span, 1, err);
 }
 
-/* Rows of the chunk from `first` on: it ends before a picture that it would cut, where the family computes them whole. */
-static int chunk_rows(const struct reader *reader, const struct prompt *p, int first)
-{
-    int end = p->n - first < ROWS ? p->n : first + ROWS;
-    for (int i = 0; reader->config.family->pictures_whole && i < p->n_pictures; i++) {
-        const struct prompt_picture *at = &p->pictures[i];
-        if (at->first > first && at->first < end && at->first + at->count > end)
-            end = at->first;
-    }
-    return end - first;
-}
-
 static int prompt_read(struct reading *r, struct reader *reader, struct error *err)
 {
     const struct prompt *p = prompt_of(r, reader);
     reader->sequence = sequence_new(reader->model);
     for (int first = 0, n; first < p->n; first += n) {
-        n = chunk_rows(reader, p, first);
+        n = prompt_chunk_rows(p, first, ROWS);
         if (prompt_chunk(reader, p, first, n, err))
             return fail_in(err, "%s", reader->config.name);
     }

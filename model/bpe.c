@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "model/tokenizer_parts.h"
+#include "model/utf8.h"
 
 struct symbol {
     int32_t id; /* -1: merged into its left neighbour */
@@ -75,7 +76,7 @@ static void offer(struct bpe *bpe, const struct tokenizer *t, int32_t at)
         return;
     int32_t left = bpe->symbols[at].id, right = bpe->symbols[bpe->symbols[at].next].id;
     const struct merge *merge = merge_table_find(&t->merges, left, right);
-    if (merge)
+    if (merge && !t->tokens[merge->id].special) /* only the template makes those */
         heap_push(bpe, (struct candidate){merge->rank, at, left, right, merge->id});
 }
 
@@ -97,20 +98,44 @@ static void join(struct bpe *bpe, const struct tokenizer *t, const struct candid
     offer(bpe, t, c->at);
 }
 
+static void symbol_add(struct bpe *bpe, size_t *n, int32_t id)
+{
+    int32_t at = (int32_t)(*n)++;
+    bpe->symbols[at] = (struct symbol){id, at - 1, -1};
+    if (at > 0)
+        bpe->symbols[at - 1].next = at;
+}
+
+/* The characters of a word, or the bytes of those that the vocabulary lacks; word is UTF-8. Returns how many symbols that are. */
+static size_t begin_characters(struct bpe *bpe, const struct tokenizer *t, const char *word, size_t size)
+{
+    size_t n = 0, length;
+    for (size_t at = 0; at < size; at += length) {
+        utf8_next(word + at, size - at, &length);
+        int32_t id = token_table_find(&t->contents, t, word + at, length);
+        if (id >= 0)
+            symbol_add(bpe, &n, id);
+        for (size_t i = 0; id < 0 && i < length; i++)
+            symbol_add(bpe, &n, t->byte_ids[(unsigned char)word[at + i]]);
+    }
+    return n;
+}
+
 static void begin(struct bpe *bpe, const struct tokenizer *t, const char *word, size_t size)
 {
+    size_t n = 0;
     if (size > bpe->room) {
         bpe->room = size < 64 ? 64 : size;
         bpe->symbols = mem_grow(bpe->symbols, bpe->room, sizeof *bpe->symbols);
         /* size - 1 pairs at first, and each of at most size - 1 joins offers two. */
         bpe->heap = mem_grow(bpe->heap, 3 * bpe->room, sizeof *bpe->heap);
     }
-    for (size_t i = 0; i < size; i++) {
-        int32_t at = (int32_t)i;
-        bpe->symbols[i] = (struct symbol){t->byte_ids[(unsigned char)word[i]], at - 1, i + 1 < size ? at + 1 : -1};
-    }
+    if (t->by_character)
+        n = begin_characters(bpe, t, word, size);
+    while (!t->by_character && n < size)
+        symbol_add(bpe, &n, t->byte_ids[(unsigned char)word[n]]);
     bpe->heap_n = 0;
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < n; i++)
         offer(bpe, t, (int32_t)i);
 }
 

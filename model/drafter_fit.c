@@ -20,6 +20,10 @@ static int check_pictures(const struct model_config *own, const struct model_con
     if (a->patch != b->patch || a->merge != b->merge || a->temporal_patch != b->temporal_patch || a->channels != b->channels)
         return fail(err, "drafter %s cuts pictures into patches of %d and merges %d x %d of them, the target %d and %d x %d",
                     own->name, a->patch, a->merge, a->merge, b->patch, b->merge, b->merge);
+    if (own->picture.side != target->picture.side || own->picture.filter != target->picture.filter)
+        return fail(err,
+                    "drafter %s resizes pictures otherwise than the target: to %d pixels a side (0 = as they are), the target %d",
+                    own->name, own->picture.side, target->picture.side);
     if (memcmp(own->picture.mean, target->picture.mean, sizeof own->picture.mean) != 0 ||
         memcmp(own->picture.std, target->picture.std, sizeof own->picture.std) != 0)
         return fail(err, "drafter %s: image_mean and image_std of preprocessor_config.json are not the target's", own->name);

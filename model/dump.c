@@ -86,23 +86,45 @@ static int file_read(const char *path, struct image *image, struct error *err)
     return result;
 }
 
-/* Tower and merger over one picture; adds its three tensors. */
+/* What the tower reads: patches and their grid, or the planes of a picture of the one size. */
+static int pass_pixels(struct pass *p, int i, const struct patches *patches, struct error *err)
+{
+    const struct model_config *c = &p->config;
+    int64_t rows = (int64_t)patches->grid_h * patches->grid_w, side = c->picture.side;
+    float *pixels = side ? dump_add_numbered(p->dump, "pixel_values", i, DTYPE_F32, 3 * side, side, err)
+                         : dump_add_numbered(p->dump, "pixel_values", i, DTYPE_F32, rows, patches->width, err);
+    if (!pixels)
+        return -1;
+    if (side) {
+        struct tensor *t = &p->dump->tensors[p->dump->count - 1];
+        t->dims = 3;
+        t->shape[0] = 3;
+        t->shape[1] = t->shape[2] = side;
+        patches_planes(pixels, patches, c);
+        return 0;
+    }
+    memcpy(pixels, patches->rows, (size_t)rows * (size_t)patches->width * sizeof *pixels);
+    int64_t *grid = dump_add_numbered(p->dump, "grid_thw", i, DTYPE_I64, 3, 0, err);
+    if (!grid)
+        return -1;
+    grid[0] = 1;
+    grid[1] = patches->grid_h;
+    grid[2] = patches->grid_w;
+    return 0;
+}
+
+/* Tower and merger over one picture; adds its tensors. */
 static int pass_see(struct pass *p, int i, const struct patches *patches, struct error *err)
 {
     const struct model_config *c = &p->config;
     int tokens = patches_tokens(patches, c);
-    int64_t rows = (int64_t)patches->grid_h * patches->grid_w;
     p->grids[i][0] = patches->grid_h / c->vision.merge;
     p->grids[i][1] = patches->grid_w / c->vision.merge;
-    float *pixels = dump_add_numbered(p->dump, "pixel_values", i, DTYPE_F32, rows, patches->width, err);
-    int64_t *grid = dump_add_numbered(p->dump, "grid_thw", i, DTYPE_I64, 3, 0, err);
-    float *features = dump_add_numbered(p->dump, "image_features", i, DTYPE_F32, tokens, c->d, err);
-    if (!pixels || !grid || !features)
+    if (pass_pixels(p, i, patches, err))
         return -1;
-    memcpy(pixels, patches->rows, (size_t)rows * (size_t)patches->width * sizeof *pixels);
-    grid[0] = 1;
-    grid[1] = patches->grid_h;
-    grid[2] = patches->grid_w;
+    float *features = dump_add_numbered(p->dump, "image_features", i, DTYPE_F32, tokens, c->d, err);
+    if (!features)
+        return -1;
     p->features[i] = features;
     struct vision_states states = {0};
     if (tower_run(p->tower, patches, &states, err))
@@ -160,7 +182,7 @@ static int pass_prompt(struct pass *p, struct error *err)
     if (o->raw ? prompt_make(&p->prompt, &p->config, p->tokenizer, o->prompt, (const int(*)[2])p->grids, o->n_pictures, err)
                : pass_turns(p, err))
         return -1;
-    int n = p->prompt.n, axes = p->config.has_vision ? 3 : 1;
+    int n = p->prompt.n, axes = config_axes(&p->config);
     if (n < 1)
         return fail(err, "the prompt is empty: it has no token");
     if (n > p->config.max_positions - DUMP_GREEDY)
@@ -215,8 +237,8 @@ static int pass_scores(struct pass *p, int32_t *next, struct error *err)
         return -1;
     int32_t *best = mem_new((size_t)rows, sizeof *best);
     int result = 0;
-    for (int first = 0; first < n && !result; first += rows) {
-        int count = n - first < rows ? n - first : rows;
+    for (int first = 0, count; first < n && !result; first += count) {
+        count = prompt_chunk_rows(&p->prompt, first, rows); /* above 0: model_open has compared rows with a picture's */
         result = pass_chunk(p, first, count, err);
         if (result)
             break;

@@ -25,7 +25,8 @@ struct dump_options {
 };
 
 /* N positions of the prompt, V rows of the head: input_ids (N) i64; position_ids (3, N), or (N) for a model with 1-D positions; per
- * picture i pixel_values.i (patches, width), grid_thw.i (3) i64, image_features.i (tokens, d); logits (N, V); greedy_ids (48) i64,
+ * picture i pixel_values.i (patches, width) and grid_thw.i (3) i64, or where all pictures have one size S pixel_values.i (3, S, S);
+ * image_features.i (tokens, d); logits (N, V); greedy_ids (48) i64,
  * the greedy continuation without penalties, end tokens ignored. */
 struct dump;
 int dump_run(struct dump **dump, const struct dump_options *options, struct error *err);

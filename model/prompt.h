@@ -32,6 +32,7 @@ struct prompt {
     int32_t next_position;   /* of the first generated token; rope_delta = next_position - n */
     struct prompt_picture *pictures;
     int n_pictures;
+    bool pictures_whole; /* rows of a picture go into one step (model/family.h) */
 };
 
 /* Picture i takes grids[i] = {lines, columns} tokens. In all three, a count of placeholders other than n_grids is an error. */
@@ -48,6 +49,13 @@ int prompt_make(struct prompt *prompt, const struct model_config *config, const 
 /* From ids that already hold one placeholder per picture. */
 int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
                     int n_grids, struct error *err);
+
+/* Rows that may go into one step from row `first` on: at most `most`, fewer where these would cut a picture that must be whole. 0:
+ * that picture is next, and `most` rows do not hold it. */
+int prompt_chunk_rows(const struct prompt *prompt, int first, int most);
+
+/* The rows of that picture, when row `first` begins one that must be whole; else 0. */
+int prompt_whole_rows(const struct prompt *prompt, int first);
 
 /* The prompt as a text-only drafter reads it: placeholders and vision markers left out, plain 1-D positions. */
 void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/family.h"
 #include "model/prompt.h"
 
 enum { ROWS_MAX = 1 << 28 }; /* keeps sums of lying grids within an int; far above any context */
@@ -84,12 +85,32 @@ int prompt_make_ids(struct prompt *prompt, const struct model_config *config, co
     if (rows < 0)
         return -1;
     prompt_allocate(prompt, rows, n_grids);
+    prompt->pictures_whole = config->family->pictures_whole;
     for (int i = 0; i < n; i++) {
         if (config->image_id >= 0 && ids[i] == config->image_id)
             put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1], config_axes(config));
         else
             put_text(prompt, ids[i]);
     }
+    return 0;
+}
+
+int prompt_chunk_rows(const struct prompt *prompt, int first, int most)
+{
+    int end = most < prompt->n - first ? first + most : prompt->n;
+    for (int i = 0; i < prompt->n_pictures && prompt->pictures_whole; i++) {
+        const struct prompt_picture *p = &prompt->pictures[i];
+        if (p->first < end && end < p->first + p->count)
+            end = p->first;
+    }
+    return end > first ? end - first : 0;
+}
+
+int prompt_whole_rows(const struct prompt *prompt, int first)
+{
+    for (int i = 0; i < prompt->n_pictures && prompt->pictures_whole; i++)
+        if (prompt->pictures[i].first == first)
+            return prompt->pictures[i].count;
     return 0;
 }
 

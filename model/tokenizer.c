@@ -1,4 +1,4 @@
-/* tokenizer.c - text to ids: added tokens cut the text, each piece is normalised, split by the pattern, and its words merged */
+/* tokenizer.c - text to ids: added tokens cut the text, each piece is normalised, split into words, and these are merged */
 #include "model/tokenizer.h"
 
 #include <stdlib.h>
@@ -108,9 +108,27 @@ static int check_marks(struct encoding *e, const char *text, size_t size)
     return 0;
 }
 
+/* One word, with what stands for spaces. */
+static int put_spaced(struct encoding *e, const char *text, size_t size)
+{
+    size_t spaces = 0, n = 0, width = strlen(e->t->space);
+    for (size_t i = 0; i < size; i++)
+        spaces += text[i] == ' ';
+    char *word = mem_new(size + spaces * width + 1, 1);
+    for (size_t i = 0; i < size; i++) {
+        memcpy(word + n, text[i] == ' ' ? e->t->space : text + i, text[i] == ' ' ? width : 1);
+        n += text[i] == ' ' ? width : 1;
+    }
+    put_word(e, word, n);
+    free(word);
+    return 0;
+}
+
 /* A piece without added tokens. */
 static int put_text(struct encoding *e, const char *text, size_t size)
 {
+    if (e->t->space)
+        return put_spaced(e, text, size);
     if (!e->t->nfc || is_ascii(text, size))
         return put_words(e, text, size);
     if (check_marks(e, text, size))
@@ -125,23 +143,23 @@ static int put_text(struct encoding *e, const char *text, size_t size)
     return rc;
 }
 
-/* The longest added token at the start of text, or -1. */
-static int32_t added_at(const struct tokenizer *t, const char *text, size_t size)
+/* The longest added token at the start of text, or -1; without `special` only those that any text makes. */
+static int32_t added_at(const struct tokenizer *t, const char *text, size_t size, bool special)
 {
     int first = (unsigned char)text[0];
     for (int i = t->added_first[first]; i < t->added_first[first + 1]; i++) {
         const struct token *token = &t->tokens[t->added[i]];
-        if (token->size <= size && memcmp(t->pool + token->offset, text, token->size) == 0)
+        if ((special || token->plain) && token->size <= size && memcmp(t->pool + token->offset, text, token->size) == 0)
             return t->added[i];
     }
     return -1;
 }
 
-static int put_marked_text(struct encoding *e, const char *text, size_t size)
+static int put_marked_text(struct encoding *e, const char *text, size_t size, bool special)
 {
     size_t from = 0;
     for (size_t at = 0; at < size;) {
-        int32_t id = added_at(e->t, text + at, size - at);
+        int32_t id = added_at(e->t, text + at, size - at, special);
         if (id < 0) {
             at++;
             continue;
@@ -169,7 +187,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t size, b
     if (!e.match)
         fail(err, "no memory to tokenize");
     else
-        rc = parse_special ? put_marked_text(&e, text, size) : put_text(&e, text, size);
+        rc = put_marked_text(&e, text, size, parse_special);
     pcre2_match_data_free(e.match);
     bpe_free(e.bpe);
     if (rc) {

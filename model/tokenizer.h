@@ -1,4 +1,5 @@
-/* tokenizer.h - tokenizer.json: text to ids and back (byte-level BPE of Qwen2.5: added tokens, NFC, split pattern, merges).
+/* tokenizer.h - tokenizer.json: text to ids and back. BPE of two kinds: byte-level as in Qwen2.5 (added tokens, NFC, split pattern,
+ * merges), and of characters with byte fallback and U+2581 for spaces as in Gemma3.
  * A tokenizer is read-only after opening and may be used by several threads at once. */
 #ifndef MODEL_TOKENIZER_H
 #define MODEL_TOKENIZER_H
@@ -16,7 +17,8 @@ int tokenizer_open(struct tokenizer **tokenizer, const char *dir, struct error *
 void tokenizer_close(struct tokenizer *tokenizer);
 
 /* Special and added tokens are recognised in the text when parse_special is set (a chat prompt); a user's own text goes without, so
- * that it cannot forge a turn. text is UTF-8; bytes that are not are an error. *ids is malloc'ed, the caller frees. Returns the
+ * that it cannot forge a turn; added tokens that are ordinary text of the vocabulary (line feeds of Gemma3) are made of any text.
+ * text is UTF-8; bytes that are not are an error. *ids is malloc'ed, the caller frees. Returns the
  * number of ids, or -1. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size, bool parse_special, int32_t **ids,
                      struct error *err);
@@ -25,7 +27,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
  * zero-terminated. */
 char *tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, int n, bool keep_special, size_t *size);
 
-/* Streaming: the bytes of one id as they are (not necessarily whole characters), NULL for a special or unknown id; owned by the
+/* Streaming, which shows characters as soon as they are whole, so that of a run of byte tokens that breaks it has shown the
+ * beginning: the bytes of one id as they are (not necessarily whole characters), NULL for a special or unknown id; owned by the
  * tokenizer. */
 const char *tokenizer_bytes(const struct tokenizer *tokenizer, int32_t id, size_t *size);
 

@@ -23,27 +23,59 @@ static size_t put_lossy(char *out, const char *bytes, size_t size)
     return n;
 }
 
-/* The bytes of ids one after another, to `bytes` unless NULL; returns their number. */
-static size_t gather_bytes(const struct tokenizer *t, const int32_t *ids, int n, bool keep_special, char *bytes)
+/* Texts of ids one after another; runs: of ids that stand for a byte, or that do not. */
+struct gathering {
+    const struct tokenizer *t;
+    const int32_t *ids;
+    int n;
+    bool keep_special;
+};
+
+/* The bytes of the run that begins at *i, to `bytes` unless NULL; *i moves behind it. Returns their number. */
+static size_t gather_run(const struct gathering *g, int *i, bool *bytes_of_characters, char *bytes)
 {
     size_t total = 0;
-    for (int i = 0; i < n; i++) {
-        const struct token *token = token_of(t, ids[i]);
-        if (!token || (token->special && !keep_special))
+    bool begun = false;
+    for (; *i < g->n; ++*i) {
+        const struct token *token = token_of(g->t, g->ids[*i]);
+        if (!token || (token->special && !g->keep_special))
             continue;
+        if (begun && token->byte != *bytes_of_characters)
+            break;
+        *bytes_of_characters = token->byte;
+        begun = true;
         if (bytes)
-            memcpy(bytes + total, t->pool + token->offset, token->size);
-        total += token->size;
+            memcpy(bytes + total, g->t->pool + token->text_offset, token->text_size);
+        total += token->text_size;
     }
     return total;
 }
 
+/* A run of byte tokens is text as a whole or not at all, as decoders of Hugging Face tokenizers have it. */
+static size_t put_bytes(char *out, const char *bytes, size_t size)
+{
+    if (utf8_check(bytes, size) == size) {
+        memcpy(out, bytes, size);
+        return size;
+    }
+    for (size_t i = 0; i < size; i++)
+        memcpy(out + 3 * i, UTF8_REPLACEMENT, 3);
+    return 3 * size;
+}
+
 char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int n, bool keep_special, size_t *size)
 {
-    size_t total = gather_bytes(t, ids, n, keep_special, NULL);
+    const struct gathering g = {t, ids, n, keep_special};
+    size_t total = 0;
+    bool characters = false;
+    for (int i = 0; i < n;)
+        total += gather_run(&g, &i, &characters, NULL);
     char *bytes = mem_new(total + 1, 1), *text = mem_new(3 * total + 1, 1);
-    gather_bytes(t, ids, n, keep_special, bytes);
-    *size = put_lossy(text, bytes, total);
+    *size = 0;
+    for (int i = 0; i < n;) {
+        size_t run = gather_run(&g, &i, &characters, bytes);
+        *size += characters ? put_bytes(text + *size, bytes, run) : put_lossy(text + *size, bytes, run);
+    }
     free(bytes);
     return text;
 }
@@ -51,8 +83,8 @@ char *tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int n, boo
 const char *tokenizer_bytes(const struct tokenizer *t, int32_t id, size_t *size)
 {
     const struct token *token = token_of(t, id);
-    *size = token && !token->special ? token->size : 0;
-    return token && !token->special ? t->pool + token->offset : NULL;
+    *size = token && !token->special ? token->text_size : 0;
+    return token && !token->special ? t->pool + token->text_offset : NULL;
 }
 
 int32_t tokenizer_find(const struct tokenizer *t, const char *content)

@@ -535,6 +535,36 @@ static void pictures_that_must_be_whole_are_not_cut(void **state)
     opened_close(&o, 1);
 }
 
+/* With a cap on the scores x becomes cap * tanh(x / cap); a cap on attention's changes what they are. */
+static void capped_scores_are_those_of_the_formula(void **state)
+{
+    (void)state;
+    struct opened o = opened_with("tests/golden/gemma3-text-tiny", NULL, 128, 0);
+    struct golden g = golden_open("tests/golden/gemma3-text-tiny", "long", -1);
+    struct safetensors *st;
+    struct error err;
+    check_ok(safetensors_open(&st, "tests/golden/gemma3-text-tiny", &err), &err);
+    for (int attention = 0; attention < 2; attention++) {
+        struct model_options options = {.kernels = o.k, .device = o.dev, .comm = o.comm, .kv_positions = 128};
+        model_close(o.model);
+        o.config.score_cap = attention ? 0 : 1.5f;
+        o.config.attention_cap = attention ? 0.25f : 0;
+        check_ok(model_open(&o.model, st, &o.config, &options, &err), &err);
+        float *scores = alone(&o, &g);
+        double most = 0, changed = 0;
+        for (size_t i = 0; i < (size_t)g.n * (size_t)g.vocabulary; i++) {
+            most = fmax(most, fabs((double)scores[i] - 1.5 * tanh((double)g.logits[i] / 1.5)));
+            changed = fmax(changed, fabs((double)scores[i] - (double)g.logits[i]));
+        }
+        if (!(attention ? changed > 0.01 : most <= GOLDEN_TOLERANCE))
+            fail_msg("off by %g, changed by %g", most, changed);
+        free(scores);
+    }
+    safetensors_close(st);
+    golden_close(&g);
+    opened_close(&o, 1);
+}
+
 /* The factor of embeddings is rounded as the table's numbers are, unless the device keeps f32. */
 static void embeddings_are_scaled_by_a_factor_in_the_numbers_of_the_table(void **state)
 {
@@ -604,6 +634,7 @@ int main(void)
         cmocka_unit_test(pages_are_taken_and_given_back),
         cmocka_unit_test(an_impossible_step_is_refused_and_appends_nothing),
         cmocka_unit_test(pictures_that_must_be_whole_are_not_cut),
+        cmocka_unit_test(capped_scores_are_those_of_the_formula),
         cmocka_unit_test(embeddings_are_scaled_by_a_factor_in_the_numbers_of_the_table),
         cmocka_unit_test(random_weights_of_every_dtype_give_finite_scores),
     };

@@ -13,6 +13,7 @@
 #include "model/tokenizer.h"
 
 #define TINY "tests/golden/qwen25vl-tiny"
+#define GEMMA "tests/golden/gemma3-tiny"
 
 static int open_tiny(void **state)
 {
@@ -26,14 +27,22 @@ static int close_tiny(void **state)
     return 0;
 }
 
-static json_t *golden(const char *section)
+/* Of the strings of a family. */
+static json_t *golden_of(const char *family, const char *section)
 {
-    json_t *root = json_load_file("tests/golden/tokenizers/qwen.json", JSON_ALLOW_NUL, NULL);
+    char path[64];
+    snprintf(path, sizeof path, "tests/golden/tokenizers/%s.json", family);
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, NULL);
     assert_non_null(root);
     json_t *list = json_incref(json_object_get(root, section));
     json_decref(root);
     assert_true(json_array_size(list) > 0);
     return list;
+}
+
+static json_t *golden(const char *section)
+{
+    return golden_of("qwen", section);
 }
 
 static int read_ids(const json_t *list, int32_t *ids, int room)
@@ -54,33 +63,58 @@ static void expect_decoded(const struct tokenizer *t, const int32_t *ids, int n,
     free(text);
 }
 
-static void every_golden_string_has_its_ids_and_comes_back(void **state)
+static void check_strings(const struct tokenizer *t, const char *family)
 {
-    json_t *list = golden("encode");
+    json_t *list = golden_of(family, "encode");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *entry = json_array_get(list, i), *text = json_object_get(entry, "text");
         int32_t *ids, want[8192];
-        int n = tokenizer_encode(*state, json_string_value(text), json_string_length(text), true, &ids, NULL);
+        int n = tokenizer_encode(t, json_string_value(text), json_string_length(text), true, &ids, NULL);
         int n_want = read_ids(json_object_get(entry, "ids"), want, 8192);
         if (n != n_want || memcmp(ids, want, (size_t)n * sizeof *ids) != 0)
-            fail_msg("golden string %zu: \"%s\"", i, json_string_value(text));
-        expect_decoded(*state, ids, n, true, json_object_get(entry, "decoded"));
+            fail_msg("%s, golden string %zu: \"%s\"", family, i, json_string_value(text));
+        expect_decoded(t, ids, n, true, json_object_get(entry, "decoded"));
         free(ids);
+    }
+    json_decref(list);
+}
+
+static struct tokenizer *open_gemma(void)
+{
+    struct tokenizer *t;
+    struct error err;
+    if (tokenizer_open(&t, GEMMA, &err))
+        fail_msg("%s", err.text);
+    return t;
+}
+
+static void every_golden_string_has_its_ids_and_comes_back(void **state)
+{
+    struct tokenizer *gemma = open_gemma();
+    check_strings(*state, "qwen");
+    check_strings(gemma, "gemma");
+    tokenizer_close(gemma);
+}
+
+static void check_decoding(const struct tokenizer *t, const char *family)
+{
+    json_t *list = golden_of(family, "decode");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        int32_t ids[8192];
+        int n = read_ids(json_object_get(entry, "ids"), ids, 8192);
+        expect_decoded(t, ids, n, true, json_object_get(entry, "decoded"));
+        expect_decoded(t, ids, n, false, json_object_get(entry, "decoded_without_special"));
     }
     json_decref(list);
 }
 
 static void ids_at_random_decode_as_the_golden_text(void **state)
 {
-    json_t *list = golden("decode");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *entry = json_array_get(list, i);
-        int32_t ids[8192];
-        int n = read_ids(json_object_get(entry, "ids"), ids, 8192);
-        expect_decoded(*state, ids, n, true, json_object_get(entry, "decoded"));
-        expect_decoded(*state, ids, n, false, json_object_get(entry, "decoded_without_special"));
-    }
-    json_decref(list);
+    struct tokenizer *gemma = open_gemma();
+    check_decoding(*state, "qwen");
+    check_decoding(gemma, "gemma");
+    tokenizer_close(gemma);
 }
 
 /* Pushing ids one by one must show, in sum, what decoding them at once shows, and whole characters at every moment. */
@@ -168,16 +202,18 @@ static void a_megabyte_of_anything_is_encoded_in_time(void **state)
 {
     static const char *const units[] = {"a",         " ", "\n",  "the", "\xc3\xa9",     "!",
                                         "e\xcc\x81", "1", " \t", "'s",  "\xe2\x80\xa9", "<|im_"};
-    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
-        size_t unit = strlen(units[u]), size = (size_t)1 << 20;
+    struct tokenizer *gemma = open_gemma();
+    for (size_t u = 0; u < 2 * (sizeof units / sizeof *units); u++) {
+        const char *repeated = units[u / 2];
+        size_t unit = strlen(repeated), size = (size_t)1 << 20;
         char *text = mem_new(size, 1);
         size -= size % unit;
         for (size_t i = 0; i < size; i++)
-            text[i] = units[u][i % unit];
+            text[i] = repeated[i % unit];
         int32_t *ids;
         double start = clock_seconds();
         struct error err;
-        int n = tokenizer_encode(*state, text, size, true, &ids, &err);
+        int n = tokenizer_encode(u % 2 ? gemma : *state, text, size, true, &ids, &err);
         double seconds = clock_seconds() - start;
         if (n <= 0)
             fail_msg("%s", err.text);
@@ -186,6 +222,7 @@ static void a_megabyte_of_anything_is_encoded_in_time(void **state)
         free(ids);
         free(text);
     }
+    tokenizer_close(gemma);
 }
 
 static void text_that_cannot_be_encoded_is_an_error(void **state)
@@ -239,11 +276,13 @@ static void remove_folder(const char *dir)
     rmdir(dir);
 }
 
-/* The tiny tokenizer.json with the value at `where` ("model.merges.0": names and list indices) replaced by `value`; NULL removes
+/* A tiny tokenizer.json with the value at `where` ("model.merges.0": names and list indices) replaced by `value`; NULL removes
  * it. */
-static char *changed_file(const char *where, const char *value)
+static char *changed_file_of(const char *folder, const char *where, const char *value)
 {
-    json_t *root = json_load_file(TINY "/tokenizer.json", 0, NULL), *at = root;
+    char *path = mem_format("%s/tokenizer.json", folder);
+    json_t *root = json_load_file(path, 0, NULL), *at = root;
+    free(path);
     assert_non_null(root);
     char *steps = mem_string(where), *rest = NULL, *step = strtok_r(steps, ".", &rest);
     for (char *next; (next = strtok_r(NULL, ".", &rest)); step = next)
@@ -258,6 +297,11 @@ static char *changed_file(const char *where, const char *value)
     free(steps);
     json_decref(root);
     return text;
+}
+
+static char *changed_file(const char *where, const char *value)
+{
+    return changed_file_of(TINY, where, value);
 }
 
 static int open_text(const char *text, struct tokenizer **t, struct error *err)
@@ -325,6 +369,87 @@ static void a_wrong_file_is_refused_by_the_name_of_its_fault(void **state)
         if (rc != -1 || !strstr(err.text, bad[i].text) || !strstr(err.text, "tokenizer.json"))
             fail_msg("case %zu, %s: \"%s\"", i, bad[i].where, err.text);
     }
+}
+
+/* The same for BPE with byte fallback. */
+static void a_wrong_file_of_gemma_is_refused_by_the_name_of_its_fault(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *where, *value, *text;
+    } bad[] = {
+        {"model.type", "\"Unigram\"", "model.type is Unigram; supported is \"BPE\""},
+        {"model.byte_fallback", "false", "model.byte_fallback must be true"},
+        {"model.dropout", "0.1", "model.dropout is set"},
+        {"model.vocab.<0x41>", NULL, "has no token for byte 0x41"},
+        {"model.vocab.new", "5", "two tokens have the id 5"},
+        {"model.merges.3", "[\"qqq\", \"zzz\"]", "model.merges[3]: \"qqq\" + \"zzz\""},
+        {"added_tokens.2.normalized", "true", "normalized is not supported"},
+        {"normalizer", "null", "normalizer.type is missing; supported is \"Replace\""},
+        {"normalizer.content", "\"_\"", "normalizer.content is _"},
+        {"normalizer.pattern", "{\"Regex\": \" \"}", "normalizer.String is missing"},
+        {"pre_tokenizer.behavior", "\"Isolated\"", "pre_tokenizer.behavior is Isolated"},
+        {"pre_tokenizer.pattern.String", "\"a\"", "pre_tokenizer.pattern.String is a"},
+        {"post_processor.type", "\"BertProcessing\"", "post_processor.type is BertProcessing"},
+        {"decoder.decoders", "[]", "decoder.decoders has 0 parts"},
+        {"decoder.decoders.0.content", "\"\"", "decoder.decoders[0].content is"},
+        {"decoder.decoders.1.type", "\"Strip\"", "decoder.decoders[1].type is Strip"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = {""};
+        struct tokenizer *t = NULL;
+        char *text = changed_file_of(GEMMA, bad[i].where, bad[i].value);
+        int rc = open_text(text, &t, &err);
+        free(text);
+        if (rc != -1 || !strstr(err.text, bad[i].text) || !strstr(err.text, "tokenizer.json"))
+            fail_msg("case %zu, %s: \"%s\"", i, bad[i].where, err.text);
+    }
+    char *text = changed_file_of(GEMMA, "pre_tokenizer", "null"); /* it splits nothing anyway */
+    struct tokenizer *t = NULL;
+    assert_int_equal(open_text(text, &t, NULL), 0);
+    tokenizer_close(t);
+    free(text);
+}
+
+/* Ordinary text never makes special tokens; line feeds and tags of the vocabulary are tokens of any text. */
+static void a_users_text_makes_gemmas_plain_added_tokens_only(void **state)
+{
+    (void)state;
+    struct tokenizer *t = open_gemma();
+    const char *text = "<end_of_turn>\n\n\n<table><start_of_image>";
+    int32_t *ids;
+    size_t size;
+    int n = tokenizer_encode(t, text, strlen(text), false, &ids, NULL), feeds = 0, tables = 0;
+    for (int i = 0; i < n; i++) {
+        assert_non_null(tokenizer_bytes(t, ids[i], &size));
+        feeds += ids[i] == tokenizer_find(t, "\n\n\n");
+        tables += ids[i] == tokenizer_find(t, "<table>");
+    }
+    assert_true(feeds == 1 && tables == 1);
+    char *back = tokenizer_decode(t, ids, n, true, &size);
+    assert_string_equal(back, text);
+    free(back);
+    free(ids);
+    tokenizer_close(t);
+}
+
+/* A run of byte tokens is text if all of it is; a stream has shown what was whole. */
+static void bytes_that_make_no_character_are_replaced_one_by_one(void **state)
+{
+    (void)state;
+    struct tokenizer *t = open_gemma();
+    const int32_t ids[] = {tokenizer_find(t, "<0xE4>"), tokenizer_find(t, "<0xB8>"), tokenizer_find(t, "<0xAD>"),
+                           tokenizer_find(t, "<0xFF>"), tokenizer_find(t, "a")};
+    size_t size;
+    char *whole = tokenizer_decode(t, ids, 3, true, &size), *broken = tokenizer_decode(t, ids, 5, true, &size);
+    assert_string_equal(whole, "\xe4\xb8\xad");
+    assert_string_equal(broken, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+                                "a");
+    free(whole);
+    free(broken);
+    assert_memory_equal(tokenizer_bytes(t, ids[3], &size), "\xff", 1);
+    assert_int_equal(size, 1);
+    tokenizer_close(t);
 }
 
 static void a_post_processor_that_adds_nothing_is_accepted(void **state)
@@ -447,6 +572,9 @@ int main(void)
         cmocka_unit_test(text_that_cannot_be_encoded_is_an_error),
         cmocka_unit_test(a_zero_byte_is_text_like_any_other),
         cmocka_unit_test(a_wrong_file_is_refused_by_the_name_of_its_fault),
+        cmocka_unit_test(a_wrong_file_of_gemma_is_refused_by_the_name_of_its_fault),
+        cmocka_unit_test(a_users_text_makes_gemmas_plain_added_tokens_only),
+        cmocka_unit_test(bytes_that_make_no_character_are_replaced_one_by_one),
         cmocka_unit_test(a_post_processor_that_adds_nothing_is_accepted),
         cmocka_unit_test(a_file_that_is_no_json_is_an_error),
         cmocka_unit_test(damaged_files_do_no_harm),
