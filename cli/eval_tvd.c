@@ -16,7 +16,6 @@
 #include "cluster/comm.h"
 #include "kernels/kernels.h"
 #include "model/drafter_sight.h"
-#include "model/family.h"
 #include "model/model.h"
 #include "model/prompt.h"
 #include "proto/ask.h"

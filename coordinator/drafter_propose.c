@@ -39,7 +39,8 @@ static int check_prompt(const struct drafter *drafter, const struct prompt *prom
     if (prompt->n < 1)
         return fail(err, "the prompt has nothing that drafter %s reads", drafter->config.name);
     for (int i = 0; i < prompt->n; i++)
-        if (prompt->ids[i] < 0 || prompt->ids[i] >= drafter->config.vocabulary)
+        if (prompt->ids[i] < 0 ||
+            (prompt->ids[i] >= drafter->config.vocabulary && prompt->ids[i] != drafter->config.image_id)) /* a picture's rows */
             return fail(err, "prompt token %d: id %d is beyond the %d of drafter %s", i, prompt->ids[i], drafter->config.vocabulary,
                         drafter->config.name);
     for (int i = 0; i < prompt->n_pictures; i++)
@@ -239,19 +240,27 @@ static void span_answer(struct span *span, const struct proposal *p, int from)
     span->positions = (const int32_t(*)[3])(s->positions + first);
 }
 
+/* Rows of the prompt from `from` on, at most `n`, that cut no picture which must be whole; such a picture may go beyond what all
+ * rounds together may compute, else it never would, but not beyond the round's room. */
+static int span_prompt_rows(const struct draft_sequence *s, int from, int n, int room)
+{
+    int rows = n > 0 ? prompt_chunk_rows(&s->prompt, from, n) : 0, whole = prompt_whole_rows(&s->prompt, from);
+    return rows || n < 1 || whole > room ? rows : whole;
+}
+
 /* Appends what the request lacks, as far as the round has room; prompt rows and generated rows are not mixed in a span. */
 static void round_add(const struct drafter *drafter, struct round *round, struct proposal *p)
 {
     const struct draft_sequence *s = p->sequence;
     int from = sequence_length(s->sequence), end = wanted_length(p), room = DRAFTER_ROWS - round->rows;
     bool generated = from >= s->prompt.n;
-    if (!generated) {
+    if (!generated)
         end = end < s->prompt.n ? end : s->prompt.n;
-        room = room < round->prompt_rows ? room : round->prompt_rows;
-    }
     int n = end - from < room ? end - from : room;
     assert(end > from);
-    if (!generated && !round->prompt_rows)
+    if (!generated)
+        n = span_prompt_rows(s, from, n < round->prompt_rows ? n : round->prompt_rows, room);
+    if (!generated && round->prompt_rows < 1)
         p->k = p->n;
     if (n == 0)
         return;

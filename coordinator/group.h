@@ -61,6 +61,8 @@ struct group {
     double opened, heard; /* when it dialled in, was last heard */
     int pages_free;       /* held by no request */
     int first;            /* of the running requests: whose turn it is when rows are short */
+    uint64_t owed;        /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
+    int owed_rows;        /* of that picture */
     struct pace pace;     /* of its steps */
     struct flight flight;
     uint64_t *release; /* for the next step */

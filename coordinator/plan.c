@@ -42,7 +42,7 @@ static void span_choose(struct plan *plan, struct request *r, enum span_kind kin
 /* Verifications, from the request whose turn it is on; returns the rows that are left. */
 static int verifications_choose(struct plan *plan, struct group *group, struct request *const *running, int n)
 {
-    int room = group->hello.max_rows, start = group->first < n ? group->first : 0;
+    int room = group->hello.max_rows - group->owed_rows, start = group->first < n ? group->first : 0;
     group->first = 0;
     for (int i = 0; i < n; i++) {
         int at = (start + i) % n;
@@ -118,17 +118,20 @@ struct chunk { /* a prompt or a replay that wants rows */
     struct request *request;
     enum span_kind kind;
     int left;
+    bool owed; /* the group's */
 };
 
 static int chunk_order(const void *a, const void *b)
 {
     const struct chunk *x = a, *y = b;
+    if (x->owed != y->owed)
+        return x->owed ? -1 : 1;
     if (x->left != y->left)
         return x->left < y->left ? -1 : 1;
     return x->request->number < y->request->number ? -1 : 1;
 }
 
-static int chunks_collect(struct chunk *chunks, struct request *const *running, int n)
+static int chunks_collect(struct chunk *chunks, const struct group *group, struct request *const *running, int n)
 {
     int count = 0;
     for (int i = 0; i < n; i++) {
@@ -136,22 +139,56 @@ static int chunks_collect(struct chunk *chunks, struct request *const *running, 
         enum span_kind kind = request_kind(r);
         int end = kind == SPAN_PROMPT ? r->prepared.prompt.n : request_known(r);
         if (kind != SPAN_VERIFY)
-            chunks[count++] = (struct chunk){r, kind, end - r->computed};
+            chunks[count++] = (struct chunk){r, kind, end - r->computed, group->owed == r->number};
     }
     return count;
 }
 
-/* Prompts and replays in the room that is left: each gets the same share, and what one does not need goes to the others. */
-static void chunks_choose(struct plan *plan, struct request *const *running, int n, int room)
+/* Its share, or less, so that no picture is cut that must be whole; where such a picture is next, that picture, if `most` rows hold
+ * it. */
+static int chunk_rows(const struct chunk *chunk, int share, int most)
+{
+    const struct prompt *prompt = &chunk->request->prepared.prompt;
+    int computed = chunk->request->computed, rows = chunk->left < share ? chunk->left : share;
+    if (chunk->kind != SPAN_PROMPT)
+        return rows;
+    rows = prompt_chunk_rows(prompt, computed, rows);
+    if (rows)
+        return rows;
+    return prompt_whole_rows(prompt, computed) <= most ? prompt_whole_rows(prompt, computed) : 0;
+}
+
+/* The oldest request that got nothing is the first in the next step, which keeps rows for its picture. */
+static void chunk_owe(struct group *group, const struct chunk *chunk)
+{
+    const struct request *r = chunk->request;
+    if (group->owed && group->owed <= r->number)
+        return;
+    group->owed = r->number;
+    group->owed_rows = prompt_whole_rows(&r->prepared.prompt, r->computed);
+}
+
+/* Prompts and replays in the room that is left: each gets the same share, and what one does not need goes to the others. One
+ * picture that must be whole may go beyond the room, within the `most` rows that the step holds. */
+static void chunks_choose(struct plan *plan, struct group *group, struct request *const *running, int n, int room, int most)
 {
     struct chunk *chunks = mem_new((size_t)n, sizeof *chunks);
-    int count = chunks_collect(chunks, running, n);
+    int count = chunks_collect(chunks, group, running, n);
+    bool beyond = false;
     qsort(chunks, (size_t)count, sizeof *chunks, chunk_order);
+    group->owed = 0;
+    group->owed_rows = 0;
     for (int i = 0; i < count && room > 0; i++) {
-        int others = count - i, share = (room + others - 1) / others;
-        int rows = chunks[i].left < share ? chunks[i].left : share;
+        int others = count - i, share = (room + others - 1) / others, rows = chunk_rows(&chunks[i], share, beyond ? room : most);
+        if (!rows) {
+            chunk_owe(group, &chunks[i]);
+            continue;
+        }
         span_choose(plan, chunks[i].request, chunks[i].kind, rows);
-        room -= rows;
+        beyond = beyond || rows > room;
+        most -= rows;
+        room -= rows < share ? rows : share;
+        room = room < most ? room : most;
     }
     free(chunks);
 }
@@ -255,9 +292,9 @@ void plan_make(struct plan *plan, struct group *group, struct request *const *re
     struct request **running = mem_new((size_t)n, sizeof(struct request *));
     int count = running_collect(running, group, requests, n);
     *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
-    int room = verifications_choose(plan, group, running, count);
+    int room = group->owed_rows + verifications_choose(plan, group, running, count);
     room += drafts_propose(plan, planner);
-    chunks_choose(plan, running, count, chunks_room(plan, group, planner->stall_ms, room));
+    chunks_choose(plan, group, running, count, chunks_room(plan, group, planner->stall_ms, room), room);
     free(running);
 
     struct step *step = &plan->step;

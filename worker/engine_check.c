@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/family.h"
 #include "worker/pictures.h"
 
 static bool key_same(const uint64_t a[2], const uint64_t b[2])
@@ -70,12 +71,15 @@ static int check_verification(const struct step_span *span, struct error *err)
 
 static int check_pictures(const struct engine *engine, const struct step_span *span, struct error *err)
 {
+    const struct model_config *config = engine->options.config;
     int64_t end = 0;
     for (int i = 0; i < span->n_pictures; i++) {
         const struct step_picture *picture = &span->pictures[i];
         if (picture->first < end || picture->count < 1 || (int64_t)picture->first + picture->count > span->n)
             return fail(err, "picture %d: %d rows at row %d of %d, the rows before end at %lld", i, picture->count, picture->first,
                         span->n, (long long)end);
+        if (config->family->pictures_whole && picture->count != config_picture_tokens(config))
+            return fail(err, "picture %d: %d rows; its %d must be in one step", i, picture->count, config_picture_tokens(config));
         if (!pictures_rows(engine->pictures, picture->hash, picture->picture_row, picture->count, err))
             return -1;
         end = (int64_t)picture->first + picture->count;
