@@ -273,6 +273,7 @@ static void span_pictures_check(const struct stage_group *group, const struct st
         int at = picture_find(group, picture->hash[0]);
         assert_true(at >= 0 && picture->picture_row + picture->count <= group->pictures[at].here);
         assert_true(picture->first >= 0 && picture->first + picture->count <= span->n);
+        assert_true(!group->stage->whole || picture->count == group->stage->whole);
         for (int row = 0; row < picture->count; row++)
             assert_int_equal(span->positions[picture->first + row][2], 1000 + picture->picture_row + row);
     }
@@ -555,9 +556,10 @@ struct stage_client *stage_ask(struct stage *stage, const struct stage_question 
     return client;
 }
 
-static void picture_put(struct prepared *prepared, int tokens, int seed)
+static void picture_put(const struct stage *stage, struct prepared *prepared, int tokens, int seed)
 {
     struct prompt *prompt = &prepared->prompt;
+    prompt->pictures_whole = stage->whole > 0;
     int first = prompt->n / 2 - tokens / 2;
     prompt->n_pictures = prepared->n_pictures = 1;
     prompt->pictures = mem_new(1, sizeof *prompt->pictures);
@@ -577,7 +579,7 @@ static void picture_put(struct prepared *prepared, int tokens, int seed)
         prepared->pictures[0].target[i] = (float)i;
 }
 
-static void prompt_put(struct preparation *job)
+static void prompt_put(const struct stage *stage, struct preparation *job)
 {
     const struct stage_question question = {.prompt = job->asked.n_ids, .seed = job->asked.max_tokens};
     struct prompt *prompt = &job->prepared.prompt;
@@ -591,7 +593,7 @@ static void prompt_put(struct preparation *job)
             prompt->positions[i][axis] = i;
     }
     if (job->asked.n_stop_ids)
-        picture_put(&job->prepared, job->asked.n_stop_ids, question.seed);
+        picture_put(stage, &job->prepared, job->asked.n_stop_ids, question.seed);
     job->asked.n_ids = job->asked.n_stop_ids = 0;
 }
 
@@ -607,7 +609,7 @@ void stage_prepare(struct stage *stage, const char *fault)
         if (fault)
             snprintf(job->error.text, sizeof job->error.text, "%s", fault);
         else
-            prompt_put(job);
+            prompt_put(stage, job);
         event_put(stage, &(struct event){.kind = EVENT_PREPARED, .job = job});
     }
     stage_turn(stage, 0);

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import queue
+import shutil
 import signal
 import struct
 import subprocess
@@ -42,6 +43,48 @@ def read_tensors(path):
     return {name: numpy.frombuffer(data, kinds[t["dtype"]], count=int(numpy.prod(t["shape"])),
                                    offset=8 + size + t["data_offsets"][0]).reshape(t["shape"])
             for name, t in json.loads(data[8:8 + size]).items() if name != "__metadata__"}
+
+
+def tensor_bytes(folder):
+    """All tensors of a checkpoint folder as they are stored: name -> (dtype, shape, bytes)."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        for name, t in json.loads(data[8:8 + size]).items():
+            if name != "__metadata__":
+                begin, end = t["data_offsets"]
+                found[name] = (t["dtype"], t["shape"], data[8 + size + begin:8 + size + end])
+    return found
+
+
+def write_tensors(path, tensors):
+    """The other way round, into one file."""
+    head, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        head[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(head).encode()
+    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(t[2] for t in tensors.values()))
+
+
+def gemma_massv(folder):
+    """A Gemma3 drafter with its target's eyes: tower of gemma3-tiny, layers of gemma3-text-tiny, a projector of its own. The id of a
+    picture's token is one beyond its table, as in drafters made of the published 270M and 1B."""
+    target, text = GOLDEN / "gemma3-tiny", GOLDEN / "gemma3-text-tiny"
+    shutil.copytree(target, folder, ignore=shutil.ignore_patterns("golden", "model*"))
+    config, own = json.loads((target / "config.json").read_text()), json.loads((text / "config.json").read_text())
+    config["text_config"] = {name: value for name, value in own.items() if name not in ("architectures", "torch_dtype")}
+    (folder / "config.json").write_text(json.dumps(config))
+    wide, d = config["vision_config"]["hidden_size"], own["hidden_size"]
+    draw = numpy.random.default_rng(20261126)
+    tensors = {name: t for name, t in tensor_bytes(target).items() if name.startswith("vision_tower.")}
+    tensors |= {"language_" + name.replace("model.", "model.model.", 1): t for name, t in tensor_bytes(text).items()}
+    for name, shape in (("mm_input_projection_weight", [wide, d]), ("mm_soft_emb_norm.weight", [wide])):
+        values = draw.normal(0, 0.2, shape).astype("<f4")
+        tensors["multi_modal_projector." + name] = ("F32", shape, values.tobytes())
+    write_tensors(folder / "model.safetensors", tensors)
+    return folder
 
 
 def descendants(pid):

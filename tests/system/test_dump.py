@@ -8,7 +8,9 @@ import pytest
 from harness import GOLDEN, massv, read_tensors
 
 VLM = "qwen25vl-tiny"
-VARIANTS = (f"{VLM}-bf16", f"{VLM}-resaved", f"{VLM}-names")  # other layouts of the same weights, rounded to bf16
+GEMMA = "gemma3-tiny"
+# Other layouts of the same weights, rounded to bf16.
+VARIANTS = {f"{VLM}-bf16": VLM, f"{VLM}-resaved": VLM, f"{VLM}-names": VLM, f"{GEMMA}-bf16": GEMMA, f"{GEMMA}-resaved": GEMMA}
 EXACT = {"input_ids", "position_ids", "grid_thw", "greedy_ids"}
 TOLERANCE = {"pixel_values": 1e-6, "image_features": 1e-4, "logits": 2e-4}  # tests/golden: f32 against f32, see "Tolerances" there
 
@@ -37,16 +39,17 @@ def compare(ours, golden, what):
 
 
 @pytest.mark.parametrize("model,case", [pytest.param(m, c, id=f"{m}-{c['name']}")
-                                        for m in (VLM, "massv-tiny", "qwen2-tiny") for c in cases(m)])
+                                        for m in (VLM, "massv-tiny", "qwen2-tiny", GEMMA, "gemma3-text-tiny")
+                                        for c in cases(m)])
 def test_dump_equals_transformers_in_f32(model, case, tmp_path):
     golden = read_tensors(GOLDEN / model / "golden" / case["file"])
     ours = dump(model, case, tmp_path / "out.safetensors")
     compare(ours, golden, EXACT | set(TOLERANCE))
 
 
-@pytest.mark.parametrize("model,case", [pytest.param(m, c, id=f"{m}-{c['name']}") for m in VARIANTS for c in cases(VLM)])
+@pytest.mark.parametrize("model,case", [pytest.param(m, c, id=f"{m}-{c['name']}") for m, of in VARIANTS.items() for c in cases(of)])
 def test_dump_of_bf16_weights_equals_transformers(model, case, tmp_path):
-    golden = read_tensors(GOLDEN / VLM / "golden" / case["file"])
+    golden = read_tensors(GOLDEN / VARIANTS[model] / "golden" / case["file"])
     ours = dump(model, case, tmp_path / "out.safetensors")
     compare(ours, golden, {"input_ids", "position_ids", "grid_thw", "pixel_values"})
     expected = golden["logits_bf16_weights"]  # of the last positions
@@ -55,7 +58,7 @@ def test_dump_of_bf16_weights_equals_transformers(model, case, tmp_path):
 
 @pytest.mark.parametrize("ranks", (2, 4))  # 4: more ranks than key/value heads, which are then replicated
 @pytest.mark.parametrize("model,name", [(VLM, "two-images"), (VLM, "two-turns"), (VLM, "text-only"), ("massv-tiny", "picture"),
-                                        ("qwen2-tiny", "unicode")])
+                                        ("qwen2-tiny", "unicode"), (GEMMA, "two-images"), ("gemma3-text-tiny", "long")])
 def test_dump_on_ranks_equals_one_rank(model, name, ranks, tmp_path):
     case = next(c for c in cases(model) if c["name"] == name)
     golden = read_tensors(GOLDEN / model / "golden" / case["file"])
@@ -65,13 +68,14 @@ def test_dump_on_ranks_equals_one_rank(model, name, ranks, tmp_path):
     assert numpy.abs(one["logits"] - many["logits"]).max() <= TOLERANCE["logits"]
 
 
-def test_a_conversation_is_rendered_as_the_chat_template_does(tmp_path):
-    case = next(c for c in cases(VLM) if len(c["turns"]) == 1 and len(c["images"]) == 1)
+@pytest.mark.parametrize("model", (VLM, GEMMA))
+def test_a_conversation_is_rendered_as_the_chat_template_does(model, tmp_path):
+    case = next(c for c in cases(model) if len(c["turns"]) == 1 and len(c["images"]) == 1)
     turn = case["turns"][0]
-    done = massv("dump", "--model", GOLDEN / VLM, "--prompt", turn["text"], "--image", GOLDEN / "images" / turn["images"][0], "--out",
+    done = massv("dump", "--model", GOLDEN / model, "--prompt", turn["text"], "--image", GOLDEN / "images" / turn["images"][0], "--out",
                  tmp_path / "out.safetensors")
     assert done.returncode == 0, done.stderr
-    golden = read_tensors(GOLDEN / VLM / "golden" / case["file"])
+    golden = read_tensors(GOLDEN / model / "golden" / case["file"])
     assert numpy.array_equal(read_tensors(tmp_path / "out.safetensors")["input_ids"], golden["input_ids"])
 
 

@@ -8,9 +8,10 @@ import struct
 
 import pytest
 
-from harness import GOLDEN, MODELS, PICTURES, service
+from harness import GOLDEN, MODELS, PICTURES, gemma_massv, service
 
 TINY = GOLDEN / "qwen25vl-tiny"
+GEMMA = GOLDEN / "gemma3-tiny"
 LARGE = MODELS / "scenes-large"
 IMAGES = GOLDEN / "images"
 DRAFTERS = {  # kind: target, drafter, draft lengths
@@ -20,12 +21,22 @@ DRAFTERS = {  # kind: target, drafter, draft lengths
     "tiny-massv": (TINY, GOLDEN / "massv-tiny", (0, 3, 8)),
     "other-vision": (LARGE, MODELS / "scenes-massv", (0, 2, 5, 7)),
     "vision": (TINY, GOLDEN / "qwen25vl-tiny-bf16", range(9)),
+    "tiny-gemma-text": (GEMMA, GOLDEN / "gemma3-text-tiny", (0, 1, 4, 8)),
+    "tiny-gemma-massv": (GEMMA, None, (0, 2, 5, 7)),
+    "gemma-vision": (GEMMA, GOLDEN / "gemma3-tiny-bf16", range(9)),
 }
-RANKS = {"other-vision": (2,), "text": (1, 2), "massv": (1, 2, 4), "tiny-text": (1, 4), "tiny-massv": (2,), "vision": (1, 2, 4)}
+RANKS = {"other-vision": (2,), "text": (1, 2), "massv": (1, 2, 4), "tiny-text": (1, 4), "tiny-massv": (2,), "vision": (1, 2, 4),
+         "tiny-gemma-text": (1, 2, 4), "tiny-gemma-massv": (2,), "gemma-vision": (1, 2, 4)}
 
 
 def prompts(target):
     """What is asked: keyword arguments of Client.ask, without the draft length."""
+    if target == GEMMA:  # a window of 20 tokens, pictures of 16
+        words = "Two pictures lie on the table, one beside the other; the first is small and round, the second is wide. "
+        return [dict(prompt=2 * words + "Which one is red?", pictures=[IMAGES / "palette.png", IMAGES / "wide.png"], max_tokens=40,
+                     ignore_eos=True),
+                dict(prompt="What is this?", pictures=[IMAGES / "speck.png"], max_tokens=70, ignore_eos=True, penalty=1.1),
+                dict(prompt="Only words.", max_tokens=32, ignore_eos=True)]
     if target == TINY:
         return [dict(prompt="What is this?", pictures=[IMAGES / "deep.png"], max_tokens=40, ignore_eos=True),
                 dict(prompt="Two pictures, one question.", pictures=[IMAGES / "speck.png", IMAGES / "wide.png"], max_tokens=24,
@@ -54,6 +65,8 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
     target, drafter, lengths = DRAFTERS[kind]
     if kind == "other-vision":
         drafter = with_another_tower(drafter, tmp_path / "drafter")
+    if kind == "tiny-gemma-massv":
+        drafter = gemma_massv(tmp_path / "drafter")
     with service(target, "--drafter", drafter, "--ranks", ranks) as client:
         model = client.control.GetModelInfo(client.pb.GetModelInfoRequest())
         assert model.drafter_kind == kind.rpartition("-")[2] and re.fullmatch("[0-9a-f]{32}", model.fingerprint)
