@@ -220,6 +220,19 @@ static bool has_drafts(const struct eval_results *r, int condition)
     return false;
 }
 
+/* Over all columns; where the text is the same in all it is the same number. */
+static double tokens_mean(const struct eval_results *r, int condition)
+{
+    double sum = 0;
+    int n = 0;
+    for (int c = 0; c < r->eval->n_configs; c++)
+        if (r->eval->configs[c].condition == condition) {
+            sum += eval_figures_at(r, EVAL_ALL, c)->tokens_mean;
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
 static void condition_section(struct document *d, const struct eval_results *r, const struct eval_plots *plots, int condition)
 {
     const struct eval *e = r->eval;
@@ -230,8 +243,8 @@ static void condition_section(struct document *d, const struct eval_results *r, 
         counted += r->wanted[condition * e->questions.n + q];
     eval_condition_words(words, sizeof words, c);
     document_heading(d, "%c%s, K = %d", words[0] == 'g' ? 'G' : words[0], words + 1, r->main_drafts);
-    document_text(d, "%d of %d prompts: those that every column has a whole answer to.%s", counted, e->questions.n,
-                  counted > 1 ? " In brackets: 95 % intervals." : "");
+    document_text(d, "%d of %d prompts: those that every column has a whole answer to; %.1f output tokens on average.%s", counted,
+                  e->questions.n, tokens_mean(r, condition), counted > 1 ? " In brackets: 95 % intervals." : "");
     if (has_drafts(r, condition)) {
         acceptance_table(d, r, condition);
         figure_add(d, plots, "acceptance-by-position", c);
