@@ -96,9 +96,12 @@ static json_int_t checkpoint_parameters(const struct checkpoint *c, enum dtype *
 
 static json_t *language_json(const struct model_config *c)
 {
-    return json_pack("{si si si si si si si sb si}", "layers", c->layers, "width", c->d, "query_heads", c->h, "key_value_heads",
-                     c->g, "head_width", c->c, "mlp_width", c->ff, "vocabulary", c->vocabulary, "tied_head", c->tied,
-                     "max_positions", c->max_positions);
+    int local = 0;
+    for (int i = 0; i < c->layers; i++)
+        local += c->local[i];
+    return json_pack("{si si si si si si si sb si si si}", "layers", c->layers, "width", c->d, "query_heads", c->h,
+                     "key_value_heads", c->g, "head_width", c->c, "mlp_width", c->ff, "vocabulary", c->vocabulary, "tied_head",
+                     c->tied, "max_positions", c->max_positions, "local_layers", local, "window", c->window);
 }
 
 static json_t *vision_json(const struct model_config *c)
@@ -106,8 +109,8 @@ static json_t *vision_json(const struct model_config *c)
     const struct vision_config *v = &c->vision;
     if (!c->has_vision)
         return json_null();
-    return json_pack("{si si si si si si si}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff, "patch",
-                     v->patch, "merge", v->merge, "window_pixels", v->window);
+    return json_pack("{si si si si si si si si}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff, "patch",
+                     v->patch, "merge", v->merge, "window_pixels", v->window, "picture_tokens", config_picture_tokens(c));
 }
 
 static json_t *ranks_json(const struct model_config *c, enum dtype dtype)
@@ -191,6 +194,22 @@ static void print_with(const json_t *with)
         printf("%-12s %s: no: %s\n", "drafter", text(with, "drafter"), text(with, "reason"));
 }
 
+static void print_vision(const json_t *v)
+{
+    if (json_is_null(v)) {
+        printf("%-12s none\n", "vision");
+        return;
+    }
+    printf("%-12s %lld blocks of %lld; %lld heads; MLP %lld; patch %lld, merge %lld", "vision", (long long)whole(v, "blocks"),
+           (long long)whole(v, "width"), (long long)whole(v, "heads"), (long long)whole(v, "mlp_width"),
+           (long long)whole(v, "patch"), (long long)whole(v, "merge"));
+    if (whole(v, "window_pixels"))
+        printf(", window %lld pixels", (long long)whole(v, "window_pixels"));
+    if (whole(v, "picture_tokens"))
+        printf("; %lld tokens a picture", (long long)whole(v, "picture_tokens"));
+    putchar('\n');
+}
+
 static void print_text(const json_t *all)
 {
     const json_t *l = json_object_get(all, "language"), *v = json_object_get(all, "vision");
@@ -201,13 +220,10 @@ static void print_text(const json_t *all)
            (long long)whole(l, "key_value_heads"), (long long)whole(l, "head_width"), (long long)whole(l, "mlp_width"),
            (long long)whole(l, "vocabulary"), json_is_true(json_object_get(l, "tied_head")) ? " (tied)" : "",
            (long long)whole(l, "max_positions"));
-    if (json_is_null(v))
-        printf("%-12s none\n", "vision");
-    else
-        printf("%-12s %lld blocks of %lld; %lld heads; MLP %lld; patch %lld, merge %lld, window %lld pixels\n", "vision",
-               (long long)whole(v, "blocks"), (long long)whole(v, "width"), (long long)whole(v, "heads"),
-               (long long)whole(v, "mlp_width"), (long long)whole(v, "patch"), (long long)whole(v, "merge"),
-               (long long)whole(v, "window_pixels"));
+    if (whole(l, "local_layers"))
+        printf("%-12s %lld of the layers see the last %lld positions\n", "", (long long)whole(l, "local_layers"),
+               (long long)whole(l, "window"));
+    print_vision(v);
     print_ranks(json_object_get(all, "ranks"));
     printf("%-12s %lld ids\n", "tokenizer", (long long)whole(json_object_get(all, "tokenizer"), "ids"));
     print_with(json_object_get(all, "with"));

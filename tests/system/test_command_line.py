@@ -230,6 +230,7 @@ def test_inspect_says_what_a_checkpoint_is():
     told = json.loads(done.stdout)
     config = json.loads((TINY / "config.json").read_text())
     assert told["family"] == config["model_type"] and told["dtype"] == "F32"
+    assert told["language"]["local_layers"] == 0 and told["vision"]["picture_tokens"] == 0
     assert told["language"]["layers"] == config["num_hidden_layers"] and told["language"]["vocabulary"] == config["vocab_size"]
     assert [r["ranks"] for r in told["ranks"]] == [1, 2, 4, 8]
     possible = {r["ranks"]: r for r in told["ranks"] if r["possible"]}
@@ -237,7 +238,17 @@ def test_inspect_says_what_a_checkpoint_is():
     assert possible[1]["weight_bytes_per_rank"] > possible[2]["weight_bytes_per_rank"] > possible[4]["weight_bytes_per_rank"]
 
 
+def test_inspect_tells_local_layers_and_the_size_of_pictures():
+    told = json.loads(massv("inspect", GOLDEN / "gemma3-tiny", "--json").stdout)
+    assert told["language"]["local_layers"] == 6 and told["language"]["window"] == 20
+    assert told["vision"]["picture_tokens"] == 16 and [r["possible"] for r in told["ranks"]] == [True] * 4
+    text = massv("inspect", GOLDEN / "gemma3-tiny").stdout
+    assert "6 of the layers see the last 20 positions" in text and "16 tokens a picture" in text
+
+
 @pytest.mark.parametrize("target,drafter,kind", [
+    (GOLDEN / "gemma3-tiny", GOLDEN / "gemma3-text-tiny", "text"), (GOLDEN / "gemma3-tiny", GOLDEN / "gemma3-tiny-bf16", "vision"),
+    (GOLDEN / "gemma3-tiny-bf16", GOLDEN / "gemma3-tiny-resaved", "massv"),  # the same tower under other names
     (TINY, GOLDEN / "qwen2-tiny", "text"), (TINY, GOLDEN / "massv-tiny", "massv"), (TINY, GOLDEN / "qwen25vl-tiny-bf16", "vision"),
     (MODELS / "scenes-large", MODELS / "scenes-drafter", "text"), (MODELS / "scenes-large", MODELS / "scenes-massv", "massv")])
 def test_inspect_tells_the_kind_of_drafter(target, drafter, kind):

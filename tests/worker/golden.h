@@ -15,7 +15,7 @@
 
 #define GOLDEN_TARGET "tests/golden/qwen25vl-tiny"
 
-enum { GOLDEN_TOKENS = 48, GOLDEN_PICTURES = 4, GOLDEN_IMAGE_ID = 652 };
+enum { GOLDEN_TOKENS = 48, GOLDEN_PICTURES = 4 };
 
 /* ---- cases ---- */
 
@@ -58,7 +58,7 @@ static inline int golden_integers(struct safetensors *st, const char *name, int3
     return n;
 }
 
-static inline void golden_pictures(struct golden *g, struct safetensors *st, uint64_t seed)
+static inline void golden_pictures(struct golden *g, struct safetensors *st, uint64_t seed, int32_t image_id)
 {
     int row = 0;
     for (int i = 0; i < GOLDEN_PICTURES; i++) {
@@ -69,7 +69,7 @@ static inline void golden_pictures(struct golden *g, struct safetensors *st, uin
         p->features = golden_tensor(st, name, &t);
         if (!p->features)
             return;
-        while (g->ids[row] != GOLDEN_IMAGE_ID)
+        while (g->ids[row] != image_id)
             row++;
         p->first = row;
         p->count = (int)t.shape[0];
@@ -98,6 +98,7 @@ static inline struct golden *golden_read(const char *folder, const char *name)
     struct safetensors *st;
     struct error err;
     struct golden *g = mem_new(1, sizeof *g);
+    struct model_config config;
     int32_t *positions;
     snprintf(path, sizeof path, "%s/golden/%s.safetensors", folder, name);
     if (safetensors_open(&st, path, &err) != 0)
@@ -111,7 +112,9 @@ static inline struct golden *golden_read(const char *folder, const char *name)
     free(positions);
     for (int axis = 0; axis < 3; axis++) /* the last row is text: all axes agree */
         g->next_position = g->positions[g->n - 1][axis] + 1;
-    golden_pictures(g, st, (uint64_t)name[0] << 8 | (uint64_t)name[1]);
+    if (config_read(&config, folder, &err) != 0)
+        fail_msg("%s", err.text);
+    golden_pictures(g, st, (uint64_t)name[0] << 8 | (uint64_t)name[1], config.image_id);
     golden_tokens(st, "greedy_ids", g->greedy);
     golden_tokens(st, "penalty_ids", g->penalty);
     safetensors_close(st);

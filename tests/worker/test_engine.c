@@ -518,6 +518,28 @@ static void a_bad_step_is_refused_and_changes_nothing(void **state)
     }
 }
 
+/* Rows of a Gemma3 picture see each other both ways: parts of it are refused, the whole gives the tokens of transformers. */
+static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    struct group gemma;
+    struct step_verdict verdict;
+    group_open(&gemma, "tests/golden/gemma3-tiny", f->comm, GROUP_POSITIONS);
+    struct golden *pair = golden_read("tests/golden/gemma3-tiny", "two-images");
+    struct request r = request_of(1, pair, 0, DRAFTS_RIGHT);
+    group_pictures(&gemma, pair);
+    struct step_span cut = request_prompt_span(&r, pair->pictures[0].first + 5);
+    struct step step = {.id = 78, .spans = &cut, .n_spans = 1};
+    engine_step(gemma.engine, &step, &verdict);
+    if (!strstr(verdict.error, "picture 0: 5 rows; its 16 must be in one step"))
+        fail_msg("\"%s\"", verdict.error);
+    assert_int_equal(model_pages_free(gemma.model), model_pages(gemma.model));
+    requests_run(&gemma, &r, 1, GROUP_ROWS);
+    assert_tokens(r.tokens, pair->greedy, GOLDEN_TOKENS);
+    golden_free(pair);
+    group_close(&gemma);
+}
+
 static void a_step_that_does_not_fit_the_cache_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -686,6 +708,7 @@ int main(void)
         cmocka_unit_test(requests_share_pages),
         cmocka_unit_test(scores_that_are_not_numbers_give_no_token),
         cmocka_unit_test(a_bad_step_is_refused_and_changes_nothing),
+        cmocka_unit_test(a_picture_that_must_be_whole_is_not_taken_in_parts),
         cmocka_unit_test(a_step_that_does_not_fit_the_cache_is_refused),
         cmocka_unit_test(rolling_back_makes_room_in_the_same_step),
         cmocka_unit_test(a_page_makes_room_when_its_last_user_goes),
