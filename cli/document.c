@@ -59,25 +59,40 @@ static void md_char(FILE *f, char c, bool code)
     fputc(c == '\n' ? ' ' : c, f);
 }
 
-/* A mark (` or **) opens or closes; between ` nothing else is a mark. */
+static void code_mark(struct document *d, bool *code)
+{
+    *code = !*code;
+    fputc('`', d->md);
+    fputs(*code ? "<code>" : "</code>", d->html);
+}
+
+static void bold_mark(struct document *d, bool *bold)
+{
+    *bold = !*bold;
+    fputs("**", d->md);
+    fputs(*bold ? "<strong>" : "</strong>", d->html);
+}
+
+/* A mark (` or **) opens or closes; between ` nothing else is a mark. What is open at the end is closed: somebody else's words may
+ * have one mark alone. */
 static void text_write(struct document *d, const char *text)
 {
     bool code = false, bold = false;
     for (const char *c = text; *c; c++) {
         if (*c == '`') {
-            code = !code;
-            fputc('`', d->md);
-            fputs(code ? "<code>" : "</code>", d->html);
+            code_mark(d, &code);
         } else if (!code && c[0] == '*' && c[1] == '*') {
-            bold = !bold;
-            fputs("**", d->md);
-            fputs(bold ? "<strong>" : "</strong>", d->html);
+            bold_mark(d, &bold);
             c++;
         } else {
             md_char(d->md, *c, code);
             html_char(d->html, *c);
         }
     }
+    if (code)
+        code_mark(d, &code);
+    if (bold)
+        bold_mark(d, &bold);
 }
 
 static void text_format(struct document *d, const char *format, va_list arguments)

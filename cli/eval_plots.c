@@ -197,6 +197,15 @@ static void bars_command(const struct plotting *p, struct drawing *d, int condit
     fprintf(d->f, "set boxwidth %.3f\nset xtics scale 0\n", 0.92 * width);
 }
 
+/* A task's name is the user's: it must neither end its quotes nor its line. */
+static void label_put(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (; *text; text++)
+        fputc(*text == '"' ? '\'' : *text == '\\' ? '/' : (unsigned char)*text < ' ' ? ' ' : *text, f);
+    fputc('"', f);
+}
+
 static int length_by_task_plot(const struct plotting *p, int condition)
 {
     const struct eval *e = p->r->eval;
@@ -206,7 +215,7 @@ static int length_by_task_plot(const struct plotting *p, int condition)
         return -1;
     fprintf(d.f, "$d << EOD\n");
     for (int g = 0; g < p->r->n_groups; g++) {
-        fprintf(d.f, "\"%s\"", p->r->groups[g]);
+        label_put(d.f, p->r->groups[g]);
         for (int i = 0, c; (c = drafter_config(e, i, p->r->main_drafts, condition)) >= 0; i++)
             interval_put(d.f, &eval_figures_at(p->r, g, c)->length);
         fprintf(d.f, "\n");

@@ -70,7 +70,11 @@ static int services_compare(const struct eval *e, struct error *err)
 /* A name says which drafter; a service without one can only be the one without drafts. */
 static int address_name(struct eval_service *s, const char *name, struct error *err)
 {
-    bool none = !strcmp(s->info.drafter_kind, drafter_kind_name(DRAFTER_NONE));
+    bool none = !strcmp(s->info.drafter_kind, drafter_kind_name(DRAFTER_NONE)), known = none;
+    for (int kind = DRAFTER_TEXT; kind <= DRAFTER_MASSV; kind++)
+        known = known || !strcmp(s->info.drafter_kind, drafter_kind_name((enum drafter_kind)kind));
+    if (!known) /* it becomes a name in tables and plots */
+        return fail(err, "%s: its drafter is of the kind %s, which this massv does not know", s->address, s->info.drafter_kind);
     if (*name && none && strcmp(name, EVAL_OFF) != 0)
         return fail(err, "--address %s=%s: the service there has no drafter; its name can only be " EVAL_OFF, name, s->address);
     snprintf(s->name, sizeof s->name, "%s", *name ? name : none ? EVAL_OFF : s->info.drafter_kind);

@@ -41,6 +41,7 @@ static void a_document_is_the_same_in_both(void **state)
     fclose(f);
     assert_int_equal(document_open(&d, dir, "r", "A & B", &err), 0);
     document_text(d, "%d < 3 is **true**, `a<b_c` is code, a_b and [c] are not", 2);
+    document_text(d, "**a `b");
     document_item(d, "one");
     document_item(d, "two");
     document_table(d, titles, 2);
@@ -54,6 +55,7 @@ static void a_document_is_the_same_in_both(void **state)
     expect_part(md, "* one\n* two\n\n| name | a\\|b |\n|:--|--:|\n| x | 1.5 % |\n\n![x](x.png)\n\n*what to see*\n");
     expect_part(html, "<title>A &amp; B</title>");
     expect_part(html, "<p>2 &lt; 3 is <strong>true</strong>, <code>a&lt;b_c</code> is code, a_b and [c] are not</p>");
+    expect_part(html, "<p><strong>a <code>b</code></strong></p>");
     expect_part(html, "<ul>\n<li>one</li>\n<li>two</li>\n</ul>\n");
     expect_part(html, "<th>a|b</th></tr></thead>\n<tbody>\n<tr><td>x</td><td>1.5 %</td></tr>\n</tbody>");
     expect_part(html, "<figure>\n<svg width=\"1\">\n</svg>\n<figcaption>what to see</figcaption>");

@@ -371,6 +371,18 @@ def test_answers_that_end_early_and_answers_without_drafts_are_told(tmp_path):
     assert everything["without_drafts"] == 1 and "line 3, massv, K = 5, greedy (T = 0): no room" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_names_of_tasks_are_only_names(tmp_path):
+    data = tmp_path / "data.jsonl"
+    names = ['a"b\nEOD\nsystem("touch ' + str(tmp_path / "made") + '")', "<b>|'`c`**", "back\\slash"]
+    data.write_text("".join(json.dumps({"prompt": "x", "task": name}) + "\n" for name in names * 2))
+    with pretended(lambda request, count, context, pb: whole(request, pb)) as address:
+        done = massv("eval", "--address", address, "--data", data, "--resamples", "100", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "plots" / "length-by-task-greedy.png").stat().st_size > 1000 and not (tmp_path / "made").exists()
+    assert "<b>" not in (tmp_path / "out" / "report.html").read_text()
+    assert {f["task"] for f in json.loads((tmp_path / "out" / "eval.json").read_text())["figures"]} == {"all", *names}
+
+
 def test_a_terminal_gets_a_bar(tmp_path):
     def generate(request, count, context, pb):
         time.sleep(0.15)  # the bar is drawn ten times a second at most
