@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """train_step.py - training steps of the scenes drafter, ours and PyTorch's, by turns on the same made-up samples.
 
-    bench/train_step.py [--threads 1] [--rounds 5] [--steps 30] [--venv DIR] [--recompute] [--phase 2]
+    bench/train_step.py [--threads 1] [--rounds 5] [--steps 30] [--phase 2] [--recompute] [--venv DIR] [--alone]
 
-PyTorch comes from PyPI into a virtual environment (kept in DIR, or made anew); where it cannot be installed a line says so and ours
-runs alone. PyTorch pads a batch to its longest sample, gathers the supervised rows before the head, and uses its fused attention.
+PyTorch comes from PyPI (some gigabytes) into a virtual environment, kept in DIR or thrown away; where it cannot be installed a line
+says so and ours runs alone, as with --alone. PyTorch pads a batch to its longest sample, gathers the supervised rows before the head, and uses its fused attention.
 The check: both losses after the same steps. The ratio is that of the medians of tokens (unpadded) per second.
 """
 import argparse
@@ -132,6 +132,7 @@ def main():
     parser.add_argument("--phase", type=int, default=2, choices=(1, 2))
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--venv", help="where PyTorch's environment is kept; default: a temporary folder")
+    parser.add_argument("--alone", action="store_true", help="without PyTorch")
     parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.torch:
@@ -139,10 +140,10 @@ def main():
     venv = a.venv or tempfile.mkdtemp()
     other = None
     try:
-        python = environment(venv)
-        if not python:
+        python = None if a.alone else environment(venv)
+        if not python and not a.alone:
             print("PyTorch cannot be installed here: ours alone")
-        else:
+        elif python:
             other = subprocess.Popen([python, __file__, "--torch", f"--threads={a.threads}", f"--steps={a.steps}",
                                       f"--phase={a.phase}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ours, theirs = [], []

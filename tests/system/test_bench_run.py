@@ -10,21 +10,22 @@ def run(*arguments):
 
 
 def test_the_quick_parts_run_and_check_themselves():
-    done = run("--quick", "ranks", "overhead", "stall", "streams", "accuracy", "modes")
+    done = run("--quick", "ranks", "overhead", "stall", "streams", "accuracy", "modes", "training")
     assert done.returncode == 0, done.stdout + done.stderr
-    for part in ("ranks", "overhead", "stall", "streams", "accuracy", "modes"):
+    for part in ("ranks", "overhead", "stall", "streams", "accuracy", "modes", "training"):
         assert f"---- {part} ----" in done.stdout
     assert "$ /usr/bin/python3 bench/ranks.py " in done.stdout and "(goal 0.9: " in done.stdout
     assert "identical tokens: yes" in done.stdout
     assert "40 streams at once, 120 requests of 50 tokens a round" in done.stdout and "errors: 0, kept" in done.stdout
     assert "of 9 fresh pictures" in done.stdout
+    assert "bench/train_step.py --alone" in done.stdout and " tokens/s, " in done.stdout and " Gflop/s, " in done.stdout
     assert done.stdout.count(" coupled ") == done.stdout.count(" rejection ") == 6
     assert "---- kernels ----" not in done.stdout, "only what was asked for"
 
 
 def test_an_unknown_part_is_wrong_usage():
     done = run("fly")
-    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead stall streams accuracy modes drafting" in done.stderr
+    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead stall streams accuracy modes drafting training" in done.stderr
 
 
 def test_a_part_that_fails_is_told_and_the_others_run():
