@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "train/network.h"
 
 static int sections_of(struct model_config *drafter, const struct model_config *target, struct error *err)
 {
@@ -24,6 +25,8 @@ int graft_config(struct model_config *drafter, const struct model_config *target
 {
     if (!target->has_vision)
         return fail(err, "%s is a text model: there is no vision tower to draft with", target->name);
+    if (network_knows(target, err) || network_knows(language, err))
+        return -1;
     *drafter = *language;
     if (!language->has_vision && sections_of(drafter, target, err))
         return -1;

@@ -10,12 +10,20 @@
 
 /* ---- life ---- */
 
+int network_knows(const struct model_config *config, struct error *err)
+{
+    const struct family *f = config->family;
+    if (f->qk_norm || f->scaled_embeddings || f->attention_after || f->mlp_after || f->gate != GATE_SILU || f->pictures_whole ||
+        config->window)
+        return fail(err, "%s: models of the family %s cannot be trained, nor trained for, yet", config->name, f->model_type);
+    return 0;
+}
+
 static int options_check(const struct model_config *config, const struct network_options *o, struct error *err)
 {
     const struct projector_config *p = &o->projector;
-    const struct family *f = config->family;
-    if (f->qk_norm || f->scaled_embeddings || f->attention_after || f->mlp_after || f->gate != GATE_SILU || config->window)
-        return fail(err, "%s: models of the family %s cannot be trained yet", config->name, f->model_type);
+    if (network_knows(config, err))
+        return -1;
     if (p->kind < 0 || p->kind >= PROJECTOR_KINDS || p->merge < 1 || p->width < 1)
         return fail(err, "projector: kind %d with %d tower rows of %d numbers; all must be positive, the kind below %d",
                     (int)p->kind, p->merge, p->width, (int)PROJECTOR_KINDS);
