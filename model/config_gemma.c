@@ -54,8 +54,9 @@ static int layers_read(struct model_config *c, const struct source *s)
         bool local = type && !strcmp(type, "sliding_attention"), whole = type && !strcmp(type, "full_attention");
         if (types && !local && !whole)
             return fail(s->err, "%s: layer_types[%d] must be \"sliding_attention\" or \"full_attention\"", s->path, i);
-        c->local[i] = types ? local : (i + 1) % pattern != 0;
-        if (value && types && c->local[i] != ((i + 1) % pattern != 0))
+        bool by_pattern = (i + 1) % pattern != 0;
+        c->local[i] = types ? local : by_pattern;
+        if (value && types && local != by_pattern)
             return fail(s->err, "%s: layer_types[%d] is %s, which sliding_window_pattern %d contradicts", s->path, i, type,
                         pattern);
     }
