@@ -209,7 +209,8 @@ static int pictures_check(const struct model *m, const struct span *span, int i,
         if (p->first < end || p->count < 1 || p->count > span->n - p->first)
             return fail(err, "span %d: picture %d: rows %d + %d must follow the picture before within %d rows", i, j, p->first,
                         p->count, span->n);
-        if (tokens && p->count != tokens)
+        bool rest = p->first == 0 && p->count < tokens && span->sequence->length >= tokens - p->count;
+        if (tokens && p->count != tokens && !rest)
             return fail(err, "span %d: picture %d: %d rows; its %d see each other, so they go into one step", i, j, p->count,
                         tokens);
         end = p->first + p->count;

@@ -67,7 +67,9 @@ struct span {
     const int32_t (*positions)[3]; /* (n) */
     bool generated;                /* class of the rows (kernels.h): false = prompt rows */
     int n_scored; /* the last n_scored rows get scores: 1 at a prompt's end, k + 1 in a verification, 0 in a chunk */
-    /* Picture rows: embeddings that replace those of the ids. features (count, d) host memory; first = row within this span. */
+    /* Picture rows: embeddings that replace those of the ids. features (count, d) host memory; first = row within this span. A
+     * picture that must be whole (model/family.h) is all in one span, or the rest of one whose first rows are in the cache from
+     * such a span. */
     const struct span_picture {
         int first, count;
         const float *features;

@@ -54,7 +54,8 @@ int prompt_make_ids(struct prompt *prompt, const struct model_config *config, co
  * that picture is next, and `most` rows do not hold it. */
 int prompt_chunk_rows(const struct prompt *prompt, int first, int most);
 
-/* The rows of that picture, when row `first` begins one that must be whole; else 0. */
+/* The rows of that picture from `first` on, when that row is of one that must be whole; else 0. (Rows before `first` are then in
+ * the cache from a step that had all of it: adopted pages may end amid a picture.) */
 int prompt_whole_rows(const struct prompt *prompt, int first);
 
 /* The prompt as a text-only drafter reads it: placeholders and vision markers left out, plain 1-D positions. */

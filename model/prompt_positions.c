@@ -109,8 +109,8 @@ int prompt_chunk_rows(const struct prompt *prompt, int first, int most)
 int prompt_whole_rows(const struct prompt *prompt, int first)
 {
     for (int i = 0; i < prompt->n_pictures && prompt->pictures_whole; i++)
-        if (prompt->pictures[i].first == first)
-            return prompt->pictures[i].count;
+        if (prompt->pictures[i].first <= first && first < prompt->pictures[i].first + prompt->pictures[i].count)
+            return prompt->pictures[i].first + prompt->pictures[i].count - first;
     return 0;
 }
 

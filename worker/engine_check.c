@@ -69,6 +69,13 @@ static int check_verification(const struct step_span *span, struct error *err)
     return 0;
 }
 
+/* All of its rows, or the rest behind adopted pages that were computed with it whole. */
+static bool picture_whole(const struct step_span *span, const struct step_picture *picture, int tokens)
+{
+    bool adopted = span->n_adopt > 0 && picture->first == 0;
+    return picture->picture_row + picture->count == tokens && (picture->picture_row == 0 || adopted);
+}
+
 static int check_pictures(const struct engine *engine, const struct step_span *span, struct error *err)
 {
     const struct model_config *config = engine->options.config;
@@ -78,7 +85,7 @@ static int check_pictures(const struct engine *engine, const struct step_span *s
         if (picture->first < end || picture->count < 1 || (int64_t)picture->first + picture->count > span->n)
             return fail(err, "picture %d: %d rows at row %d of %d, the rows before end at %lld", i, picture->count, picture->first,
                         span->n, (long long)end);
-        if (config->family->pictures_whole && picture->count != config_picture_tokens(config))
+        if (config->family->pictures_whole && !picture_whole(span, picture, config_picture_tokens(config)))
             return fail(err, "picture %d: %d rows; its %d must be in one step", i, picture->count, config_picture_tokens(config));
         if (!pictures_rows(engine->pictures, picture->hash, picture->picture_row, picture->count, err))
             return -1;

@@ -347,6 +347,31 @@ static void check_truncated(struct opened *o, const char *folder)
     golden_close(&g);
 }
 
+/* The rest of a picture behind rows that were computed with all of it, as adopted pages leave it. */
+static void the_rest_of_a_whole_picture_gets_the_same_bits(void **state)
+{
+    (void)state;
+    struct opened *o = target_open(GEMMA);
+    struct golden g = golden_open(GEMMA, "two-images", o->config.image_id);
+    float *whole = alone(o, &g);
+    for (int rows = 1; rows < g.pictures[0].count; rows += 5) {
+        struct sequence *sequence = sequence_new(o->model);
+        struct span prompt = golden_prompt(&g, sequence, 0);
+        int first = g.pictures[0].first + rows;
+        extend(o, &prompt, 1);
+        sequence_truncate(o->model, sequence, first);
+        extend_chunk(o, &g, sequence, first, g.n - first);
+        float *scores = scores_of(o);
+        assert_memory_equal(scores, whole + (size_t)first * (size_t)g.vocabulary,
+                            (size_t)(g.n - first) * (size_t)g.vocabulary * sizeof *scores);
+        free(scores);
+        sequence_release(o->model, sequence);
+    }
+    free(whole);
+    golden_close(&g);
+    target_close(o);
+}
+
 static void truncated_and_extended_again_gets_the_same_bits(void **state)
 {
     (void)state;
@@ -629,6 +654,7 @@ int main(void)
         cmocka_unit_test(every_layer_equals_the_reference),
         cmocka_unit_test(logits_of_bf16_checkpoints_equal_the_reference),
         cmocka_unit_test(a_prompt_in_chunks_gets_the_same_bits),
+        cmocka_unit_test(the_rest_of_a_whole_picture_gets_the_same_bits),
         cmocka_unit_test(truncated_and_extended_again_gets_the_same_bits),
         cmocka_unit_test(rows_have_the_same_bits_alone_and_in_a_batch),
         cmocka_unit_test(pages_are_taken_and_given_back),
