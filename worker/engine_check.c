@@ -44,7 +44,7 @@ static int check_rows(const struct engine *engine, const struct step_span *span,
     if (!span->positions && (span->position < 0 || span->position > end - span->n))
         return fail(err, "positions %d and up of %d rows: the model's context is %d", span->position, span->n, end);
     for (int r = 0; r < span->n; r++) {
-        if (span->ids[r] < 0 || span->ids[r] >= vocabulary)
+        if (span->ids[r] < 0 || (span->ids[r] >= vocabulary && span->ids[r] != engine->options.config->image_id))
             return fail(err, "row %d: id %d, but the vocabulary is %d", r, span->ids[r], vocabulary);
         for (int axis = 0; span->positions && axis < 3; axis++)
             if (span->positions[r][axis] < 0 || span->positions[r][axis] >= end)

@@ -89,3 +89,13 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
             assert alone > 0, "no draft was ever accepted"
         with concurrent.futures.ThreadPoolExecutor(8) as eight:  # each runs beside 7 others, of other lengths
             list(eight.map(lambda w: check(*w), work[::-1]))
+
+
+def test_a_target_may_end_before_the_id_of_its_pictures(tmp_path):
+    """A drafter made of a small text model, served by itself."""
+    model = gemma_massv(tmp_path / "model")
+    with service(model, "--drafter", model, "--ranks", 2) as client:
+        asked = dict(prompt="What is this?", pictures=[IMAGES / "speck.png"], max_tokens=24, ignore_eos=True)
+        plain, fast = client.ask(k=0, **asked), client.ask(k=4, **asked)
+        assert plain[0] == fast[0] and len(plain[0]) == 24
+        assert fast[2].speculation.accepted > 0
