@@ -47,6 +47,7 @@ struct service {
     size_t buffered;
     char address[LINE], workers[LINE], metrics[LINE], line[LINE], failure[LINE]; /* what it said there, "" before */
     char *coordinator_path, *worker_path;
+    char token[64]; /* "NAME=secret" for the environment of our processes alone: another service of this process has its own */
     struct service_group groups[SERVICE_GROUPS];
 };
 
@@ -156,7 +157,9 @@ static int coordinator_spawn(struct service *s, struct error *err)
     if (pipe2(ends, O_CLOEXEC)) {
         fail(err, "no pipe: %s", strerror(errno));
     } else if ((log = pump_input(s->pump, 0, err)) >= 0) {
-        const struct process_options process = {.argv = words.argv, .output = ends[1], .error_output = log};
+        char *const environment[] = {s->token, NULL};
+        const struct process_options process = {
+            .argv = words.argv, .environment = environment, .output = ends[1], .error_output = log};
         result = process_spawn(&s->coordinator, &process, err);
         close(log);
         close(ends[1]);
@@ -164,6 +167,19 @@ static int coordinator_spawn(struct service *s, struct error *err)
     }
     words_free(&words);
     return result;
+}
+
+/* mpirun's own variables and the secret; an array to be freed, of strings that are not its own. */
+static char **group_environment(const struct launch *launch, char *token)
+{
+    size_t n = 0;
+    while (launch->environment && launch->environment[n])
+        n++;
+    char **list = mem_new(n + 2, sizeof *list);
+    if (n)
+        memcpy(list, launch->environment, n * sizeof *list);
+    list[n] = token;
+    return list;
 }
 
 static int group_spawn(struct service *s, int i, struct error *err)
@@ -188,9 +204,11 @@ static int group_spawn(struct service *s, int i, struct error *err)
     if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)
         result = -1;
     if (!result) {
+        char **environment = group_environment(&launch, s->token);
         const struct process_options process = {
-            .argv = launch.argv, .environment = launch.environment, .output = log, .error_output = log};
+            .argv = launch.argv, .environment = environment, .output = log, .error_output = log};
         result = process_spawn(&group->process, &process, err);
+        free(environment);
         close(log);
         group->started = clock_seconds();
     }
@@ -272,20 +290,20 @@ static int lines_await(struct service *s, const char *field, int groups, struct 
 
 /* Worker groups of this service show a secret that nobody else knows. It goes through the environment: arguments are for all to
  * read. */
-static int group_token_make(struct error *err)
+static int group_token_make(struct service *s, struct error *err)
 {
     unsigned char bytes[16];
-    char token[2 * sizeof bytes + 1];
     if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
         return fail(err, "no random bytes: %s", strerror(errno));
+    size_t n = (size_t)snprintf(s->token, sizeof s->token, "%s=", GROUP_TOKEN_VARIABLE);
     for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(token + 2 * i, 3, "%02x", bytes[i]);
-    return setenv(GROUP_TOKEN_VARIABLE, token, 1) ? fail(err, "no memory for the environment") : 0;
+        n += (size_t)snprintf(s->token + n, sizeof s->token - n, "%02x", bytes[i]);
+    return 0;
 }
 
 static int service_bring_up(struct service *s, struct error *err)
 {
-    if (group_token_make(err) || cli_sibling(&s->coordinator_path, "massv-coordinator", err) ||
+    if (group_token_make(s, err) || cli_sibling(&s->coordinator_path, "massv-coordinator", err) ||
         cli_sibling(&s->worker_path, "massv-worker", err) || pump_open(&s->pump, err) || coordinator_spawn(s, err))
         return -1;
     int result = lines_await(s, s->workers, 0, err);

@@ -13,7 +13,7 @@ import grpc
 import numpy
 import pytest
 
-from harness import BIN, ENVIRONMENT, MODELS, PICTURES, Process, massv, read_tensors, service, stubs
+from harness import BIN, ENVIRONMENT, MODELS, PICTURES, START_S, Process, descendants, massv, read_tensors, service, stubs
 
 TARGET = ("--target", MODELS / "scenes-small")
 DRAFTERS = ("--drafter", f"text={MODELS / 'scenes-drafter'}", "--drafter", f"massv={MODELS / 'scenes-massv'}")
@@ -399,3 +399,29 @@ def test_a_terminal_gets_a_bar(tmp_path):
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert re.search(r"\] \d/4.* massv K=5 greedy: 2\.00 a step", shown) and shown.endswith("\r\x1b[K"), shown
+
+
+def test_private_services_get_over_the_death_of_their_groups(tmp_path):
+    """Each restarts its own, with the secret that its coordinator knows."""
+    ours, theirs = pty.openpty()
+    evaluation = Process(BIN / "massv", "eval", *TARGET, *DRAFTERS, "--data", data_write(tmp_path, 24), "--temperature", "0,1,2,3", "--resamples", "100",
+                         "--threads", "1", "--out", tmp_path / "out", stderr=theirs)
+    os.close(theirs)
+    try:
+        shown = ""
+        while not re.search(r"\] [1-9]\d*/288", shown):  # the bar, behind the warm-up
+            shown += os.read(ours, 4096).decode()
+        workers = [pid for pid, line in descendants(evaluation.process.pid).items() if line.split()[0].endswith("/massv-worker")]
+        assert len(workers) == 2
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # its end
+            while True:
+                shown += os.read(ours, 4096).decode()
+        status = evaluation.process.wait(START_S)
+    finally:
+        evaluation.stop()
+        os.close(ours)
+    assert status == 0, shown
+    everything = json.loads((tmp_path / "out" / "eval.json").read_text())
+    assert everything["whole_answers"] == 288 and everything["texts"]["different"] == 0
