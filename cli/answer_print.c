@@ -72,11 +72,12 @@ static json_t *answer_json(const struct answer *a)
     for (int i = 0; i < a->n; i++)
         json_array_append_new(ids, json_integer(a->ids[i]));
     const struct generate_timing *t = &a->timing;
-    json_t *all = json_pack("{ss ss so ss s{si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text",
-                            a->text ? a->text : "", "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage",
-                            "prompt_tokens", a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens",
-                            a->usage.completion_tokens, "speculation", speculation_json(a), "timing_ms", "queue", t->queue, "image",
-                            t->image, "prefill", t->prefill, "first_token", t->first_token, "decode", t->decode, "total", t->total);
+    json_t *all =
+        json_pack("{ss ss so ss s{si si si si} so s{sf sf sf sf sf sf}}", "id", a->id ? a->id : "", "text", a->text ? a->text : "",
+                  "token_ids", ids, "finish_reason", a->reason ? a->reason : "cancelled", "usage", "prompt_tokens",
+                  a->usage.prompt_tokens, "image_tokens", a->usage.image_tokens, "completion_tokens", a->usage.completion_tokens,
+                  "cached_tokens", a->usage.cached_tokens, "speculation", speculation_json(a), "timing_ms", "queue", t->queue,
+                  "image", t->image, "prefill", t->prefill, "first_token", t->first_token, "decode", t->decode, "total", t->total);
     if (a->seed)
         json_object_set_new(all, "seed", json_integer((json_int_t)a->seed));
     if (a->logprobs)

@@ -124,10 +124,11 @@ static void words_add_activations(struct words *words, bool f32)
 
 static void words_add_limits(struct words *words, const struct service_limits *limits)
 {
-    for (int i = 0, value; limits && i < LIMIT_FLAGS; i++) {
-        const char *flag = limit_flag(limits, i, &value);
+    char value[LIMIT_TEXT];
+    for (int i = 0; limits && i < LIMIT_FLAGS; i++) {
+        const char *flag = limit_flag(limits, i, value);
         if (flag)
-            words_add_number(words, flag, value);
+            words_add(words, flag, value);
     }
 }
 

@@ -20,6 +20,7 @@ struct rates {
     double generated, prompt; /* tokens a second */
     double acceptance_length; /* 0 without drafts */
     double acceptance_rate;
+    double found; /* share of prompt tokens that were not computed again */
 };
 
 static struct rates rates_between(const struct top_look *before, const struct top_look *now)
@@ -31,6 +32,7 @@ static struct rates rates_between(const struct top_look *before, const struct to
         .prompt = per(grown(a->prompt_tokens, b->prompt_tokens), seconds),
         .acceptance_length = rounds > 0 ? 1 + grown(a->accepted, b->accepted) / rounds : 0,
         .acceptance_rate = per(grown(a->accepted, b->accepted), grown(a->drafted, b->drafted)),
+        .found = per(grown(a->prefix_hits, b->prefix_hits), grown(a->prefix_queries, b->prefix_queries)),
     };
 }
 
@@ -113,7 +115,8 @@ static void service_print(struct page *page, const struct top_look *before, cons
              now->model.drafter, now->model.drafter_kind);
     else
         line(page, "drafts     none now  %s (%s)", now->model.drafter, now->model.drafter_kind);
-    line(page, "cache      %.1f %% of %lld positions", 100 * activity->kv_usage, (long long)server->kv_positions);
+    line(page, "cache      %.1f %% of %lld positions  %.1f %% kept for prompts to come  %.0f %% of prompt tokens found there",
+         100 * activity->kv_usage, (long long)server->kv_positions, 100 * activity->kv_cached, 100 * rates.found);
 }
 
 static void groups_print(struct page *page, const struct top_look *before, const struct top_look *now)
@@ -159,7 +162,7 @@ void top_json(FILE *out, const struct top_look *before, const struct top_look *n
         json_array_append_new(groups, group_json(before, now, i));
     json_t *root = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:f, s:{s:i, s:i, s:I, s:I, s:I}, s:{s:I, s:I, s:f, s:f}, s:{s:I, s:I, s:I, "
-        "s:f, s:f}, s:{s:f, s:I}, s:o}",
+        "s:f, s:f}, s:{s:f, s:I, s:f, s:I, s:I}, s:o}",
         "state", now->health.state, "reason", now->health.reason, "model", now->model.model, "drafter", now->model.drafter,
         "drafter_kind", now->model.drafter_kind, "version", now->server.version, "uptime_seconds", activity->uptime,
         "interval_seconds", now->at - before->at, "requests", "running", now->server.running, "waiting", now->server.waiting,
@@ -168,7 +171,8 @@ void top_json(FILE *out, const struct top_look *before, const struct top_look *n
         (json_int_t)activity->generation_tokens, "prompt_per_second", rates.prompt, "generated_per_second", rates.generated,
         "speculation", "drafts", (json_int_t)activity->draft_rounds, "drafted", (json_int_t)activity->drafted, "accepted",
         (json_int_t)activity->accepted, "mean_acceptance_length", rates.acceptance_length, "acceptance_rate", rates.acceptance_rate,
-        "cache", "usage", activity->kv_usage, "positions", (json_int_t)now->server.kv_positions, "groups", groups);
+        "cache", "usage", activity->kv_usage, "positions", (json_int_t)now->server.kv_positions, "cached", activity->kv_cached,
+        "prefix_queries", (json_int_t)activity->prefix_queries, "prefix_hits", (json_int_t)activity->prefix_hits, "groups", groups);
     json_dumpf(root, out, JSON_COMPACT);
     fputc('\n', out);
     json_decref(root);

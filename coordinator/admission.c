@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "coordinator/paging.h"
+#include "coordinator/placement.h"
+#include "coordinator/prefix.h"
 #include "coordinator/report.h"
 
 int admission_count(const struct scheduler *s, bool running)
@@ -204,10 +206,27 @@ void admission_closed(struct scheduler *s, uint64_t number, double now)
         request_end(s, request, RPC_CANCELLED, "the client has cancelled");
 }
 
-/* The attached group with most room among those that admit the request; *largest: positions that the largest could ever hold. */
-static struct group *group_choose(const struct scheduler *s, const struct request *request, int64_t *largest)
+static void page_keys(const struct scheduler *s, struct request *request, const struct group *group)
+{
+    if (s->options.prefix_cache)
+        prefix_keys(request, group->hello.page_positions, &s->page_secret);
+}
+
+/* What a group that has taken no steps is measured by: another one's pace, or NULL. */
+static const struct pace *pace_known(const struct scheduler *s)
+{
+    for (int i = 0; i < s->n_groups; i++)
+        if (s->groups[i]->attached && placement_knows(&s->groups[i]->pace))
+            return &s->groups[i]->pace;
+    return NULL;
+}
+
+/* Of the attached groups that admit the request the one that it burdens least; *largest: positions that the largest could ever
+ * hold. */
+static struct group *group_choose(const struct scheduler *s, struct request *request, int64_t *largest)
 {
     struct group *best = NULL;
+    double least = 0;
     *largest = 0;
     for (int i = 0; i < s->n_groups; i++) {
         struct group *group = s->groups[i];
@@ -215,8 +234,14 @@ static struct group *group_choose(const struct scheduler *s, const struct reques
             continue;
         int64_t all = (int64_t)group->hello.pages * group->hello.page_positions;
         *largest = all > *largest ? all : *largest;
-        if (paging_admits(group, s->requests, s->n_requests, request) && (!best || group->pages_free > best->pages_free))
-            best = group;
+        page_keys(s, request, group);
+        if (!paging_admits(group, s->requests, s->n_requests, request))
+            continue;
+        double burden = placement_burden(group, pace_known(s), s->requests, s->n_requests, request);
+        if (best && burden >= least)
+            continue;
+        best = group;
+        least = burden;
     }
     return best;
 }
@@ -240,6 +265,7 @@ static void draft_begin(struct scheduler *s, struct request *request)
 
 static void request_place(struct scheduler *s, struct request *request, struct group *group, double now)
 {
+    page_keys(s, request, group);
     group_enter(group, request, ++s->last_sequence);
     request_apply(request, REQUEST_PLACED);
     if (!request->placed)

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/version.h"
+#include "coordinator/prefix.h"
 
 struct group *group_new(const struct link *link, double now)
 {
@@ -14,6 +15,7 @@ struct group *group_new(const struct link *link, double now)
     group->link = *link;
     group->opened = group->heard = now;
     group->place = -1;
+    group->cache = page_cache_new();
     return group;
 }
 
@@ -24,7 +26,10 @@ void group_free(struct group *group)
     group->link.calls->drop(group->link.call);
     free(group->flight.spans);
     free(group->flight.release);
+    free(group->flight.forget);
     free(group->release);
+    free(group->forget);
+    page_cache_free(group->cache);
     free(group->pictures);
     free(group);
 }
@@ -68,11 +73,30 @@ int group_pages(const struct group *group, int positions)
     return (int)(((int64_t)positions + group->hello.page_positions - 1) / group->hello.page_positions);
 }
 
+int group_room(const struct group *group)
+{
+    return group->pages_free + page_cache_idle(group->cache);
+}
+
+static void release_add(struct group *group, uint64_t sequence)
+{
+    group->release = mem_grow(group->release, (size_t)group->n_release + 1, sizeof *group->release);
+    group->release[group->n_release++] = sequence;
+}
+
+static void forget_add(struct group *group, const uint64_t key[2])
+{
+    group->forget = mem_grow(group->forget, (size_t)group->n_forget + 1, sizeof *group->forget);
+    memcpy(group->forget[group->n_forget++], key, sizeof *group->forget);
+}
+
 bool group_hold(struct group *group, struct request *request, int positions)
 {
     int more = group_pages(group, positions) - request->pages;
-    if (more > group->pages_free)
+    if (more > group_room(group))
         return false;
+    for (uint64_t key[2]; more > group->pages_free && page_cache_evict(group->cache, key); group->pages_free++)
+        forget_add(group, key);
     if (more > 0) {
         request->pages += more;
         group->pages_free -= more;
@@ -82,7 +106,7 @@ bool group_hold(struct group *group, struct request *request, int positions)
 
 int group_reach(const struct group *group, const struct request *request)
 {
-    return (request->pages + group->pages_free) * group->hello.page_positions;
+    return (request->pages + group_room(group)) * group->hello.page_positions;
 }
 
 static struct group_picture *picture_find(struct group *group, const uint64_t hash[2])
@@ -110,6 +134,8 @@ void group_enter(struct group *group, struct request *request, uint64_t sequence
     request->sequence = sequence;
     request->computed = 0;
     request->pages = 0;
+    request->begun = false;
+    prefix_adopt(group, request);
     bool held = group_hold(group, request, request_known(request) + 1);
     assert(held);
     (void)held;
@@ -127,9 +153,8 @@ static void flight_forget(struct flight *flight, const struct request *request)
 void group_leave(struct group *group, struct request *request)
 {
     flight_forget(&group->flight, request);
-    group->release = mem_grow(group->release, (size_t)group->n_release + 1, sizeof *group->release);
-    group->release[group->n_release++] = request->sequence;
-    group->pages_free += request->pages;
+    release_add(group, request->sequence);
+    group->pages_free += request->pages - prefix_leave(group, request);
     for (int i = 0; i < request->prepared.n_pictures; i++)
         picture_find(group, request->prepared.pictures[i].hash)->uses--;
     request->group = NULL;
@@ -176,6 +201,15 @@ void group_pictures_forget(struct group *group)
             piece_send(group, &(struct step_piece){.hash = {picture->hash[0], picture->hash[1]}, .forget = true});
     }
     group->n_pictures = kept;
+}
+
+void group_refused(struct group *group)
+{
+    for (int i = 0; i < group->flight.n_release; i++)
+        release_add(group, group->flight.release[i]);
+    for (int i = 0; i < group->flight.n_forget; i++)
+        forget_add(group, group->flight.forget[i]);
+    group->pages_free += page_cache_land(group->cache, false);
 }
 
 void group_finish(struct group *group, enum rpc_status status, const char *message)

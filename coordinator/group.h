@@ -4,6 +4,7 @@
 #define COORDINATOR_GROUP_H
 
 #include "coordinator/pace.h"
+#include "coordinator/page_cache.h"
 #include "coordinator/request.h"
 #include "proto/step.h"
 
@@ -41,10 +42,13 @@ struct flight { /* the step that the group works on; no step when id = 0 */
         enum span_kind kind;
         int rows, drafts; /* the drafts are the request's */
         bool want_token;
+        bool begins; /* the first of its sequence */
     } * spans;
     int n_spans;
     uint64_t *release; /* sequences that it lets go */
     int n_release;
+    uint64_t (*forget)[2]; /* pages that it keeps no longer */
+    int n_forget;
 };
 
 struct group_picture {
@@ -59,14 +63,17 @@ struct group {
     int place;     /* in the metrics; -1 = none */
     struct step_hello hello;
     double opened, heard; /* when it dialled in, was last heard */
-    int pages_free;       /* held by no request */
-    int first;            /* of the running requests: whose turn it is when rows are short */
-    uint64_t owed;        /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
-    int owed_rows;        /* of that picture */
-    struct pace pace;     /* of its steps */
+    int pages_free;       /* held by no request, and not in the cache */
+    struct page_cache *cache;
+    int first;        /* of the running requests: whose turn it is when rows are short */
+    uint64_t owed;    /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
+    int owed_rows;    /* of that picture */
+    struct pace pace; /* of its steps */
     struct flight flight;
     uint64_t *release; /* for the next step */
     int n_release;
+    uint64_t (*forget)[2]; /* likewise: pages that were given up */
+    int n_forget;
     struct group_picture *pictures;
     int n_pictures;
 };
@@ -83,14 +90,17 @@ const char *group_fault(const struct group *group, double step_seconds, double n
 
 int group_pages(const struct group *group, int positions);
 
-/* Makes the request hold the pages of so many positions, its own included; false, and nothing is changed, when they are not free.
- * It keeps them until it leaves. */
+/* Pages that could be had: free ones, and what is only cached. */
+int group_room(const struct group *group);
+
+/* Makes the request hold the pages of so many positions, its own included; idle pages of the cache are given up for it. false, and
+ * nothing is changed, when there is no room. It keeps them until it leaves. */
 bool group_hold(struct group *group, struct request *request, int positions);
 /* The most positions that it could hold now. */
 int group_reach(const struct group *group, const struct request *request);
 
-/* Takes a request in: the pages of its known rows, which must be free, a new sequence, its pictures. And lets it go; both sides
- * forget it with the next step. */
+/* Takes a request in: the pages of its known rows, for which there must be room but for those that it takes over (prefix.h), a new
+ * sequence, its pictures. And lets it go; both sides forget it with the next step. */
 void group_enter(struct group *group, struct request *request, uint64_t sequence);
 void group_leave(struct group *group, struct request *request);
 
@@ -98,6 +108,9 @@ void group_leave(struct group *group, struct request *request);
 void group_picture_send(struct group *group, const struct request *request, int i, int width, size_t message_limit);
 /* Tells the group to drop pictures that no running request uses. */
 void group_pictures_forget(struct group *group);
+
+/* The step in flight changed nothing: what it was to let go of goes with the next one. */
+void group_refused(struct group *group);
 
 void group_finish(struct group *group, enum rpc_status status, const char *message);
 

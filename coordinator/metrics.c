@@ -42,6 +42,14 @@ void metrics_init(struct metrics *metrics)
             histogram_init(&metrics->groups[i], metric);
 }
 
+void metrics_begin(struct metrics *metrics, const struct request *request)
+{
+    if (request->internal || !request->n_page_keys)
+        return;
+    metrics->prefix_queries += (uint64_t)request->prepared.prompt.n;
+    metrics->prefix_hits += (uint64_t)(request->adopted * request->page_positions);
+}
+
 void metrics_progress(struct metrics *metrics, const struct request *request, const struct flight_span *span,
                       const struct progress *progress, double now)
 {

@@ -40,13 +40,14 @@ struct metrics_group {
     char host[64], device[96];
     int ranks;
     double attached; /* 1 or 0 */
-    double running, kv_usage;
+    double running, kv_usage, kv_cached;
     struct histogram step, compute, rows;
 };
 
 struct metrics {
     /* Requests; the warm-up is none. */
     uint64_t prompt_tokens, image_tokens, generation_tokens;
+    uint64_t prefix_queries, prefix_hits; /* prompt tokens of requests that began on a group, and those that it had already */
     uint64_t success[METRICS_REASONS], failure[METRICS_STATUSES];
     struct histogram first_token, inter_token, per_token, total, queue, picture, prefill, decode;
     /* Speculation: verification steps of requests, and rounds of those with a draft at least. */
@@ -57,11 +58,13 @@ struct metrics {
     uint64_t preemptions; /* requests taken off a group because older ones wanted their pages */
     struct metrics_group groups[METRICS_GROUPS];
     /* The present state: filled in for the copy. */
-    double running, waiting, kv_usage, groups_attached;
+    double running, waiting, kv_usage, kv_cached, groups_attached;
 };
 
 void metrics_init(struct metrics *metrics);
 
+/* The first rows of a request are on the way to a group: counts the pages' tokens that it needs no rows for. */
+void metrics_begin(struct metrics *metrics, const struct request *request);
 /* New tokens of a request have come from a span; the request has them already. */
 void metrics_progress(struct metrics *metrics, const struct request *request, const struct flight_span *span,
                       const struct progress *progress, double now);

@@ -29,6 +29,9 @@ void metrics_activity(const struct metrics *metrics, struct server_activity *act
 {
     *activity = (struct server_activity){.uptime = activity->uptime,
                                          .kv_usage = metrics->kv_usage,
+                                         .kv_cached = metrics->kv_cached,
+                                         .prefix_queries = metrics->prefix_queries,
+                                         .prefix_hits = metrics->prefix_hits,
                                          .prompt_tokens = metrics->prompt_tokens,
                                          .generation_tokens = metrics->generation_tokens,
                                          .answered = sum_of(metrics->success, METRICS_REASONS),

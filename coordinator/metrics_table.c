@@ -51,6 +51,9 @@ const struct metric metric_table[] = {
     GAUGE("num_requests_running", running, "Requests that worker groups work on."),
     GAUGE("num_requests_waiting", waiting, "Requests that are being prepared or wait for a place."),
     GAUGE("kv_cache_usage_perc", kv_usage, "Share of the key/value pages of all groups that requests hold, 0 to 1."),
+    GAUGE("kv_cache_cached_perc", kv_cached, "Share that no request holds, but that is kept for prompts to come, 0 to 1."),
+    COUNTER("prefix_cache_queries_total", prefix_queries, "Prompt tokens of requests that began on a group, replayed ones again."),
+    COUNTER("prefix_cache_hits_total", prefix_hits, "Those of them that the group had from earlier prompts: not computed again."),
     COUNTER("prompt_tokens_total", prompt_tokens, "Prompt tokens of requests that got a first token, those of pictures included."),
     COUNTER("prompt_image_tokens_total", image_tokens, "Picture tokens among them."),
     COUNTER("generation_tokens_total", generation_tokens, "Tokens that requests were answered with."),
@@ -88,6 +91,7 @@ const struct metric metric_table[] = {
 const struct metric metric_group_table[] = {
     GAUGE("group_num_requests_running", running, "Requests that this group works on."),
     GAUGE("group_kv_cache_usage_perc", kv_usage, "Share of this group's key/value pages that requests hold, 0 to 1."),
+    GAUGE("group_kv_cache_cached_perc", kv_cached, "Share that no request holds, but that is kept for prompts to come, 0 to 1."),
     HISTOGRAM("group_step_seconds", step, step_scale, "From sending a step to its verdict, the network included."),
     HISTOGRAM("group_compute_seconds", compute, step_scale, "Of that, what the group itself measured."),
     HISTOGRAM("group_step_rows", rows, rows_scale, "Rows of a step: prompt, replayed, verified and draft tokens."),

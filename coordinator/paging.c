@@ -1,6 +1,8 @@
 /* paging.c - admission by free pages, and preemption by recomputation */
 #include "coordinator/paging.h"
 
+#include "coordinator/prefix.h"
+
 static bool runs_on(const struct request *request, const struct group *group)
 {
     return request->state == REQUEST_RUNNING && request->group == group;
@@ -18,9 +20,9 @@ static int growth(const struct group *group, struct request *const *requests, in
 
 bool paging_admits(const struct group *group, struct request *const *requests, int n, const struct request *request)
 {
-    int needed = group_pages(group, request_known(request) + 1);
+    int idle, needed = group_pages(group, request_known(request) + 1) - prefix_match(group, request, &idle);
     return group_pages(group, request_positions(request)) <= group->hello.pages &&
-           needed + growth(group, requests, n) <= group->pages_free;
+           needed + growth(group, requests, n) <= group_room(group) - idle;
 }
 
 static struct request *youngest(const struct group *group, struct request *const *requests, int n)

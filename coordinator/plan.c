@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "coordinator/prefix.h"
 
 static bool request_verifies(const struct request *r)
 {
@@ -131,11 +132,14 @@ static int chunk_order(const void *a, const void *b)
     return x->request->number < y->request->number ? -1 : 1;
 }
 
-static int chunks_collect(struct chunk *chunks, const struct group *group, struct request *const *running, int n)
+static int chunks_collect(struct chunk *chunks, struct group *group, struct request *const *running, int n)
 {
     int count = 0;
     for (int i = 0; i < n; i++) {
         struct request *r = running[i];
+        prefix_adopt(group, r);
+        if (prefix_waits(group, r, running, i))
+            continue;
         enum span_kind kind = request_kind(r);
         int end = kind == SPAN_PROMPT ? r->prepared.prompt.n : request_known(r);
         if (kind != SPAN_VERIFY)
@@ -250,7 +254,7 @@ static void answer_fill(struct step_span *span, struct request *r)
     span->weights = span->drafts && sampling_rejects(&r->sampling) ? r->draft_weights : NULL;
 }
 
-static void span_fill(struct step_span *span, struct flight_span *chosen)
+static void span_fill(struct step_span *span, struct flight_span *chosen, struct group *group)
 {
     struct request *r = chosen->request;
     *span = (struct step_span){.sequence = r->sequence,
@@ -263,6 +267,8 @@ static void span_fill(struct step_span *span, struct flight_span *chosen)
         prompt_fill(span, r);
     else
         answer_fill(span, r);
+    chosen->begins = !r->begun;
+    prefix_fill(group, r, span);
     bool last_chunk = chosen->kind == SPAN_PROMPT && r->computed + chosen->rows == r->prepared.prompt.n;
     chosen->want_token = chosen->kind == SPAN_VERIFY || (last_chunk && r->n_tokens == 0);
     span->want_token = chosen->want_token;
@@ -300,11 +306,15 @@ void plan_make(struct plan *plan, struct group *group, struct request *const *re
     struct step *step = &plan->step;
     step->spans = mem_new((size_t)step->n_spans, sizeof *step->spans);
     for (int i = 0; i < step->n_spans; i++)
-        span_fill(&step->spans[i], &plan->spans[i]);
+        span_fill(&step->spans[i], &plan->spans[i], group);
     step->release = group->release;
     step->n_release = group->n_release;
     group->release = NULL;
     group->n_release = 0;
+    step->forget = group->forget;
+    step->n_forget = group->n_forget;
+    group->forget = NULL;
+    group->n_forget = 0;
 }
 
 void plan_free(struct plan *plan)
@@ -312,6 +322,9 @@ void plan_free(struct plan *plan)
     for (int i = 0; i < plan->step.n_spans; i++) {
         free(plan->step.spans[i].ids);
         free(plan->step.spans[i].pictures);
+        free(plan->step.spans[i].adopt);
+        free(plan->step.spans[i].keep);
+        free(plan->step.spans[i].keep_pages);
     }
     free(plan->step.spans);
 }

@@ -20,11 +20,11 @@ struct plan {
 };
 
 /* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the
- * drafter is asked for those that verify. Each holds the pages of its next token (paging_secure). Takes over the group's releases.
- * step.n_spans = step.n_release = 0: nothing to do. */
+ * drafter is asked for those that verify. Each holds the pages of its next token (paging_secure). Takes over the group's releases
+ * and words to forget pages. step.n_spans = step.n_release = step.n_forget = 0: nothing to do. */
 void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct planner *planner);
 
-/* What the spans and ids took; not the releases nor `spans` (group_depart has them). */
+/* What the spans and ids took; not what the flight has: `spans`, release and forget. */
 void plan_free(struct plan *plan);
 
 #endif

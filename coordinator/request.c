@@ -55,6 +55,8 @@ void request_free(struct request *request)
     if (request->client.calls)
         request->client.calls->drop(request->client.call);
     prepared_free(&request->prepared);
+    free(request->page_keys);
+    free(request->page_shared);
     free(request->stop_ids);
     answer_text_free(&request->text);
     settle_free(&request->sampling);

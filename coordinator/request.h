@@ -64,10 +64,18 @@ struct request {
     /* On a group. */
     struct group *group;
     uint64_t sequence; /* its name there; another one for each placement */
-    int pages;         /* held; never fewer than its sequence has there */
+    int pages;         /* held, shared ones included; never fewer than its sequence has there */
     int computed;      /* positions in the group's cache that are right */
     bool in_flight;    /* has a span in the group's step */
     int losses;        /* groups that died in a step with its rows since its last token */
+
+    /* The whole pages of its prompt, in the group's table and beyond (prefix.h). */
+    uint64_t (*page_keys)[2]; /* (n_page_keys) */
+    bool *page_shared;        /* (n_page_keys) the table counts it as a user */
+    int n_page_keys, page_positions;
+    int adopted;       /* the first pages, which earlier requests have computed: `computed` counts them */
+    bool begun;        /* a step has named its sequence */
+    int cached_tokens; /* prompt tokens that were taken over on the way to the first token */
 
     /* Speculation. */
     struct draft_sequence *draft;

@@ -32,7 +32,8 @@ struct scheduler_options {
     double wait_seconds;       /* from arrival to a place on a group */
     double group_wait_seconds; /* of that, while no group is attached at all */
     double step_seconds;
-    double stall_ms; /* pace.h */
+    double stall_ms;   /* pace.h */
+    bool prefix_cache; /* prefix.h */
     size_t message_limit;
     const struct tokenizer *tokenizer;
     struct draft_source drafts;

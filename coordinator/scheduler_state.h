@@ -3,6 +3,7 @@
 #define COORDINATOR_SCHEDULER_STATE_H
 
 #include "coordinator/metrics.h"
+#include "coordinator/page_key.h"
 #include "coordinator/plan.h"
 #include "coordinator/progress.h"
 #include "coordinator/scheduler.h"
@@ -20,6 +21,7 @@ struct scheduler {
     int n_groups;
     uint64_t last_sequence, last_step;
     struct planner planner;
+    struct page_secret page_secret;
     double no_group_since; /* 0 while a group is attached */
     double progress;       /* when a group last attached or answered, or nothing waited for it */
     enum warm_up warm_up;

@@ -191,6 +191,7 @@ static struct scheduler *scheduler_make(struct server *s)
         .group_wait_seconds = o->limits.group_wait_seconds,
         .step_seconds = o->step_seconds,
         .stall_ms = o->limits.stall_ms,
+        .prefix_cache = o->limits.prefix_cache,
         .message_limit = (size_t)o->limits.message_limit << 20,
         .tokenizer = s->tokenizer,
         .drafts = draft_source_of(s->drafter),

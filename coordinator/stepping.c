@@ -131,6 +131,7 @@ static void flight_land(struct flight *flight)
 {
     free(flight->spans);
     free(flight->release);
+    free(flight->forget);
     *flight = (struct flight){0};
 }
 
@@ -141,13 +142,10 @@ static void flight_refused(struct scheduler *s, struct group *group, const char 
     char text[384];
     snprintf(text, sizeof text, "the worker group refused the step: %s", why);
     log_line(LOG_ERROR, "step %llu: %s", (unsigned long long)flight->id, text);
-    for (int i = 0; i < flight->n_release; i++) {
-        group->release = mem_grow(group->release, (size_t)group->n_release + 1, sizeof *group->release);
-        group->release[group->n_release++] = flight->release[i];
-    }
     for (int i = 0; i < flight->n_spans; i++)
         if (flight->spans[i].request)
             request_end(s, flight->spans[i].request, RPC_INTERNAL, text);
+    group_refused(group);
 }
 
 static void pace_take(struct group *group, double ms)
@@ -161,6 +159,7 @@ static void pace_take(struct group *group, double ms)
 static void answers_deliver(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
 {
     pace_take(group, verdict->compute_ms);
+    page_cache_land(group->cache, true);
     for (int i = 0; i < group->flight.n_spans; i++)
         if (group->flight.spans[i].request)
             answer_deliver(s, &group->flight.spans[i], &verdict->answers[i], now);
@@ -224,7 +223,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
     s->metrics.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
     plan_make(&plan, group, s->requests, s->n_requests, &s->planner);
     s->metrics.drafter_faults += (uint64_t)plan.drafter_faults;
-    if (plan.step.n_spans == 0 && plan.step.n_release == 0) {
+    if (plan.step.n_spans == 0 && plan.step.n_release == 0 && plan.step.n_forget == 0) {
         free(plan.spans);
         plan_free(&plan);
         return;
@@ -238,9 +237,14 @@ static void step_send(struct scheduler *s, struct group *group, double now)
                                     .spans = plan.spans,
                                     .n_spans = plan.step.n_spans,
                                     .release = plan.step.release,
-                                    .n_release = plan.step.n_release};
-    for (int i = 0; i < plan.step.n_spans; i++)
+                                    .n_release = plan.step.n_release,
+                                    .forget = plan.step.forget,
+                                    .n_forget = plan.step.n_forget};
+    for (int i = 0; i < plan.step.n_spans; i++) {
         plan.spans[i].request->in_flight = true;
+        if (plan.spans[i].begins)
+            metrics_begin(&s->metrics, plan.spans[i].request);
+    }
     plan_free(&plan);
 }
 

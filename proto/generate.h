@@ -75,7 +75,7 @@ struct generate_request {
 };
 
 struct generate_usage {
-    int prompt_tokens, image_tokens, completion_tokens;
+    int prompt_tokens, image_tokens, completion_tokens, cached_tokens;
 };
 struct generate_speculation {
     int draft_tokens_per_step;
@@ -134,8 +134,8 @@ struct group_activity {
     double kv_usage, step_seconds, compute_seconds;
 };
 struct server_activity { /* massv.proto says what each is */
-    double uptime, kv_usage;
-    uint64_t prompt_tokens, generation_tokens, answered, failed, draft_rounds, drafted, accepted;
+    double uptime, kv_usage, kv_cached;
+    uint64_t prompt_tokens, generation_tokens, answered, failed, draft_rounds, drafted, accepted, prefix_queries, prefix_hits;
     struct group_activity groups[ACTIVITY_GROUPS];
     int n_groups;
 };
@@ -151,7 +151,7 @@ struct server_info {
 };
 struct load_info {
     int running, max_running, waiting, max_waiting;
-    int64_t kv_positions, kv_positions_reserved;
+    int64_t kv_positions, kv_positions_reserved, kv_positions_cached;
 };
 struct model_info {
     char model[128], family[32], drafter[128], drafter_kind[16];

@@ -17,6 +17,9 @@ void activity_put(struct activity_message *to, const struct server_activity *act
     to->activity.drafted = activity->drafted;
     to->activity.accepted = activity->accepted;
     to->activity.kv_usage = activity->kv_usage;
+    to->activity.kv_cached = activity->kv_cached;
+    to->activity.prefix_queries = activity->prefix_queries;
+    to->activity.prefix_hits = activity->prefix_hits;
     to->activity.groups = to->list;
     to->activity.n_groups = (size_t)activity->n_groups;
     for (int i = 0; i < activity->n_groups; i++) {
@@ -59,7 +62,8 @@ int activity_take(struct server_activity *activity, const Massv__V1__Activity *m
 {
     if (!m) /* an older service */
         return 0;
-    if (message_amount("uptime_seconds", m->uptime_seconds, err) || message_amount("kv_usage", m->kv_usage, err))
+    if (message_amount("uptime_seconds", m->uptime_seconds, err) || message_amount("kv_usage", m->kv_usage, err) ||
+        message_amount("kv_cached", m->kv_cached, err))
         return message_within(err, "activity");
     activity->uptime = m->uptime_seconds;
     activity->prompt_tokens = m->prompt_tokens;
@@ -70,6 +74,9 @@ int activity_take(struct server_activity *activity, const Massv__V1__Activity *m
     activity->drafted = m->drafted;
     activity->accepted = m->accepted;
     activity->kv_usage = m->kv_usage;
+    activity->kv_cached = m->kv_cached;
+    activity->prefix_queries = m->prefix_queries;
+    activity->prefix_hits = m->prefix_hits;
     for (; activity->n_groups < ACTIVITY_GROUPS && (size_t)activity->n_groups < m->n_groups; activity->n_groups++)
         if (group_take(&activity->groups[activity->n_groups], m->groups[activity->n_groups], err))
             return message_within(err, "activity.groups[%d]", activity->n_groups);

@@ -73,6 +73,7 @@ void load_info_pack(const struct load_info *info, struct rpc_bytes *bytes)
     m.max_waiting = (uint32_t)info->max_waiting;
     m.kv_positions = (uint64_t)info->kv_positions;
     m.kv_positions_reserved = (uint64_t)info->kv_positions_reserved;
+    m.kv_positions_cached = (uint64_t)info->kv_positions_cached;
     message_pack(&m.base, bytes);
 }
 
@@ -85,8 +86,16 @@ static int load_info_take(struct load_info *info, const Massv__V1__Load *m, stru
     if (m->kv_positions_reserved > m->kv_positions)
         return fail(err, "kv_positions_reserved: %llu is above the %llu that there are",
                     (unsigned long long)m->kv_positions_reserved, (unsigned long long)m->kv_positions);
-    *info = (struct load_info){(int)m->running,     (int)m->max_running,      (int)m->waiting,
-                               (int)m->max_waiting, (int64_t)m->kv_positions, (int64_t)m->kv_positions_reserved};
+    if (m->kv_positions_cached > m->kv_positions - m->kv_positions_reserved)
+        return fail(err, "kv_positions_cached: %llu is above the %llu that are not reserved",
+                    (unsigned long long)m->kv_positions_cached, (unsigned long long)(m->kv_positions - m->kv_positions_reserved));
+    *info = (struct load_info){.running = (int)m->running,
+                               .max_running = (int)m->max_running,
+                               .waiting = (int)m->waiting,
+                               .max_waiting = (int)m->max_waiting,
+                               .kv_positions = (int64_t)m->kv_positions,
+                               .kv_positions_reserved = (int64_t)m->kv_positions_reserved,
+                               .kv_positions_cached = (int64_t)m->kv_positions_cached};
     return 0;
 }
 

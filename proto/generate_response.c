@@ -120,6 +120,7 @@ static void finished_pack(const struct generate_response *response, Massv__V1__G
     usage.prompt_tokens = (uint32_t)response->usage.prompt_tokens;
     usage.image_tokens = (uint32_t)response->usage.image_tokens;
     usage.completion_tokens = (uint32_t)response->usage.completion_tokens;
+    usage.cached_tokens = (uint32_t)response->usage.cached_tokens;
     timing.queue = t->queue, timing.image = t->image, timing.prefill = t->prefill;
     timing.first_token = t->first_token, timing.decode = t->decode, timing.total = t->total;
     finished.output_index = (uint32_t)response->output;
@@ -270,8 +271,10 @@ static int finished_take(struct generate_response *response, struct response_own
         return fail(err, "finished.reason: \"%.40s\" is not stop, length or cancelled", m->reason);
     if (m->usage) {
         if (usage_take(&response->usage, "finished.usage", m->usage->prompt_tokens, m->usage->image_tokens, err) ||
-            message_range("finished.usage.completion_tokens", m->usage->completion_tokens, 0, INT_MAX, err))
+            message_range("finished.usage.completion_tokens", m->usage->completion_tokens, 0, INT_MAX, err) ||
+            message_range("finished.usage.cached_tokens", m->usage->cached_tokens, 0, m->usage->prompt_tokens, err))
             return -1;
+        response->usage.cached_tokens = (int)m->usage->cached_tokens;
         response->usage.completion_tokens = (int)m->usage->completion_tokens;
     }
     if (m->speculation && speculation_take(&response->speculation, m->speculation, err))

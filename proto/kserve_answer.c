@@ -1,4 +1,5 @@
 /* kserve_answer.c - KServe responses: text_output, the figures of an answer as parameters, metadata */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 
 /* ---- answers ---- */
 
-enum { PARAMETERS_MAX = 9 };
+enum { PARAMETERS_MAX = 10 };
 
 struct answer { /* the parts of a response that is being put together */
     Inference__ModelInferResponse message;
@@ -20,6 +21,7 @@ struct answer { /* the parts of a response that is being put together */
 static Inference__InferParameter *parameter_add(struct answer *a, const char *name)
 {
     size_t i = a->message.n_parameters++;
+    assert(i < PARAMETERS_MAX);
     inference__model_infer_response__parameters_entry__init(&a->entries[i]);
     inference__infer_parameter__init(&a->values[i]);
     a->entries[i].key = message_text(name);
@@ -50,6 +52,7 @@ static void figures_add(struct answer *a, const struct generate_response *finish
     count_add(a, "prompt_tokens", (uint64_t)finished->usage.prompt_tokens);
     count_add(a, "image_tokens", (uint64_t)finished->usage.image_tokens);
     count_add(a, "completion_tokens", (uint64_t)finished->usage.completion_tokens);
+    count_add(a, "cached_tokens", (uint64_t)finished->usage.cached_tokens);
     count_add(a, "seed", finished->seed);
     count_add(a, "steps", finished->speculation.steps);
     count_add(a, "drafted", finished->speculation.drafted);

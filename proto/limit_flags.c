@@ -2,7 +2,9 @@
 #include "proto/limit_flags.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/flags.h"
@@ -15,19 +17,21 @@ static const struct limit {
     const char *flag;
     size_t offset;
     int least, most, fallback;
+    bool is_switch; /* written on and off */
 } limits[LIMIT_FLAGS] = {
-    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT},
-    {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32},
-    {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128},
-    {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600},
-    {"--message-limit", offsetof(struct service_limits, message_limit), 1, 1024, 64},
-    {"--max-picture-pixels", offsetof(struct service_limits, max_picture_pixels), 56 * 56, 1 << 30, 64 << 20},
-    {"--max-prompt-tokens", offsetof(struct service_limits, max_prompt_tokens), 64, INT_MAX, 0},
-    {"--max-positions", offsetof(struct service_limits, max_positions), 64, INT_MAX, 0},
-    {"--draft-positions", offsetof(struct service_limits, draft_positions), 64, INT_MAX, 32768},
-    {"--drain-seconds", offsetof(struct service_limits, drain_seconds), 0, 3600, 10},
-    {"--group-wait-seconds", offsetof(struct service_limits, group_wait_seconds), 1, 86400, 60},
-    {"--stall-ms", offsetof(struct service_limits, stall_ms), 1, 60000, 50},
+    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT, false},
+    {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32, false},
+    {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128, false},
+    {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600, false},
+    {"--message-limit", offsetof(struct service_limits, message_limit), 1, 1024, 64, false},
+    {"--max-picture-pixels", offsetof(struct service_limits, max_picture_pixels), 56 * 56, 1 << 30, 64 << 20, false},
+    {"--max-prompt-tokens", offsetof(struct service_limits, max_prompt_tokens), 64, INT_MAX, 0, false},
+    {"--max-positions", offsetof(struct service_limits, max_positions), 64, INT_MAX, 0, false},
+    {"--draft-positions", offsetof(struct service_limits, draft_positions), 64, INT_MAX, 32768, false},
+    {"--drain-seconds", offsetof(struct service_limits, drain_seconds), 0, 3600, 10, false},
+    {"--group-wait-seconds", offsetof(struct service_limits, group_wait_seconds), 1, 86400, 60, false},
+    {"--stall-ms", offsetof(struct service_limits, stall_ms), 1, 60000, 50, false},
+    {"--prefix-cache", offsetof(struct service_limits, prefix_cache), 0, 1, 1, true},
 };
 
 static const struct argp_option flags[] = {
@@ -44,12 +48,22 @@ static const struct argp_option flags[] = {
     {"drain-seconds", KEY_FIRST + 9, "S", 0, "time that running requests get after SIGTERM; default 10", 10},
     {"group-wait-seconds", KEY_FIRST + 10, "S", 0, "time that requests wait for any worker group; default 60", 10},
     {"stall-ms", KEY_FIRST + 11, "MS", 0, "time that entering prompts may add to a step of running answers; default 50", 10},
+    {"prefix-cache", KEY_FIRST + 12, "on|off", 0, "compute what prompts begin with in common only once; default on", 10},
     {0},
 };
 
 static void value_set(struct service_limits *all, const struct limit *limit, int value)
 {
     memcpy((char *)all + limit->offset, &value, sizeof value);
+}
+
+static int value_parse(const struct limit *limit, const char *text, const struct argp_state *state)
+{
+    if (!limit->is_switch)
+        return flag_number(state, limit->flag, text, limit->least, limit->most);
+    if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+        argp_error(state, "%s %s: on or off is wanted", limit->flag, text);
+    return strcmp(text, "on") == 0;
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -60,14 +74,19 @@ static error_t parse(int key, char *text, struct argp_state *state)
     if (key < KEY_FIRST || key >= KEY_FIRST + LIMIT_FLAGS)
         return ARGP_ERR_UNKNOWN;
     const struct limit *limit = &limits[key - KEY_FIRST];
-    value_set(state->input, limit, flag_number(state, limit->flag, text, limit->least, limit->most));
+    value_set(state->input, limit, value_parse(limit, text, state));
     return 0;
 }
 
 const struct argp limit_argp = {.options = flags, .parser = parse};
 
-const char *limit_flag(const struct service_limits *all, int i, int *value)
+const char *limit_flag(const struct service_limits *all, int i, char text[LIMIT_TEXT])
 {
-    memcpy(value, (const char *)all + limits[i].offset, sizeof *value);
-    return *value == limits[i].fallback ? NULL : limits[i].flag;
+    int value;
+    memcpy(&value, (const char *)all + limits[i].offset, sizeof value);
+    if (limits[i].is_switch)
+        snprintf(text, LIMIT_TEXT, "%s", value ? "on" : "off");
+    else
+        snprintf(text, LIMIT_TEXT, "%d", value);
+    return value == limits[i].fallback ? NULL : limits[i].flag;
 }

@@ -13,15 +13,16 @@ struct service_limits {
     int max_positions;     /* 0 = the model's */
     int draft_positions;   /* of the drafter's cache, over all requests */
     int drain_seconds, group_wait_seconds;
-    int stall_ms; /* that entering prompts may add to a step of answers */
+    int stall_ms;     /* that entering prompts may add to a step of answers */
+    int prefix_cache; /* 1 = prompts that begin like earlier ones are not computed again; 0 = they are */
 };
 
-enum { LIMIT_FLAGS = 12 };
+enum { LIMIT_FLAGS = 13, LIMIT_TEXT = 16 };
 
 /* A child parser whose input (child_inputs) is a struct service_limits: it fills in the defaults, then what is given. */
 extern const struct argp limit_argp;
 
-/* The flag of limit i, 0 to LIMIT_FLAGS - 1, and its value; NULL where that is the default. */
-const char *limit_flag(const struct service_limits *limits, int i, int *value);
+/* The flag of limit i, 0 to LIMIT_FLAGS - 1, and its value as it is written; NULL where that is the default. */
+const char *limit_flag(const struct service_limits *limits, int i, char value[LIMIT_TEXT]);
 
 #endif

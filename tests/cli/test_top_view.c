@@ -41,6 +41,9 @@ static struct top_look later(void)
     now.server.activity.drafted = 40;
     now.server.activity.accepted = 16;
     now.server.activity.kv_usage = 0.125;
+    now.server.activity.kv_cached = 0.5;
+    now.server.activity.prefix_queries = 200;
+    now.server.activity.prefix_hits = 128;
     now.server.activity.groups[0].steps = 15;
     now.server.activity.groups[0].step_seconds = 1.5;
     now.server.activity.groups[0].compute_seconds = 1.4;
@@ -65,15 +68,16 @@ static void rates_are_those_of_the_interval(void **state)
     (void)state;
     struct top_look now = later();
     char *text = print(&before, &now, NULL, (struct top_size){100, 200});
-    assert_string_equal(text, "m on h:1: READY  up 1 h 02 min  massv 1.2\n"
-                              "requests   3 running  0 waiting  0 answered  0 failed  0 preempted\n"
-                              "tokens     15.0 generated/s  0.0 prompt/s  130 generated  7 of prompts\n"
-                              "drafts     3.50 tokens a step  62 % accepted  d (massv)\n"
-                              "cache      12.5 % of 4096 positions\n"
-                              "\n"
-                              "group  state     running  cache  steps/s  step ms  own ms  ranks  host, device\n"
-                              "    0  attached        0    12%      5.0    50.00   40.00      2  h1, cpu\n"
-                              "    1  lost            0     0%      0.0     0.00    0.00      1  evil?[2J, gpu\n");
+    assert_string_equal(text,
+                        "m on h:1: READY  up 1 h 02 min  massv 1.2\n"
+                        "requests   3 running  0 waiting  0 answered  0 failed  0 preempted\n"
+                        "tokens     15.0 generated/s  0.0 prompt/s  130 generated  7 of prompts\n"
+                        "drafts     3.50 tokens a step  62 % accepted  d (massv)\n"
+                        "cache      12.5 % of 4096 positions  50.0 % kept for prompts to come  64 % of prompt tokens found there\n"
+                        "\n"
+                        "group  state     running  cache  steps/s  step ms  own ms  ranks  host, device\n"
+                        "    0  attached        0    12%      5.0    50.00   40.00      2  h1, cpu\n"
+                        "    1  lost            0     0%      0.0     0.00    0.00      1  evil?[2J, gpu\n");
     free(text);
 }
 

@@ -179,11 +179,15 @@ static void step_keep(struct stage_group *group, const struct step *step)
     group->step = *step;
     group->step.release = copied(step->release, (size_t)step->n_release * sizeof *step->release);
     group->step.spans = copied(step->spans, (size_t)step->n_spans * sizeof *step->spans);
+    group->step.forget = copied(step->forget, (size_t)step->n_forget * sizeof *step->forget);
     for (int i = 0; i < step->n_spans; i++) {
         struct step_span *span = &group->step.spans[i];
         span->ids = copied(span->ids, (size_t)span->n * sizeof *span->ids);
         span->positions = copied(span->positions, (size_t)span->n * sizeof *span->positions);
         span->pictures = copied(span->pictures, (size_t)span->n_pictures * sizeof *span->pictures);
+        span->adopt = copied(span->adopt, (size_t)span->n_adopt * sizeof *span->adopt);
+        span->keep = copied(span->keep, (size_t)span->n_keep * sizeof *span->keep);
+        span->keep_pages = copied(span->keep_pages, (size_t)span->n_keep * sizeof *span->keep_pages);
     }
 }
 
@@ -193,9 +197,13 @@ static void step_forget(struct stage_group *group)
         free(group->step.spans[i].ids);
         free(group->step.spans[i].positions);
         free(group->step.spans[i].pictures);
+        free(group->step.spans[i].adopt);
+        free(group->step.spans[i].keep);
+        free(group->step.spans[i].keep_pages);
     }
     free(group->step.spans);
     free(group->step.release);
+    free(group->step.forget);
     group->step = (struct step){0};
 }
 
@@ -257,13 +265,85 @@ static void link_drop(void *call)
 
 static const struct link_calls link_calls = {link_send, link_finish, link_drop};
 
+/* ---- pages ---- */
+
 static int pages_used(const struct stage_group *group)
 {
+    bool *used = mem_new((size_t)group->last_page + 1, sizeof *used);
     int pages = 0;
     for (int i = 0; i < group->n_sequences; i++)
-        pages += (group->sequences[i].n + group->page_positions - 1) / group->page_positions;
+        for (int j = 0; j < group->sequences[i].n_pages; j++)
+            used[group->sequences[i].pages[j]] = true;
+    for (int i = 0; i < group->n_kept; i++)
+        used[group->kept[i].page] = true;
+    for (int i = 0; i <= group->last_page; i++)
+        pages += used[i];
+    free(used);
     return pages;
 }
+
+static int kept_find(const struct stage_group *group, const uint64_t key[2])
+{
+    for (int i = 0; i < group->n_kept; i++)
+        if (memcmp(group->kept[i].key, key, sizeof group->kept[i].key) == 0)
+            return i;
+    return -1;
+}
+
+static void pages_forget(struct stage_group *group, const struct step *step)
+{
+    for (int i = 0; i < step->n_forget; i++) {
+        int at = kept_find(group, step->forget[i]);
+        assert_true(at >= 0);
+        group->kept[at] = group->kept[--group->n_kept];
+    }
+    group->forgotten += step->n_forget;
+}
+
+static void pages_adopt(struct stage_group *group, struct stage_sequence *q, const struct step_span *span)
+{
+    assert_true(!span->n_adopt || (q->n == 0 && span->length == span->n_adopt * STAGE_PAGE));
+    for (int i = 0; i < span->n_adopt; i++) {
+        int at = kept_find(group, span->adopt[i]);
+        assert_true(at >= 0);
+        const struct stage_kept *kept = &group->kept[at];
+        memcpy(q->ids + q->n, kept->ids, sizeof kept->ids);
+        memset(q->generated + q->n, 0, STAGE_PAGE);
+        q->pages[q->n_pages++] = kept->page;
+        if (kept->pictured && q->pictured > q->n)
+            q->pictured = q->n;
+        q->n += STAGE_PAGE;
+    }
+    group->adopted += span->n_adopt;
+}
+
+/* Pages that are shared have all their rows; none of them is cut. */
+static void pages_fit(struct stage_group *group, struct stage_sequence *q)
+{
+    int n = (q->n + STAGE_PAGE - 1) / STAGE_PAGE;
+    while (q->n_pages < n)
+        q->pages[q->n_pages++] = ++group->last_page;
+    while (q->n_pages > n)
+        q->n_pages--;
+    for (int i = 0; i < group->n_kept; i++)
+        assert_true(q->n % STAGE_PAGE == 0 || group->kept[i].page != q->pages[n - 1]);
+}
+
+static void pages_keep(struct stage_group *group, const struct stage_sequence *q, const struct step_span *span)
+{
+    assert_true(!span->n_keep || !span->generated);
+    for (int i = 0; i < span->n_keep; i++) {
+        int page = span->keep_pages[i];
+        assert_in_range(page, span->length / STAGE_PAGE, (span->length + span->n) / STAGE_PAGE - 1);
+        assert_true(kept_find(group, span->keep[i]) < 0 && group->n_kept < STAGE_KEPT);
+        struct stage_kept *kept = &group->kept[group->n_kept++];
+        *kept =
+            (struct stage_kept){{span->keep[i][0], span->keep[i][1]}, q->pages[page], {0}, q->pictured < (page + 1) * STAGE_PAGE};
+        memcpy(kept->ids, q->ids + page * STAGE_PAGE, sizeof kept->ids);
+    }
+}
+
+/* ---- spans ---- */
 
 /* Columns of picture rows stand in the third axis of their positions (picture_put). */
 static void span_pictures_check(const struct stage_group *group, const struct step_span *span)
@@ -288,7 +368,7 @@ static void span_pictures_check(const struct stage_group *group, const struct st
 static void span_positions_check(const struct stage_sequence *sequence, const struct step_span *span)
 {
     if (span->generated)
-        assert_int_equal(span->position, span->length - (sequence->pictured ? STAGE_LAG : 0));
+        assert_int_equal(span->position, span->length - (sequence->pictured < STAGE_TOKENS ? STAGE_LAG : 0));
     else if (!span->positions)
         assert_int_equal(span->position, span->length);
     else
@@ -302,12 +382,14 @@ static struct step_answer span_answer(struct stage_group *group, const struct st
         assert_true(group->n_sequences < STAGE_SEQUENCES);
         q = &group->sequences[group->n_sequences++];
         q->id = span->sequence;
-        q->n = 0;
-        q->pictured = false;
+        q->n = q->n_pages = 0;
+        q->pictured = STAGE_TOKENS;
     }
+    pages_adopt(group, q, span);
     assert_true(span->n > 0 && span->length <= q->n && span->length + span->n <= STAGE_TOKENS);
     assert_true(span->drafts < span->n && (!span->drafts || (span->generated && span->want_token)));
-    q->pictured |= span->n_pictures > 0;
+    if (span->n_pictures > 0 && q->pictured > span->length)
+        q->pictured = span->length + span->pictures[0].first;
     span_positions_check(q, span);
     span_pictures_check(group, span);
     q->n = span->length;
@@ -316,6 +398,8 @@ static struct step_answer span_answer(struct stage_group *group, const struct st
         q->ids[q->n] = span->ids[i];
         q->generated[q->n++] = span->generated;
     }
+    pages_fit(group, q);
+    pages_keep(group, q, span);
     struct step_answer answer = {.next = -1};
     if (!span->want_token)
         return answer;
@@ -323,6 +407,7 @@ static struct step_answer span_answer(struct stage_group *group, const struct st
         answer.accepted++;
     answer.next = target_next(q->ids, first + answer.accepted);
     q->n = first + answer.accepted;
+    pages_fit(group, q);
     return answer;
 }
 
@@ -338,6 +423,7 @@ static void statistics_take(struct stage_group *group)
     }
     assert_true(rows <= group->max_rows);
     group->steps++;
+    group->prompt_rows += prompts;
     group->prompt_rows_beside_answers += prompts && answers;
     group->step_ms = group->row_ms > 0 ? 1 + group->row_ms * prompts : 0;
     if (answers && prompts > group->most_prompt_rows_beside_answers)
@@ -371,6 +457,7 @@ void stage_answer(struct stage_group *group)
     struct step_answer answers[STAGE_SEQUENCES];
     const struct step *step = &group->step;
     assert_true(step->id != 0);
+    pages_forget(group, step);
     for (int i = 0; i < step->n_release; i++) {
         struct stage_sequence *q = sequence_find(group, step->release[i]);
         if (q)
@@ -382,6 +469,11 @@ void stage_answer(struct stage_group *group)
     assert_true(pages_used(group) <= group->pages);
     stage_verdict(group, &(struct step_verdict){
                              .step = step->id, .answers = answers, .n_answers = step->n_spans, .compute_ms = group->step_ms});
+}
+
+void stage_refuse(struct stage_group *group)
+{
+    stage_verdict(group, &(struct step_verdict){.step = group->step.id, .error = "the stage will not have it"});
 }
 
 void stage_beat(struct stage_group *group)
@@ -401,7 +493,7 @@ struct stage_group *stage_dial(struct stage *stage, int pages, int max_rows)
     assert_true(stage->n_groups < STAGE_GROUPS);
     struct stage_group *group = &stage->groups[stage->n_groups++];
     *group = (struct stage_group){
-        .stage = stage, .number = (uint64_t)stage->n_groups, .page_positions = 16, .pages = pages, .max_rows = max_rows};
+        .stage = stage, .number = (uint64_t)stage->n_groups, .page_positions = STAGE_PAGE, .pages = pages, .max_rows = max_rows};
     struct link link = {.calls = &link_calls, .call = group, .number = group->number, .peer = "stage"};
     event_put(stage, &(struct event){.kind = EVENT_DIALLED, .link = link});
     return group;

@@ -15,6 +15,9 @@ enum {
     STAGE_GROUPS = 8,
     STAGE_SEQUENCES = 64,
     STAGE_TOKENS = 1024,
+    STAGE_PAGE = 16,                         /* positions */
+    STAGE_PAGES = STAGE_TOKENS / STAGE_PAGE, /* of a sequence */
+    STAGE_KEPT = 128,
     STAGE_LAG = 3
 };
 
@@ -43,8 +46,17 @@ struct stage_sequence {
     uint64_t id;
     int32_t ids[STAGE_TOKENS];
     bool generated[STAGE_TOKENS]; /* class of each position */
-    bool pictured;                /* has a picture: its rope positions lag by STAGE_LAG */
+    int pictured; /* where its first picture begins: rope positions behind lag by STAGE_LAG; STAGE_TOKENS = nowhere */
     int n;
+    int pages[STAGE_PAGES]; /* names; a page that several sequences share has one */
+    int n_pages;
+};
+
+struct stage_kept { /* a page under a key */
+    uint64_t key[2];
+    int page;
+    int32_t ids[STAGE_PAGE];
+    bool pictured;
 };
 
 struct stage_group {
@@ -55,7 +67,10 @@ struct stage_group {
     char message[1024];
     int page_positions, pages, max_rows;
     struct stage_sequence sequences[STAGE_SEQUENCES];
-    int n_sequences;
+    int n_sequences, last_page;
+    struct stage_kept kept[STAGE_KEPT];
+    int n_kept, adopted, forgotten; /* pages */
+    int prompt_rows;
     struct {
         uint64_t hash;
         int here;
@@ -115,6 +130,7 @@ void stage_hello(struct stage_group *group, const struct step_hello *hello);
 struct step_hello stage_hello_of(const struct stage_group *group);
 struct stage_group *stage_attach(struct stage *stage, int pages, int max_rows);
 void stage_answer(struct stage_group *group); /* computes the step in flight, and a turn */
+void stage_refuse(struct stage_group *group); /* or does not */
 void stage_verdict(struct stage_group *group, const struct step_verdict *verdict);
 void stage_beat(struct stage_group *group);
 void stage_lose(struct stage_group *group);

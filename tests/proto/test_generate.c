@@ -483,6 +483,7 @@ static void a_wrong_response_is_refused_by_field(void **state)
             "finished.speculation.accepted_per_position: 17 elements"),
         BAD("\x2a\x11\x0a\x04stop\x22\x09\x31\0\0\0\0\0\0\xf8\x7f", "finished.timing.total: nan"),
         BAD("\x2a\x0a\x0a\x04stop\x12\x02\x10\x01", "finished.usage.image_tokens: 1 is above 0"),
+        BAD("\x2a\x0a\x0a\x04stop\x12\x02\x20\x01", "finished.usage.cached_tokens: 1 is above 0"),
     };
     bytes_expect_refusals(rows, sizeof rows / sizeof *rows, try_response);
 }
@@ -490,7 +491,8 @@ static void a_wrong_response_is_refused_by_field(void **state)
 /* Member by member: what stands between them is nobody's. */
 static void assert_activity(const struct server_activity *a, const struct server_activity *b)
 {
-    assert_true(a->uptime == b->uptime && a->kv_usage == b->kv_usage);
+    assert_true(a->uptime == b->uptime && a->kv_usage == b->kv_usage && a->kv_cached == b->kv_cached);
+    assert_true(a->prefix_queries == b->prefix_queries && a->prefix_hits == b->prefix_hits);
     assert_true(a->prompt_tokens == b->prompt_tokens && a->generation_tokens == b->generation_tokens);
     assert_true(a->answered == b->answered && a->failed == b->failed && a->draft_rounds == b->draft_rounds);
     assert_true(a->drafted == b->drafted && a->accepted == b->accepted);
@@ -521,8 +523,8 @@ static void infos_come_back(void **state)
 {
     (void)state;
     struct rpc_bytes bytes;
-    struct server_activity activity = {12.5,           0.25, 1, 2, 3, 4, 5, 6, 7, {{0, "h1", "cpu", 2, 1, true, 9, 0.5, 1.5, 1.25}},
-                                       ACTIVITY_GROUPS};
+    struct server_activity activity = {
+        12.5, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, {{0, "h1", "cpu", 2, 1, true, 9, 0.5, 1.5, 1.25}}, ACTIVITY_GROUPS};
     activity.groups[ACTIVITY_GROUPS - 1] = (struct group_activity){.group = 31, .host = "h31"};
     struct server_info server = {"0.1.0", 9, 4,  1LL << 40,        3,
                                  7,       5, 12, "cpu: two cores", {"h100", "b", "", "d", "e", "f", "g", "h"},
@@ -532,7 +534,7 @@ static void infos_come_back(void **state)
     assert_int_equal(server_info_unpack(&s, bytes.data, bytes.size, NULL), 0);
     assert_server(&s, &server);
     free(bytes.data);
-    struct load_info load = {3, 32, 7, 128, 1LL << 40, 5 << 6}, l;
+    struct load_info load = {3, 32, 7, 128, 1LL << 40, 5 << 6, 7 << 6}, l;
     load_info_pack(&load, &bytes);
     assert_int_equal(load_info_unpack(&l, bytes.data, bytes.size, NULL), 0);
     assert_memory_equal(&l, &load, sizeof l);
@@ -590,6 +592,7 @@ static void wrong_infos_are_refused_by_field(void **state)
         BAD("\x20\xff\xff\xff\xff\x0f", "max_waiting: 4294967295 is above"),
         BAD("\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "kv_positions: 18446744073709551615"),
         BAD("\x28\x40\x30\x41", "kv_positions_reserved: 65 is above the 64"),
+        BAD("\x28\x40\x30\x3f\x38\x02", "kv_positions_cached: 2 is above the 1 that are not reserved"),
     };
     static const struct bad_bytes model[] = {
         BAD("\x22\x10"

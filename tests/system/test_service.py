@@ -227,7 +227,7 @@ def test_generate_prints_the_object_of_the_contract(client):
     ids, text, _ = client.ask(QUESTION, [SCENE], k=5)
     assert answer["token_ids"] == ids and answer["text"] == text
     assert set(answer) == {"id", "text", "token_ids", "finish_reason", "usage", "speculation", "timing_ms"}
-    assert set(answer["usage"]) == {"prompt_tokens", "image_tokens", "completion_tokens"}
+    assert set(answer["usage"]) == {"prompt_tokens", "image_tokens", "completion_tokens", "cached_tokens"}
     s = answer["speculation"]
     assert set(s) == {"draft_tokens_per_step", "steps", "drafted", "accepted", "acceptance_rate", "mean_acceptance_length",
                       "accepted_per_position"}

@@ -1,0 +1,65 @@
+"""Prompts that begin alike are computed once: no text changes, and answers and metrics say how much was there."""
+import concurrent.futures
+import json
+import urllib.request
+
+import pytest
+
+from harness import MODELS, PICTURES, massv, service
+from test_metrics import metrics_url
+
+LONG = "You are shown a picture and asked about it. Answer in whole sentences and say what is in it, where, and in which colour. " * 3
+COUPLED = dict(temperature=1.0, sampling=dict(seed=5, top_p=0.95, mode=1))
+PICTURE = [PICTURES / "scene-00002.png"]
+
+
+def questions(k):
+    """Shared beginnings: the same twice, another end, a picture twice and another one, and all of it sampled."""
+    for how in {}, COUPLED:
+        for prompt, pictures in (LONG + "Go.", []), (LONG + "Go.", []), (LONG + "Stop.", []), (LONG, PICTURE), (LONG, PICTURE), \
+                (LONG, [PICTURES / "scene-00008.png"]), (LONG, PICTURE * 2), ("Short.", []):
+            yield dict(prompt=prompt, pictures=pictures, k=k, max_tokens=40, ignore_eos=True, **how)
+
+
+def answers(client, k):
+    """One after the other, and all at once."""
+    alone = [client.ask(**q) for q in questions(k)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda q: client.ask(**q), questions(k)))
+    assert [a[:2] for a in together] == [a[:2] for a in alone]
+    return alone
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_no_text_changes(ranks):
+    words = (MODELS / "scenes-small", "--drafter", MODELS / "scenes-massv", "--ranks", ranks, "--threads", 1)
+    with service(*words, "--prefix-cache", "off") as client:
+        without = {k: answers(client, k) for k in (0, 4)}
+    with service(*words, "--kv-positions", 64 * 64) as client:
+        cached = {k: answers(client, k) for k in (0, 4)}
+    for k in 0, 4:
+        assert [a[:2] for a in cached[k]] == [a[:2] for a in without[k]]
+        assert all(a[2].usage.cached_tokens == 0 for a in without[k])
+    first = [a[2].usage for a in cached[0]]
+    assert first[0].cached_tokens == 0 and first[1].cached_tokens == (first[1].prompt_tokens - 1) // 64 * 64 > 64
+    assert 64 <= first[2].cached_tokens <= first[1].cached_tokens and first[4].cached_tokens == (first[4].prompt_tokens - 1) // 64 * 64
+    assert first[5].cached_tokens < 64 and first[7].cached_tokens == 0  # another picture stands at the prompt's beginning
+    again = [a[2].usage for a in cached[4]]
+    assert all(u.cached_tokens == (u.prompt_tokens - 1) // 64 * 64 for u in again)
+
+
+def test_what_was_there_is_counted():
+    with service(MODELS / "scenes-small", "--threads", 1, "--metrics", "127.0.0.1:0") as client:
+        first = json.loads(massv("generate", "--address", client.address, "--prompt", LONG, "--max-tokens", 8, "--json").stdout)
+        second = json.loads(massv("generate", "--address", client.address, "--prompt", LONG, "--max-tokens", 8, "--json").stdout)
+        assert first["usage"]["cached_tokens"] == 0 and second["usage"]["cached_tokens"] >= 64 and first["text"] == second["text"]
+        load = client.control.GetLoad(client.pb.GetLoadRequest())
+        assert load.kv_positions_reserved == 0 and load.kv_positions_cached == second["usage"]["cached_tokens"]
+        text = urllib.request.urlopen(metrics_url(client.up), timeout=10).read().decode()
+        assert f"massv_prefix_cache_hits_total {second['usage']['cached_tokens']}" in text
+        assert f"massv_prefix_cache_queries_total {first['usage']['prompt_tokens'] * 2}" in text
+
+
+def test_on_or_off_is_wanted():
+    done = massv("up", "--target", MODELS / "scenes-small", "--prefix-cache", "perhaps")
+    assert done.returncode == 2 and "--prefix-cache perhaps: on or off is wanted" in done.stderr
