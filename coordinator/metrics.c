@@ -44,7 +44,7 @@ void metrics_init(struct metrics *metrics)
 
 void metrics_begin(struct metrics *metrics, const struct request *request)
 {
-    if (request->internal || !request->n_page_keys)
+    if (request->internal || !request->page_positions)
         return;
     metrics->prefix_queries += (uint64_t)request->prepared.prompt.n;
     metrics->prefix_hits += (uint64_t)(request->adopted * request->page_positions);

@@ -80,7 +80,7 @@ void report_end(const struct request *request, enum rpc_status status, const cha
     add_number(&report, "prompt_tokens", request->prepared.prompt.n);
     if (request->prepared.n_pictures)
         add_number(&report, "image_tokens", request->prepared.image_tokens);
-    if (request->n_page_keys)
+    if (request->page_positions)
         add_number(&report, "cached_tokens", request->cached_tokens);
     add_number(&report, "completion_tokens", request->n_tokens);
     add_speculation(&report, request);

@@ -48,6 +48,27 @@ def test_no_text_changes(ranks):
     assert all(u.cached_tokens == (u.prompt_tokens - 1) // 64 * 64 for u in again)
 
 
+def conversation(client):
+    """Two turns about a picture; the answer to the second and its usage."""
+    request = client.request(LONG, PICTURE, k=3, max_tokens=40, ignore_eos=True)
+    answer = "".join(e.token.text for e in client.inference.Generate(request, timeout=60) if e.WhichOneof("event") == "token")
+    request.conversation.turns.add(role="assistant").parts.add(text=answer)
+    request.conversation.turns.add(role="user").parts.add(text="And what else?")
+    events = list(client.inference.Generate(request, timeout=60))
+    return answer, "".join(e.token.text for e in events if e.WhichOneof("event") == "token"), events[-1].finished.usage
+
+
+def test_a_second_turn_begins_with_the_first():
+    words = (MODELS / "scenes-small", "--drafter", MODELS / "scenes-massv", "--threads", 1)
+    with service(*words, "--prefix-cache", "off") as client:
+        *without, usage = conversation(client)
+        assert usage.cached_tokens == 0
+    with service(*words) as client:
+        *cached, usage = conversation(client)
+        assert cached == without
+        assert 64 <= usage.cached_tokens < usage.prompt_tokens - 40 and usage.cached_tokens > usage.image_tokens
+
+
 def test_what_was_there_is_counted():
     with service(MODELS / "scenes-small", "--threads", 1, "--metrics", "127.0.0.1:0") as client:
         first = json.loads(massv("generate", "--address", client.address, "--prompt", LONG, "--max-tokens", 8, "--json").stdout)
@@ -58,6 +79,10 @@ def test_what_was_there_is_counted():
         text = urllib.request.urlopen(metrics_url(client.up), timeout=10).read().decode()
         assert f"massv_prefix_cache_hits_total {second['usage']['cached_tokens']}" in text
         assert f"massv_prefix_cache_queries_total {first['usage']['prompt_tokens'] * 2}" in text
+        _, _, short = client.ask(prompt="x", max_tokens=2, ignore_eos=True)  # less than a page: asked for, and not found
+        assert short.usage.prompt_tokens < 64
+        text = urllib.request.urlopen(metrics_url(client.up), timeout=10).read().decode()
+        assert f"massv_prefix_cache_queries_total {first['usage']['prompt_tokens'] * 2 + short.usage.prompt_tokens}" in text
 
 
 def test_on_or_off_is_wanted():
