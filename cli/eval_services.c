@@ -127,7 +127,11 @@ static int privates_find(struct eval *e, struct error *err)
 static int private_start(struct eval *e, struct eval_service *s, struct error *err)
 {
     const struct eval_options *o = e->options;
+    struct service_limits limits;
+    limits_default(&limits);
+    limits.prefix_cache = 0; /* what one column has asked must not make the next one cheaper */
     const struct service_options options = {.target = o->target,
+                                            .limits = &limits,
                                             .drafter = s->drafter,
                                             .listen = "127.0.0.1:0",
                                             .ranks = o->ranks ? o->ranks : 1,

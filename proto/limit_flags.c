@@ -57,6 +57,12 @@ static void value_set(struct service_limits *all, const struct limit *limit, int
     memcpy((char *)all + limit->offset, &value, sizeof value);
 }
 
+void limits_default(struct service_limits *all)
+{
+    for (int i = 0; i < LIMIT_FLAGS; i++)
+        value_set(all, &limits[i], limits[i].fallback);
+}
+
 static int value_parse(const struct limit *limit, const char *text, const struct argp_state *state)
 {
     if (!limit->is_switch)
@@ -69,8 +75,7 @@ static int value_parse(const struct limit *limit, const char *text, const struct
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     if (key == ARGP_KEY_INIT)
-        for (int i = 0; i < LIMIT_FLAGS; i++)
-            value_set(state->input, &limits[i], limits[i].fallback);
+        limits_default(state->input);
     if (key < KEY_FIRST || key >= KEY_FIRST + LIMIT_FLAGS)
         return ARGP_ERR_UNKNOWN;
     const struct limit *limit = &limits[key - KEY_FIRST];

@@ -22,6 +22,8 @@ enum { LIMIT_FLAGS = 13, LIMIT_TEXT = 16 };
 /* A child parser whose input (child_inputs) is a struct service_limits: it fills in the defaults, then what is given. */
 extern const struct argp limit_argp;
 
+void limits_default(struct service_limits *limits);
+
 /* The flag of limit i, 0 to LIMIT_FLAGS - 1, and its value as it is written; NULL where that is the default. */
 const char *limit_flag(const struct service_limits *limits, int i, char value[LIMIT_TEXT]);
 

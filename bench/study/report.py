@@ -3,11 +3,14 @@ import json
 import shutil
 
 import figures
+import training
 from document import Document
 
 TEXT = "text"
-NAMES = {"off": "no drafter", TEXT: "text-only", "pytorch": "scenes-massv (trained with PyTorch)"}
-OURS = "pytorch"  # the drafter whose figures are held against the goals
+NAMES = {"off": "no drafter", TEXT: "text-only", "pytorch": "scenes-massv (PyTorch)", "untrained": "untrained projector", "mlp": "after phase 1",
+         "massv": "MASSV", "no-sdvit": "without SDViT", "one-temperature": "one temperature", "pictures-only": "pictures only",
+         "own": "MASSV for scenes-large", "projector": "MASSV, projector retrained"}
+OURS = "massv"  # whose figures are held against the goals
 
 
 def goals(place):
@@ -23,12 +26,16 @@ def goals(place):
     gain = [figures.length(said, OURS, 5) - figures.length(said, TEXT, 5) for said in (small, large)]
     captions = figures.find(fast["held-out-captions"], OURS, 10)
     faster = captions["speed_up"]["over_text_only"]["end_to_end"]
+    without = figures.length(small, "no-sdvit", 5)
+    reference = [figures.length(small, "pytorch", k) for k in (5, 10)]
     return [
         ("mean acceptance length over text-only, all tasks, K = 5", ">= 1.35", f"{ratio(small, 5):.2f}", ratio(small, 5) >= 1.35),
         ("the same at K = 10", ">= 1.6", f"{ratio(small, 10):.2f}", ratio(small, 10) >= 1.6),
         ("the same for captions, K = 5", ">= 1.7", f"{ratio(small, 5, 'caption'):.2f}", ratio(small, 5, "caption") >= 1.7),
-        ("mean acceptance length, K = 5", ">= 5.1", f"{length(5):.2f}", length(5) >= 5.1),
-        ("mean acceptance length, K = 10", ">= 7.9", f"{length(10):.2f}", length(10) >= 7.9),
+        (f"mean acceptance length, K = 5 (scenes-massv here: {reference[0]:.2f})", ">= 5.1", f"{length(5):.2f}", length(5) >= 5.1),
+        (f"mean acceptance length, K = 10 (scenes-massv here: {reference[1]:.2f})", ">= 7.9", f"{length(10):.2f}", length(10) >= 7.9),
+        ("without SDViT, K = 5", f"below text-only, {figures.length(small, TEXT, 5):.2f}", f"{without:.2f}",
+         without < figures.length(small, TEXT, 5)),
         ("mean TVD", "from about 0.16 to <= 0.06", f"from {before:.3f} to {after:.3f}", after <= 0.06),
         ("share of the gain (K = 5) that is kept on the larger target", "> 0.5", f"{gain[1] / gain[0]:.2f}", gain[1] > 0.5 * gain[0]),
         (f"end to end over text-only on captions, K = 10, {captions['prompts']} prompts", ">= 1.46", figures.interval(faster),
@@ -72,7 +79,7 @@ def times(versus):
 def speed_table(doc, said):
     tasks = ["all"] if figures.tasks(said)[1:] == ["caption"] else figures.tasks(said)
     rows = [f for task in tasks for f in said["figures"] if f["task"] == task and f["drafter"] != "off"]
-    doc.table(["task", "drafter", "K", "prompts", "length", "tokens/s", "over no drafter", "over text-only"],
+    doc.table(["captions" if len(tasks) == 1 else "task", "drafter", "K", "prompts", "length", "tokens/s", "over no drafter", "over text-only"],
               [[f["task"], name_of(f["drafter"]), f["draft_tokens"], f["prompts"], f"{f['mean_acceptance_length']['value']:.2f}",
                 f"{f['tokens_per_s_end_to_end']['value']:.0f}", times(f["speed_up"]["over_off"]),
                 times(f["speed_up"]["over_text_only"])] for f in rows])
@@ -101,9 +108,47 @@ def section_baseline(doc, place, done):
 
 def section_answers(doc, place, done):
     doc.text("What a drafter is to learn from: the target's own answers, through the running service.")
-    doc.table(["target", "answers", "tokens", "seconds", "tokens/s", "mean acceptance length while at it"],
+    doc.table(["target", "answers", "tokens", "seconds", "tokens/s", "mean acceptance length"],
               [[name, f["made"], f["tokens"], f"{f['seconds']:.1f}", f"{f['tokens_per_s']:.0f}", f"{f['mean_acceptance_length']:.2f}"]
                for name, f in done["figures"].items()])
+
+
+def training_table(doc, found, name=name_of):
+    doc.table(["run", "steps", "tokens", "seconds", "tokens/s", "training loss", "held-out loss"],
+              [[name(run), f["steps"], f["tokens"], f"{f['seconds']:.0f}", f"{f['tokens_per_s']:.0f}", f"{f['loss']:.3f}",
+                f"{f['held_out_loss']:.3f}"] for run, f in found.items()])
+
+
+def curve(doc, place, stage, run, caption):
+    """The loss curve that massv-train drew."""
+    target = doc.folder / "plots" / f"{stage}-{run}-loss.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(place.at(stage, run, "loss.png"), target)
+    doc.picture(target, caption)
+
+
+def section_project(doc, place, done):
+    doc.text("Cross-entropy on the references of captions; held out: captions of other scenes. Tower and language model are frozen.")
+    training_table(doc, done["figures"], dict(zip(training.PROJECTORS, training.PROJECTORS), mlp="mlp", untrained="untrained (one step at rate 0)").get)
+    curve(doc, place, "project", "mlp", "Phase 1: loss by step")
+
+
+def section_tune(doc, place, done):
+    doc.text("Cross-entropy on the target's answers, projector and language model; held out: its greedy answers about held-out scenes.")
+    training_table(doc, done["figures"])
+    curve(doc, place, "tune", "massv", "Phase 2: loss by step")
+
+
+def section_ablate(doc, place, done):
+    doc.text("Each like phase 2 but for one thing; the held-out loss is on the target's own greedy answers, whatever was learned. What acceptance "
+             "becomes stands under `compare`; linear projector and resampler have no place in a Qwen2.5-VL checkpoint, and no service runs them.")
+    doc.table(["run", "what is different"], [[name_of(name), training.ABLATIONS[name][0]] for name in done["figures"]])
+    training_table(doc, done["figures"])
+
+
+def section_adapt(doc, place, done):
+    doc.table(["run", "what it is"], [[name_of(name), training.ADAPTATIONS[name][0]] for name in done["figures"]])
+    training_table(doc, done["figures"])
 
 
 def section_compare(doc, place, done):
@@ -115,6 +160,11 @@ def section_compare(doc, place, done):
     distance_table(doc, said)
     plot(doc, place, "compare", "eval", "tvd-greedy", "Total variation distance between target and drafter along the target's answers")
     plot(doc, place, "compare", "eval", "acceptance-by-position-greedy", "Share of steps that accept the draft at each position")
+
+
+def section_lengths(doc, place, done):
+    length_table(doc, done["figures"])
+    plot(doc, place, "lengths", "eval", "length-by-draft-length-greedy", "Mean acceptance length by draft length")
 
 
 def section_sampled(doc, place, done):
@@ -157,7 +207,8 @@ def rounded(value):
     return [rounded(v) for v in value] if isinstance(value, list) else value
 
 
-SECTIONS = {"data": section_data, "baseline": section_baseline, "answers": section_answers, "compare": section_compare,
+SECTIONS = {"data": section_data, "baseline": section_baseline, "answers": section_answers, "project": section_project,
+            "tune": section_tune, "ablate": section_ablate, "adapt": section_adapt, "compare": section_compare, "lengths": section_lengths,
             "sampled": section_sampled, "transfer": section_transfer, "unfamiliar": section_unfamiliar, "speed": section_speed}
 
 

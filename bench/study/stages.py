@@ -3,11 +3,11 @@ import dataclasses
 import json
 
 import report
+import training
 import work
+from models import LARGE, REFERENCE, SMALL, TEXT
 from work import ROOT
 
-SMALL, LARGE, TEXT = ROOT / "models/scenes-small", ROOT / "models/scenes-large", ROOT / "models/scenes-drafter"
-REFERENCE = ROOT / "models/scenes-massv"  # trained with PyTorch, models/README.md
 DEEP = 64  # layers of the costly target: as many as Qwen2.5-VL-32B has
 UNFAMILIAR = ("text", "backgrounds", "sizes", "drawings", "photographs")
 
@@ -40,6 +40,7 @@ def make_data(place):
     make("held-out", "held-out", s.held_out)
     make("held-out", "held-out-captions", s.speed_prompts, "--task", "caption")
     make("train-text", "train-text", s.text)
+    training.together(place, "other-words-and-text", *sets(place, "other-words", "train-text"))
     for kind in UNFAMILIAR:
         make(kind, kind, s.unfamiliar)
     lines = [dict(json.loads(line), task=path.stem) for path in sets(place, *UNFAMILIAR) for line in path.read_text().splitlines()]
@@ -67,72 +68,73 @@ def evaluate(place, name, target, drafters, questions, draft_tokens, *flags):
 
 
 def baseline(place):
-    return evaluate(place, "eval", SMALL, {"text": TEXT}, *sets(place, "held-out"), place.settings.draft_tokens, "--concurrency", 8, "--tvd")
-
-
-# ---- the target's answers ----
-
-def answers_of(place, target, name, temperatures, drafter):
-    with place.service(target, drafter, "--threads", 1, "--max-waiting", 512) as address:
-        said = place.train("distill", "--address", address, "--data", *sets(place, "instructions"), "--out", place.at(place.stage, f"{name}.jsonl"),
-                           "--temperatures", temperatures, "--seed", place.settings.seed, "--logprobs", 20, "--json")
-    return json.loads(said)
-
-
-def answers(place):
-    return {"small": answers_of(place, SMALL, "small", place.settings.temperatures, TEXT),
-            "greedy": answers_of(place, SMALL, "greedy", "0", TEXT),
-            "large": answers_of(place, LARGE, "large", place.settings.temperatures, TEXT)}
+    return evaluate(place, "eval", SMALL, {"text": TEXT}, *sets(place, "held-out"), place.settings.draft_tokens, "--concurrency", 8)
 
 
 # ---- drafters beside each other ----
 
-def drafters_of(place):
-    """All that the study compares, by their names in the report."""
-    return {"text": TEXT, "pytorch": REFERENCE}
+def trained(place, *names):
+    """{name in the report: folder} of drafters that are there, by stage/run."""
+    found = {name.split("/")[1]: place.at(*f"{name}-drafter".split("/")) for name in names}
+    return {name: folder for name, folder in found.items() if (folder / "config.json").exists()}
 
 
 def compare(place):
-    s = place.settings
-    return evaluate(place, "eval", SMALL, drafters_of(place), *sets(place, "held-out"), s.draft_tokens, "--concurrency", 8, "--tvd")
+    """All drafters of scenes-small, in the order in which they come to be."""
+    ablations = [f"ablate/{name}" for name in place.settings.ablations]
+    drafters = {"text": TEXT, "pytorch": REFERENCE} | trained(place, "project/untrained", "project/mlp", *ablations, "tune/massv")
+    return evaluate(place, "eval", SMALL, drafters, *sets(place, "held-out"), "5,10", "--concurrency", 8, "--tvd")
+
+
+def ours(place):
+    return {"text": TEXT} | trained(place, "tune/massv")
+
+
+def lengths(place):
+    """Every draft length."""
+    return evaluate(place, "eval", SMALL, ours(place), *sets(place, "held-out"), place.settings.draft_tokens, "--concurrency", 8)
 
 
 def sampled(place):
     """T = 1, both ways of verifying."""
-    return evaluate(place, "eval", SMALL, drafters_of(place), *sets(place, "held-out"), 5, "--concurrency", 8, "--temperature", 1, "--mode",
+    return evaluate(place, "eval", SMALL, ours(place), *sets(place, "held-out"), 5, "--concurrency", 8, "--temperature", 1, "--mode",
                     "coupled,rejection")
 
 
 def transfer(place):
-    return evaluate(place, "eval", LARGE, drafters_of(place), *sets(place, "held-out"), "5,10", "--concurrency", 8, "--tvd")
+    adapted = [f"adapt/{name}" for name in place.settings.adaptations]
+    drafters = ours(place) | trained(place, *adapted) | {"pytorch": REFERENCE}
+    return evaluate(place, "eval", LARGE, drafters, *sets(place, "held-out"), "5,10", "--concurrency", 8, "--tvd")
 
 
 def unfamiliar(place):
-    return evaluate(place, "eval", SMALL, drafters_of(place), *sets(place, "unfamiliar"), 5, "--concurrency", 8, "--tvd")
+    drafters = {"text": TEXT, "pytorch": REFERENCE} | trained(place, "ablate/pictures-only", "tune/massv")
+    return evaluate(place, "eval", SMALL, drafters, *sets(place, "unfamiliar"), 5, "--concurrency", 8, "--tvd")
 
 
 def speed(place):
     """One request at a time: what one user sees. Captions alone, for an interval that says something, and all tasks."""
     target = place.at("speed", "scenes-deep")
     place.run(work.PYTHON, ROOT / "bench/study/deeper.py", LARGE, "--layers", DEEP, "--out", target)
-    return {name: evaluate(place, name, target, drafters_of(place), *sets(place, name), "5,10", "--concurrency", 1, "--limit",
+    return {name: evaluate(place, name, target, ours(place), *sets(place, name), "5,10", "--concurrency", 1, "--limit",
                            place.settings.speed_prompts) for name in ("held-out-captions", "held-out")}
-
-
-def write_report(place):
-    return report.write(place)
 
 
 STAGES = {stage.name: stage for stage in (
     Stage("data", "pictures, questions and conversations, in splits that share nothing", make_data,
-          settings=("seed", "pictures", "questions", "held_out", "unfamiliar", "speed_prompts", "text")),
+          settings=("seed", "pictures", "questions", "text", "held_out", "unfamiliar", "speed_prompts")),
     Stage("baseline", "the text-only drafter on held-out scenes", baseline, ("data",), ("draft_tokens",)),
-    Stage("answers", "the targets answer the training questions", answers, ("data",), ("temperatures",)),
-    Stage("compare", "drafters beside each other on held-out scenes, T = 0", compare, ("data",), ("draft_tokens",)),
-    Stage("sampled", "the same at T = 1, coupled and rejection", sampled, ("data",)),
-    Stage("transfer", "the same drafters for the larger target", transfer, ("data",)),
-    Stage("unfamiliar", "questions without a picture, and pictures unlike all that was trained on", unfamiliar, ("data",)),
-    Stage("speed", "end to end, with a target that costs far more than its drafter", speed, ("data",)),
-    Stage("report", "all of it as Markdown, HTML and JSON", write_report, ("baseline", "answers", "compare", "sampled", "transfer", "unfamiliar",
-                                                                           "speed")),
+    Stage("answers", "the targets answer the training questions", training.answers, ("data",), ("temperatures",)),
+    Stage("project", "phase 1: projectors learn from captions", training.project, ("data",), ("epochs1", "ablations")),
+    Stage("tune", "phase 2: MASSV, from the target's answers", training.tune, ("answers", "project"), ("epochs2",)),
+    Stage("ablate", "phase 2 with one thing changed at a time", training.ablate, ("answers", "project"), ("epochs2", "ablations")),
+    Stage("adapt", "drafters for the larger target", training.adapt, ("tune",), ("adaptations",)),
+    Stage("compare", "drafters beside each other on held-out scenes, T = 0", compare, ("tune", "ablate")),
+    Stage("lengths", "every draft length", lengths, ("tune",), ("draft_tokens",)),
+    Stage("sampled", "T = 1, coupled and rejection", sampled, ("tune",)),
+    Stage("transfer", "drafters for the larger target", transfer, ("tune", "adapt")),
+    Stage("unfamiliar", "questions without a picture, and pictures unlike all that was trained on", unfamiliar, ("tune", "ablate")),
+    Stage("speed", "end to end, with a target that costs far more than its drafter", speed, ("tune",)),
+    Stage("report", "all of it as Markdown, HTML and JSON", report.write,
+          ("baseline", "compare", "lengths", "sampled", "transfer", "unfamiliar", "speed")),
 )}

@@ -1,4 +1,5 @@
 """work.py - the workplace of a study: stages that are done once, commands that are kept with what they said, services that end."""
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -91,6 +92,11 @@ class Work:
 
     def train(self, *words):
         return self.run(self.program("massv-train"), *words)
+
+    def train_all(self, commands):
+        """massv-train with each of these words, as many at a time as there are cores; their stdouts in order."""
+        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(lambda words: self.train(*words), commands))
 
     @contextlib.contextmanager
     def service(self, target, drafter, *flags):

@@ -40,11 +40,22 @@ def test_a_drafter_that_sees_is_ahead_of_one_that_does_not(done):
         assert distance["pytorch"] < 0.6 * distance["text"]
 
 
+def test_learning_from_the_target_helps_and_from_others_does_not(done):
+    """The orderings of the paper, K = 5, from a fixed seed: each phase brings the drafter nearer, another annotator's words take it away."""
+    said = figures(done, "compare")
+    at = {name: length(said, name, 5) for name in ("text", "untrained", "mlp", "no-sdvit", "massv")}
+    assert at["massv"] > at["text"] > at["no-sdvit"] and at["massv"] > at["mlp"] > at["untrained"], at
+    distance = {t["drafter"]: t["mean"]["value"] for t in said["tvd"] if t["task"] == "all"}
+    assert distance["massv"] < distance["text"] < distance["no-sdvit"], distance
+    larger = figures(done, "transfer")
+    assert length(larger, "massv", 5) > length(larger, "text", 5)
+
+
 def test_every_section_stands_under_the_commands_that_made_it(done):
     report = (done / "docs/report.md").read_text()
     page = (done / "docs/report.html").read_text()
     stages = json.loads((done / "docs/study.json").read_text())["stages"]
-    assert {"data", "baseline", "answers", "compare", "sampled", "transfer", "unfamiliar", "speed"} <= set(stages)
+    assert {"data", "baseline", "answers", "project", "tune", "ablate", "adapt", "compare", "sampled", "transfer", "unfamiliar", "speed"} <= set(stages)
     for name, stage in stages.items():
         assert f"\n## {name}: " in report and f"<h2>{name}: " in page
         for command in stage["commands"]:
