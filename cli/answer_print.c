@@ -44,10 +44,16 @@ static json_t *speculation_json(const struct answer *a)
 {
     const struct generate_speculation *s = &a->speculation;
     json_t *positions = json_array();
-    for (int i = 0; i < s->draft_tokens_per_step && i < DRAFT_TOKENS_MAX; i++)
+    bool pinned = s->draft_tokens_per_step != DRAFT_TOKENS_AUTO;
+    double mean = s->steps ? (double)s->drafted / (double)s->steps : 0;
+    int n = pinned ? s->draft_tokens_per_step : DRAFT_TOKENS_MAX;
+    while (!pinned && n > 0 && !s->accepted_per_position[n - 1])
+        n--;
+    for (int i = 0; i < n; i++)
         json_array_append_new(positions, json_integer((json_int_t)s->accepted_per_position[i]));
-    return json_pack("{si sI sI sI sf sf so}", "draft_tokens_per_step", s->draft_tokens_per_step, "steps", (json_int_t)s->steps,
-                     "drafted", (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted, "acceptance_rate",
+    return json_pack("{so sI sI sI sf sf so}", "draft_tokens_per_step",
+                     pinned ? json_integer(s->draft_tokens_per_step) : json_real(mean), "steps", (json_int_t)s->steps, "drafted",
+                     (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted, "acceptance_rate",
                      s->drafted ? (double)s->accepted / (double)s->drafted : 0.0, "mean_acceptance_length", answer_mean_length(a),
                      "accepted_per_position", positions);
 }

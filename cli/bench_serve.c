@@ -13,6 +13,7 @@
 #include "cli/load.h"
 #include "cli/load_data.h"
 #include "proto/ask.h"
+#include "proto/limit_flags.h"
 #include "proto/rpc_flags.h"
 
 enum { REQUESTS_MAX = 1 << 20, CONCURRENCY_MAX = 1 << 14, PROBES = 21, INTERRUPTED = 130 };
@@ -49,7 +50,7 @@ static const struct argp_option flags[] = {
      1},
     {"requests", KEY_REQUESTS, "N", 0, "how many; default 100", 1},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens", 1},
-    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 1},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K|auto", 0, "drafts per step, 0 to 16; 0 is without speculation; auto: as many as pay", 1},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token, so that all answers have max-tokens", 1},
     {"seed", KEY_SEED, "S", 0, "of the choice of lines and of the arrivals; default 0", 1},
     {0, 0, 0, 0, "When it is sent (one of the two):", 2},
@@ -109,7 +110,7 @@ static error_t arguments_what(int key, char *arg, struct argp_state *state, stru
         a->max_tokens = flag_number(state, "--max-tokens", arg, 1, 1 << 24);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = draft_tokens_flag(state, arg);
         return 0;
     case KEY_IGNORE_EOS:
         a->ignore_eos = true;
@@ -370,7 +371,7 @@ static int bench_serve(const struct arguments *a, struct error *err)
 int command_bench_serve(struct comm *comm, int argc, char **argv)
 {
     struct arguments a = {
-        .data = "models/pictures/scenes.jsonl", .requests = 100, .warm_up = 1, .draft_tokens = -1, .timeout = 600};
+        .data = "models/pictures/scenes.jsonl", .requests = 100, .warm_up = 1, .draft_tokens = DRAFT_TOKENS_ABSENT, .timeout = 600};
     struct error err;
     const struct argp_child children[] = {{.argp = &rpc_client_argp}, {0}};
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc, .children = children};

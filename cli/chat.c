@@ -19,6 +19,7 @@
 #include "cli/sampling_flags.h"
 #include "proto/ask.h"
 #include "proto/generate.h"
+#include "proto/limit_flags.h"
 #include "proto/rpc_flags.h"
 
 enum { KEY_ADDRESS = 256, KEY_IMAGE, KEY_SYSTEM, KEY_MAX_TOKENS, KEY_DRAFT_TOKENS };
@@ -36,7 +37,7 @@ static const struct argp_option flags[] = {
     {"image", KEY_IMAGE, "FILE", 0, "a picture for the first message (JPEG, PNG, WebP); may be repeated", 0},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 0},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens", 0},
-    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation", 0},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K|auto", 0, "drafts per step, 0 to 16; 0 is without speculation; auto: as many as pay", 0},
     {0}};
 
 static const char doc[] = "massv chat - a conversation in the terminal (/help there lists what it understands)\v"
@@ -63,7 +64,7 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         a->max_tokens = flag_number(state, "--max-tokens", arg, 1, 1 << 24);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = draft_tokens_flag(state, arg);
         return 0;
     case ARGP_KEY_END:
         if (!a->address)
@@ -316,7 +317,7 @@ static int chat_open(struct chat *chat, struct error *err)
 
 int command_chat(struct comm *comm, int argc, char **argv)
 {
-    struct arguments a = {.draft_tokens = -1};
+    struct arguments a = {.draft_tokens = DRAFT_TOKENS_ABSENT};
     struct chat chat = {.arguments = &a, .lines = {.fd = STDIN_FILENO}};
     struct error err;
     const struct argp_child children[] = {{.argp = &rpc_client_argp}, {.argp = &sampling_flags_argp, .group = 3}, {0}};

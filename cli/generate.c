@@ -14,6 +14,7 @@
 #include "cli/service.h"
 #include "proto/ask.h"
 #include "proto/generate.h"
+#include "proto/limit_flags.h"
 #include "proto/rpc_flags.h"
 
 enum { GENERATE_INTERRUPTED = 130 }; /* as shells say 128 + SIGINT */
@@ -63,7 +64,8 @@ static const struct argp_option flags[] = {
     {"min-tokens", KEY_MIN_TOKENS, "N", 0, "do not let it end before N tokens", 2},
     {"stop", KEY_STOP, "TEXT", 0, "end the answer before this text; may be repeated", 2},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},
-    {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; 0 is without speculation; default: the service's", 2},
+    {"draft-tokens", KEY_DRAFT_TOKENS, "K|auto", 0,
+     "drafts per step, 0 to 16; 0 is without speculation; auto: as many as pay; default: the service's", 2},
     {"n", KEY_N, "N", 0, "answers to the one prompt, 1 to 16; they are printed when all are whole", 2},
     {0, 0, 0, 0, "What is printed:", 4},
     {"json", KEY_JSON, 0, 0,
@@ -140,7 +142,7 @@ static int arguments_how(int key, char *arg, struct argp_state *state, struct ar
         a->n = flag_number(state, "--n", arg, 1, GENERATE_OUTPUTS_MAX);
         return 0;
     case KEY_DRAFT_TOKENS:
-        a->draft_tokens = flag_number(state, "--draft-tokens", arg, 0, DRAFT_TOKENS_MAX);
+        a->draft_tokens = draft_tokens_flag(state, arg);
         return 0;
     case KEY_IGNORE_EOS:
         a->ignore_eos = true;
@@ -326,7 +328,7 @@ static int generate(const struct arguments *a, struct answer *answers, struct er
 
 int command_generate(struct comm *comm, int argc, char **argv)
 {
-    struct arguments a = {.draft_tokens = -1, .n = 1};
+    struct arguments a = {.draft_tokens = DRAFT_TOKENS_ABSENT, .n = 1};
     struct answer answers[GENERATE_OUTPUTS_MAX] = {{0}};
     struct error err;
     const struct argp_child children[] = {{.argp = &rpc_client_argp}, {.argp = &sampling_flags_argp, .group = 3}, {0}};

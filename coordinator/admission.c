@@ -246,23 +246,6 @@ static struct group *group_choose(const struct scheduler *s, struct request *req
     return best;
 }
 
-static void draft_begin(struct scheduler *s, struct request *request)
-{
-    const struct draft_source *drafts = &s->options.drafts;
-    if (!request->draft_tokens || request->draft || request->inactive[0])
-        return;
-    struct prepared *prepared = &request->prepared;
-    request->draft_features = mem_new((size_t)prepared->n_pictures, sizeof(float *));
-    for (int i = 0; i < prepared->n_pictures; i++)
-        request->draft_features[i] = prepared->pictures[i].drafter;
-    struct error err = {{0}};
-    request->draft = drafts->begin(drafts->context, &prepared->prompt, request->draft_features, request_positions(request), &err);
-    if (request->draft)
-        return;
-    s->metrics.drafter_refusals++;
-    snprintf(request->inactive, sizeof request->inactive, "%.*s", (int)sizeof request->inactive - 1, err.text);
-}
-
 static void request_place(struct scheduler *s, struct request *request, struct group *group, double now)
 {
     page_keys(s, request, group);
@@ -270,7 +253,6 @@ static void request_place(struct scheduler *s, struct request *request, struct g
     request_apply(request, REQUEST_PLACED);
     if (!request->placed)
         request->placed = now;
-    draft_begin(s, request);
 }
 
 void admission_place(struct scheduler *s, double now)

@@ -12,6 +12,12 @@ static void source_end(void *context, struct draft_sequence *sequence)
     drafter_end(context, sequence);
 }
 
+static int source_behind(void *context, const struct draft_sequence *sequence, int n_tokens)
+{
+    (void)context;
+    return drafter_behind(sequence, n_tokens);
+}
+
 static int source_propose(void *context, struct proposal *proposals, int count, int prompt_rows)
 {
     return drafter_propose(context, proposals, count, prompt_rows);
@@ -23,5 +29,6 @@ struct draft_source draft_source_of(struct drafter *drafter)
                                  .kind = drafter_kind_name(drafter ? drafter_kind(drafter) : DRAFTER_NONE),
                                  .begin = source_begin,
                                  .end = source_end,
+                                 .behind = source_behind,
                                  .propose = source_propose};
 }

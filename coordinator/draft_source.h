@@ -11,6 +11,7 @@ struct draft_source {
     struct draft_sequence *(*begin)(void *context, const struct prompt *prompt, float *const *features, int max_positions,
                                     struct error *err);
     void (*end)(void *context, struct draft_sequence *sequence);
+    int (*behind)(void *context, const struct draft_sequence *sequence, int n_tokens);
     int (*propose)(void *context, struct proposal *proposals, int count, int prompt_rows);
 };
 

@@ -36,12 +36,14 @@ int drafter_features(struct drafter *drafter, const struct patches *patches, con
                      struct error *err);
 
 /* Starts a request: computes nothing yet. prompt: the target's; features[i] of its pictures are the caller's and must live until
- * its prompt is computed or it ends. NULL with text when the drafter's cache or context has no room: the request runs
- * without drafts.
- */
+ * its prompt is computed or it ends. NULL with text when its prompt never fits the drafter's cache or context: the
+ * request runs without drafts. Pages of the cache are taken as it grows. */
 struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
                                      int max_positions, struct error *err);
 void drafter_end(struct drafter *drafter, struct draft_sequence *sequence);
+
+/* Rows that it must compute before the next draft of an answer of so many tokens, but for one: 0 when it has followed so far. */
+int drafter_behind(const struct draft_sequence *sequence, int n_tokens);
 
 /* One request of a batch of proposals. tokens: all tokens of the answer so far (the drafter keeps the common prefix of what it
  * computed before and rolls the rest back). Up to k drafts go to drafts; *n says how many (fewer when the context ends, 0 on a
@@ -53,6 +55,7 @@ struct proposal {
     int k;           /* at most so many; lowered where the chain ends at an id that the target does not have */
     int32_t *drafts; /* (k) */
     int n;
+    bool refused;                    /* the cache has no room for it now: no drafts this time */
     bool failed;                     /* the sequence is of no more use: end it */
     const struct sampling *sampling; /* of the request, so that drafts are what the target is likely to choose; NULL = greedy */
     struct draft_weights *weights;   /* (k) what each draft was drawn from, where sampling_rejects */

@@ -19,8 +19,8 @@ struct drafter {
     struct comm *comm; /* of one rank */
     struct model *model;
     struct sampler *sampler;
-    float *row;         /* (vocabulary) for it */
-    int pages_reserved; /* by sequences that began: what is promised, not what is filled */
+    float *row;     /* (vocabulary) for it */
+    int pages_held; /* by sequences: as many as each ever filled */
 };
 
 #endif

@@ -22,7 +22,7 @@ struct draft_sequence {
     int32_t (*positions)[3]; /* of ids */
     int capacity;            /* of ids */
     int limit;               /* positions it may have */
-    int pages;               /* reserved for that */
+    int pages;               /* held: as many as it ever filled */
     int32_t first;           /* the draft behind the prompt, or FIRST_UNKNOWN */
     struct draft_weights first_weights;
 };
@@ -53,11 +53,23 @@ static int check_room(const struct drafter *drafter, const struct draft_sequence
 {
     if (s->prompt.n >= s->limit)
         return fail(err, "a prompt of %d tokens fills the %d positions of drafter %s", s->prompt.n, s->limit, drafter->config.name);
-    int left = model_pages(drafter->model) - drafter->pages_reserved;
-    if (s->pages > left)
-        return fail(err, "drafter %s: %d pages are needed, %d of %d are not reserved", drafter->config.name, s->pages, left,
-                    model_pages(drafter->model));
+    if (pages_of(s->prompt.n + 1) > model_pages(drafter->model))
+        return fail(err, "drafter %s: a prompt of %d tokens needs %d pages of %d (--draft-positions)", drafter->config.name,
+                    s->prompt.n, pages_of(s->prompt.n + 1), model_pages(drafter->model));
     return 0;
+}
+
+/* Makes it hold pages for so many positions; false when they are not free. */
+static bool pages_hold(struct drafter *drafter, struct draft_sequence *s, int positions)
+{
+    int more = pages_of(positions) - s->pages;
+    if (more <= 0)
+        return true;
+    if (more > model_pages(drafter->model) - drafter->pages_held)
+        return false;
+    s->pages += more;
+    drafter->pages_held += more;
+    return true;
 }
 
 static void prompt_copy(struct prompt *to, const struct prompt *from)
@@ -83,7 +95,6 @@ struct draft_sequence *drafter_begin(struct drafter *drafter, const struct promp
     int answer = max_positions > prompt->n ? max_positions - prompt->n : 0;
     int context = drafter->config.max_positions;
     s->limit = s->prompt.n < context - answer ? s->prompt.n + answer : context;
-    s->pages = pages_of(s->limit);
     s->features = features;
     s->first = FIRST_UNKNOWN;
     if (check_prompt(drafter, &s->prompt, features, err) != 0 || check_room(drafter, s, err) != 0) {
@@ -91,7 +102,6 @@ struct draft_sequence *drafter_begin(struct drafter *drafter, const struct promp
         free(s);
         return NULL;
     }
-    drafter->pages_reserved += s->pages;
     s->sequence = sequence_new(drafter->model);
     return s;
 }
@@ -100,12 +110,18 @@ void drafter_end(struct drafter *drafter, struct draft_sequence *sequence)
 {
     if (!sequence)
         return;
-    drafter->pages_reserved -= sequence->pages;
+    drafter->pages_held -= sequence->pages;
     sequence_release(drafter->model, sequence->sequence);
     prompt_free(&sequence->prompt);
     free(sequence->ids);
     free(sequence->positions);
     free(sequence);
+}
+
+int drafter_behind(const struct draft_sequence *sequence, int n_tokens)
+{
+    int behind = sequence->prompt.n + n_tokens - 1 - sequence_length(sequence->sequence);
+    return behind > 0 ? behind : 0;
 }
 
 /* ---- one request of a batch ---- */
@@ -132,7 +148,7 @@ static void proposal_begin(struct drafter *drafter, struct proposal *p)
 {
     struct draft_sequence *s = p->sequence;
     p->n = 0;
-    p->failed = false;
+    p->failed = p->refused = false;
     for (int i = 0; i < p->n_tokens; i++)
         if (p->tokens[i] < 0 || p->tokens[i] >= drafter->config.vocabulary) {
             proposal_fail(p);
@@ -145,6 +161,10 @@ static void proposal_begin(struct drafter *drafter, struct proposal *p)
         keep--;
     if (have > keep)
         sequence_truncate(drafter->model, s->sequence, s->prompt.n + keep);
+    int end = s->prompt.n + p->n_tokens + p->k;
+    p->refused = !pages_hold(drafter, s, end < s->limit ? end : s->limit);
+    if (p->refused)
+        p->k = 0;
 }
 
 /* A draft that the target could not read ends the chain: heads are padded to different sizes. */

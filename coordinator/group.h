@@ -7,6 +7,7 @@
 #include "coordinator/page_cache.h"
 #include "coordinator/request.h"
 #include "proto/step.h"
+#include "speculate/draft_length.h"
 
 struct link_calls { /* none of them blocks */
     void (*send)(void *call, const struct step_message *message);
@@ -37,6 +38,7 @@ enum span_kind {
 struct flight { /* the step that the group works on; no step when id = 0 */
     uint64_t id;
     double since;
+    double drafting_ms; /* of it before it was sent */
     struct flight_span {
         struct request *request; /* NULL: it ended meanwhile */
         enum span_kind kind;
@@ -65,10 +67,12 @@ struct group {
     double opened, heard; /* when it dialled in, was last heard */
     int pages_free;       /* held by no request, and not in the cache */
     struct page_cache *cache;
-    int first;        /* of the running requests: whose turn it is when rows are short */
-    uint64_t owed;    /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
-    int owed_rows;    /* of that picture */
-    struct pace pace; /* of its steps */
+    int first;          /* of the running requests: whose turn it is when rows are short */
+    uint64_t owed;      /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
+    int owed_rows;      /* of that picture */
+    struct pace pace;   /* of its steps */
+    double overhead_ms; /* of a step, beside what the group computes and the drafter takes; smoothed */
+    struct draft_length draft_length;
     struct flight flight;
     uint64_t *release; /* for the next step */
     int n_release;

@@ -13,23 +13,23 @@ static void prompt_learn(struct pace *pace, double ms)
         pace->prompt_row_ms = ms;
 }
 
-void pace_learn(struct pace *pace, int generated_rows, int prompt_rows, double ms)
+void pace_learn(struct pace *pace, int rounds, int generated_rows, int prompt_rows, double ms)
 {
     if (ms <= 0 || generated_rows + prompt_rows == 0)
         return;
     if (!prompt_rows) {
-        cost_curve_learn(&pace->run, generated_rows, ms);
+        cost_curve_learn(&pace->run, generated_rows, ms / rounds);
         return;
     }
-    double prompt = ms - cost_curve_at(&pace->run, generated_rows);
+    double prompt = ms - rounds * cost_curve_at(&pace->run, generated_rows);
     if (prompt > 0)
         prompt_learn(pace, prompt / prompt_rows);
 }
 
-int pace_prompt_rows(const struct pace *pace, int generated_rows, double stall_ms)
+int pace_prompt_rows(const struct pace *pace, int rounds, int generated_rows, double stall_ms)
 {
     if (!(pace->prompt_row_ms > 0))
         return PACE_FIRST_ROWS;
-    double run = cost_curve_at(&pace->run, generated_rows), rows = (run > stall_ms ? run : stall_ms) / pace->prompt_row_ms;
+    double run = rounds * cost_curve_at(&pace->run, generated_rows), rows = (run > stall_ms ? run : stall_ms) / pace->prompt_row_ms;
     return rows > INT_MAX ? INT_MAX : rows > PACE_LEAST_ROWS ? (int)rows : PACE_LEAST_ROWS;
 }

@@ -10,13 +10,14 @@ struct pace {              /* zeroed: nothing is known */
     double prompt_row_ms;  /* smoothed; 0 = not known */
 };
 
-/* Nothing is learned from a step without rows, nor from one whose time nobody took (ms 0). */
-void pace_learn(struct pace *pace, int generated_rows, int prompt_rows, double ms);
+/* A run is one step of a group, or so many rounds of the drafter with so many rows each (a mean); prompt rows are of all of it.
+ * Nothing is learned from a step without rows, nor from one whose time nobody took (ms 0). */
+void pace_learn(struct pace *pace, int rounds, int generated_rows, int prompt_rows, double ms);
 
 /* Prompt rows that lengthen a run of so many generated rows by stall_ms, or to twice its time if that is more: a pause that nobody
  * notices beside a run that is long anyway. At least PACE_LEAST_ROWS, so that prompts get on, and PACE_FIRST_ROWS before anything
  * is known. */
 enum { PACE_LEAST_ROWS = 16, PACE_FIRST_ROWS = 64 };
-int pace_prompt_rows(const struct pace *pace, int generated_rows, double stall_ms);
+int pace_prompt_rows(const struct pace *pace, int rounds, int generated_rows, double stall_ms);
 
 #endif

@@ -15,6 +15,12 @@ struct work { /* on a group */
     int prompt_rows, generated_rows;
 };
 
+/* Drafts of a step; where as many as pay, about so many do. */
+static int drafts_of(const struct request *request)
+{
+    return request->draft_tokens == DRAFT_TOKENS_AUTO ? DRAFT_TOKENS_DEFAULT : request->draft_tokens;
+}
+
 static struct work work_of(const struct group *group, struct request *const *requests, int n)
 {
     struct work work = {0};
@@ -24,7 +30,7 @@ static struct work work_of(const struct group *group, struct request *const *req
             continue;
         int known = request_known(r);
         work.prompt_rows += known > r->computed ? known - r->computed : 0;
-        work.generated_rows += 1 + r->draft_tokens;
+        work.generated_rows += 1 + drafts_of(r);
     }
     return work;
 }
@@ -36,7 +42,7 @@ double placement_burden(const struct group *group, const struct pace *known, str
     const struct pace *pace = placement_knows(&group->pace) ? &group->pace : known;
     struct work work = work_of(group, requests, n);
     work.prompt_rows += request_known(request) - prefix_match(group, request, &idle) * group->hello.page_positions;
-    work.generated_rows += 1 + request->draft_tokens;
+    work.generated_rows += 1 + drafts_of(request);
     double row = pace ? pace->prompt_row_ms : ANY_ROW;
     double step = pace ? cost_curve_at(&pace->run, work.generated_rows) : ANY_STEP + ANY_ROW * work.generated_rows;
     double used = 1 - (double)group_room(group) / group->hello.pages;

@@ -1,11 +1,9 @@
 /* plan.c - builds steps */
 #include "coordinator/plan.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "coordinator/prefix.h"
 
@@ -19,29 +17,14 @@ static enum span_kind request_kind(const struct request *r)
     return r->computed < r->prepared.prompt.n ? SPAN_PROMPT : request_verifies(r) ? SPAN_VERIFY : SPAN_REPLAY;
 }
 
-/* Drafts worth asking for: the target's own token follows them, and nothing may follow max_tokens. */
-static int drafts_wanted(const struct request *r)
-{
-    int left = r->max_tokens - r->n_tokens - 1;
-    if (!r->draft || left < 0)
-        return 0;
-    return r->draft_tokens < left ? r->draft_tokens : left;
-}
-
-/* Nobody is taken off for the sake of drafts: they take what pages are free. */
-static int drafts_possible(const struct group *group, const struct request *r)
-{
-    int wanted = drafts_wanted(r), fit = group_reach(group, r) - r->computed - 1;
-    return wanted < fit ? wanted : fit;
-}
-
 static void span_choose(struct plan *plan, struct request *r, enum span_kind kind, int rows)
 {
     plan->spans[plan->step.n_spans++] = (struct flight_span){.request = r, .kind = kind, .rows = rows};
 }
 
-/* Verifications, from the request whose turn it is on; returns the rows that are left. */
-static int verifications_choose(struct plan *plan, struct group *group, struct request *const *running, int n)
+/* Verifications, from the request whose turn it is on: first a row for each, then drafts; returns the rows that are left. */
+static int verifications_choose(struct plan *plan, struct group *group, struct request *const *running, int n,
+                                struct drafting *drafting)
 {
     int room = group->hello.max_rows - group->owed_rows, start = group->first < n ? group->first : 0;
     group->first = 0;
@@ -49,70 +32,21 @@ static int verifications_choose(struct plan *plan, struct group *group, struct r
         int at = (start + i) % n;
         if (!request_verifies(running[at]))
             continue;
-        int rows = 1 + drafts_possible(group, running[at]);
-        if (rows > room) {
+        if (!room) {
             group->first = at;
             break;
         }
-        group_hold(group, running[at], running[at]->computed + rows);
-        span_choose(plan, running[at], SPAN_VERIFY, rows);
-        room -= rows;
+        span_choose(plan, running[at], SPAN_VERIFY, 1);
+        room--;
     }
-    return room;
-}
-
-static void draft_failed(struct plan *plan, struct request *r, const struct draft_source *drafts)
-{
-    plan->drafter_faults++;
-    drafts->end(drafts->context, r->draft);
-    r->draft = NULL;
-    snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
-}
-
-/* The drafter, within the time that its prompts may take; learns from the time that it took. */
-static void drafter_ask(struct planner *planner, struct proposal *proposals, int count)
-{
-    int drafts = 0;
+    int count = plan->step.n_spans, cut = drafting_lengths(drafting, group, plan->spans, count, room, &plan->drafting);
+    for (int i = 0; i < n && cut < count && room; i++)
+        if (running[i] == plan->spans[cut].request)
+            group->first = i;
+    plan->drafting_ms = drafting_ask(drafting, plan->spans, count, &plan->drafting);
     for (int i = 0; i < count; i++)
-        drafts += proposals[i].k;
-    int most = pace_prompt_rows(&planner->drafting, drafts, planner->stall_ms);
-    double began = clock_seconds();
-    int prompt_rows = planner->drafts->propose(planner->drafts->context, proposals, count, most);
-    pace_learn(&planner->drafting, drafts, prompt_rows, 1e3 * (clock_seconds() - began));
-}
-
-/* Asks the drafter for all chosen verifications at once; returns the rows of drafts that it did not make. */
-static int drafts_propose(struct plan *plan, struct planner *planner)
-{
-    struct proposal *proposals = mem_new((size_t)plan->step.n_spans, sizeof *proposals);
-    int count = 0, unused = 0;
-    for (int i = 0; i < plan->step.n_spans; i++) {
-        struct request *r = plan->spans[i].request;
-        r->n_drafts = 0;
-        if (plan->spans[i].rows > 1)
-            proposals[count++] = (struct proposal){.sequence = r->draft,
-                                                   .tokens = r->tokens,
-                                                   .n_tokens = r->n_tokens,
-                                                   .k = plan->spans[i].rows - 1,
-                                                   .drafts = r->drafts,
-                                                   .sampling = &r->sampling,
-                                                   .weights = sampling_rejects(&r->sampling) ? r->draft_weights : NULL};
-    }
-    if (count)
-        drafter_ask(planner, proposals, count);
-    for (int i = 0, at = 0; i < plan->step.n_spans; i++) {
-        struct flight_span *span = &plan->spans[i];
-        if (span->rows == 1)
-            continue;
-        const struct proposal *proposal = &proposals[at++];
-        if (proposal->failed)
-            draft_failed(plan, span->request, planner->drafts);
-        span->drafts = span->request->n_drafts = proposal->failed ? 0 : proposal->n;
-        unused += span->rows - 1 - span->drafts;
-        span->rows = 1 + span->drafts;
-    }
-    free(proposals);
-    return unused;
+        room -= plan->spans[i].drafts;
+    return room;
 }
 
 struct chunk { /* a prompt or a replay that wants rows */
@@ -203,7 +137,7 @@ static int chunks_room(const struct plan *plan, const struct group *group, doubl
     int answers = 0;
     for (int i = 0; i < plan->step.n_spans; i++)
         answers += plan->spans[i].rows;
-    int most = answers ? pace_prompt_rows(&group->pace, answers, stall_ms) : room;
+    int most = answers ? pace_prompt_rows(&group->pace, 1, answers, stall_ms) : room;
     return most < room ? most : room;
 }
 
@@ -293,14 +227,13 @@ static int running_collect(struct request **running, const struct group *group, 
     return count;
 }
 
-void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct planner *planner)
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct drafting *drafting)
 {
     struct request **running = mem_new((size_t)n, sizeof(struct request *));
     int count = running_collect(running, group, requests, n);
     *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
-    int room = group->owed_rows + verifications_choose(plan, group, running, count);
-    room += drafts_propose(plan, planner);
-    chunks_choose(plan, group, running, count, chunks_room(plan, group, planner->stall_ms, room), room);
+    int room = group->owed_rows + verifications_choose(plan, group, running, count, drafting);
+    chunks_choose(plan, group, running, count, chunks_room(plan, group, drafting->stall_ms, room), room);
     free(running);
 
     struct step *step = &plan->step;

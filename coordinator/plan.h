@@ -4,25 +4,19 @@
 #ifndef COORDINATOR_PLAN_H
 #define COORDINATOR_PLAN_H
 
-#include "coordinator/draft_source.h"
-#include "coordinator/group.h"
-
-struct planner { /* what all plans share */
-    const struct draft_source *drafts;
-    double stall_ms;      /* that prompts may add to a step beside answers: in the target, and as much in the drafter */
-    struct pace drafting; /* of the drafter's proposals */
-};
+#include "coordinator/drafting.h"
 
 struct plan {
     struct step step;
     struct flight_span *spans; /* (step.n_spans) */
-    int drafter_faults;        /* requests that have lost their drafts */
+    struct drafting_counts drafting;
+    double drafting_ms; /* that the drafter took */
 };
 
 /* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the
  * drafter is asked for those that verify. Each holds the pages of its next token (paging_secure). Takes over the group's releases
  * and words to forget pages. step.n_spans = step.n_release = step.n_forget = 0: nothing to do. */
-void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct planner *planner);
+void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct drafting *drafting);
 
 /* What the spans and ids took; not what the flight has: `spans`, release and forget. */
 void plan_free(struct plan *plan);

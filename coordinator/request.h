@@ -12,6 +12,7 @@
 #include "proto/generate.h"
 #include "proto/step.h"
 #include "speculate/acceptance.h"
+#include "speculate/draft_length.h"
 
 enum request_state {
     REQUEST_PREPARING, /* the preparing thread makes ids and picture features */
@@ -45,7 +46,7 @@ struct request {
 
     /* What was asked, checked. */
     int max_tokens;           /* 0 until prepared where the client left it open */
-    int draft_tokens;         /* K */
+    int draft_tokens;         /* K, or DRAFT_TOKENS_AUTO */
     struct sampling sampling; /* settled: settle.h */
     int32_t *stop_ids;        /* malloc'ed */
     int n_stop_ids;
@@ -84,7 +85,10 @@ struct request {
     struct draft_weights draft_weights[DRAFT_TOKENS_MAX]; /* what they were drawn from, where sampling_rejects */
     int n_drafts;
     struct acceptance acceptance;
-    char inactive[256]; /* why there are no drafts although they were asked for */
+    struct draft_record draft_record;
+    int quiet;          /* steps since the last with drafts */
+    bool undrafted;     /* there will be no drafts any more */
+    char inactive[256]; /* why there are none although they were asked for */
 
     /* Seconds of clock_seconds; 0 = not yet. */
     double arrived, deadline, queued, placed, first_token, last_token;

@@ -18,7 +18,7 @@ struct scheduler *scheduler_new(const struct scheduler_options *options)
     s->no_group_since = s->progress = s->now = clock_seconds();
     metrics_init(&s->metrics);
     page_secret_draw(&s->page_secret);
-    s->planner = (struct planner){.drafts = &s->options.drafts, .stall_ms = options->stall_ms};
+    s->drafting = (struct drafting){.source = &s->options.drafts, .stall_ms = options->stall_ms};
     return s;
 }
 

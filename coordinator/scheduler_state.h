@@ -20,7 +20,7 @@ struct scheduler {
     struct group **groups;
     int n_groups;
     uint64_t last_sequence, last_step;
-    struct planner planner;
+    struct drafting drafting;
     struct page_secret page_secret;
     double no_group_since; /* 0 while a group is attached */
     double progress;       /* when a group last attached or answered, or nothing waited for it */

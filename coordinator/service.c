@@ -78,10 +78,14 @@ static void stops_set(struct request *request, const struct generate_request *as
 
 static void drafts_set(struct request *request, const struct service *service, const struct generate_request *asked)
 {
-    request->draft_tokens = asked->draft_tokens < 0 ? service->draft_tokens : asked->draft_tokens;
+    bool absent = asked->draft_tokens == DRAFT_TOKENS_ABSENT;
+    request->draft_tokens = absent ? service->draft_tokens : asked->draft_tokens;
+    /* There the draws depend on K: who gives a seed wants the same answer again. */
+    if (absent && request->draft_tokens == DRAFT_TOKENS_AUTO && sampling_rejects(&request->sampling) && (asked->given & GIVEN_SEED))
+        request->draft_tokens = DRAFT_TOKENS_DEFAULT;
     if (service->drafter)
         return;
-    if (asked->draft_tokens > 0)
+    if (!absent && asked->draft_tokens)
         snprintf(request->inactive, sizeof request->inactive, "the service runs without a drafter");
     request->draft_tokens = 0;
 }

@@ -10,6 +10,8 @@
 #include "coordinator/paging.h"
 #include "coordinator/plan.h"
 
+static const double OVERHEAD_SMOOTHING = 0.1; /* weight of the newest */
+
 int stepping_attached(const struct scheduler *s)
 {
     int n = 0;
@@ -108,6 +110,8 @@ static void answer_deliver(struct scheduler *s, const struct flight_span *span, 
     struct progress progress;
     struct error err;
     request->in_flight = false;
+    if (span->kind == SPAN_VERIFY)
+        drafting_learn(&s->drafting, span, answer->accepted);
     if (progress_take(&progress, span, answer, s->options.tokenizer, &err) != 0) {
         request_end(s, request, RPC_INTERNAL, err.text);
         return;
@@ -148,17 +152,19 @@ static void flight_refused(struct scheduler *s, struct group *group, const char 
     group_refused(group);
 }
 
-static void pace_take(struct group *group, double ms)
+static void pace_take(struct group *group, double ms, double now)
 {
+    double overhead = 1e3 * (now - group->flight.since) - group->flight.drafting_ms - ms;
+    group->overhead_ms += OVERHEAD_SMOOTHING * ((overhead > 0 ? overhead : 0) - group->overhead_ms);
     int generated = 0, prompt = 0;
     for (int i = 0; i < group->flight.n_spans; i++)
         *(group->flight.spans[i].kind == SPAN_PROMPT ? &prompt : &generated) += group->flight.spans[i].rows;
-    pace_learn(&group->pace, generated, prompt, ms);
+    pace_learn(&group->pace, 1, generated, prompt, ms);
 }
 
 static void answers_deliver(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
 {
-    pace_take(group, verdict->compute_ms);
+    pace_take(group, verdict->compute_ms, now);
     page_cache_land(group->cache, true);
     for (int i = 0; i < group->flight.n_spans; i++)
         if (group->flight.spans[i].request)
@@ -221,8 +227,10 @@ static void step_send(struct scheduler *s, struct group *group, double now)
 {
     struct plan plan;
     s->metrics.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
-    plan_make(&plan, group, s->requests, s->n_requests, &s->planner);
-    s->metrics.drafter_faults += (uint64_t)plan.drafter_faults;
+    plan_make(&plan, group, s->requests, s->n_requests, &s->drafting);
+    s->metrics.drafter_faults += (uint64_t)plan.drafting.faults;
+    s->metrics.drafter_refusals += (uint64_t)plan.drafting.refusals;
+    s->metrics.draft_probes += (uint64_t)plan.drafting.probes;
     if (plan.step.n_spans == 0 && plan.step.n_release == 0 && plan.step.n_forget == 0) {
         free(plan.spans);
         plan_free(&plan);
@@ -234,6 +242,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
     group->link.calls->send(group->link.call, &message);
     group->flight = (struct flight){.id = plan.step.id,
                                     .since = now,
+                                    .drafting_ms = plan.drafting_ms,
                                     .spans = plan.spans,
                                     .n_spans = plan.step.n_spans,
                                     .release = plan.step.release,

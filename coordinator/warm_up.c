@@ -22,7 +22,7 @@ void warm_up_ask(struct generate_request *asked, bool picture)
                                        .n_turns = 1,
                                        .max_tokens = WARM_UP_TOKENS,
                                        .ignore_eos = true,
-                                       .draft_tokens = -1};
+                                       .draft_tokens = DRAFT_TOKENS_ABSENT};
     asked->turns[0].role = mem_string("user");
     asked->turns[0].parts = mem_new((size_t)n_parts, sizeof *asked->turns->parts);
     asked->turns[0].n_parts = n_parts;

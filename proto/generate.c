@@ -109,7 +109,7 @@ static int request_check(const Massv__V1__GenerateRequest *m, struct error *err)
         return -1;
     if (m->response && m->response->n_presence_case && message_range("response.n", m->response->n, 1, GENERATE_OUTPUTS_MAX, err))
         return -1;
-    if (speculation && speculation->draft_tokens_presence_case)
+    if (speculation && speculation->draft_tokens_presence_case == MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_DRAFT_TOKENS)
         return message_range("speculation.draft_tokens", speculation->draft_tokens, 0, DRAFT_TOKENS_MAX, err);
     return 0;
 }
@@ -167,14 +167,20 @@ static void pictures_steal(struct generate_request *request, Massv__V1__Generate
     }
 }
 
+static int draft_tokens_take(const Massv__V1__Speculation *m)
+{
+    if (m && m->draft_tokens_presence_case == MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_DRAFT_TOKENS)
+        return (int)m->draft_tokens;
+    bool given = m && m->draft_tokens_presence_case == MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_AUTO_DRAFT_TOKENS;
+    return given && m->auto_draft_tokens ? DRAFT_TOKENS_AUTO : DRAFT_TOKENS_ABSENT;
+}
+
 static void parameters_take(struct generate_request *request, const Massv__V1__GenerateRequest *m)
 {
-    request->draft_tokens = -1;
+    request->draft_tokens = draft_tokens_take(m->speculation);
     generate_sampling_take(request, m->sampling, m->response);
     if (m->stopping && m->stopping->max_tokens_presence_case)
         request->max_tokens = (int)m->stopping->max_tokens;
-    if (m->speculation && m->speculation->draft_tokens_presence_case)
-        request->draft_tokens = (int)m->speculation->draft_tokens;
     request->min_tokens = m->stopping ? (int)m->stopping->min_tokens : 0;
     request->ignore_eos = m->stopping && m->stopping->ignore_eos;
     request->drafts = m->response && m->response->drafts;
@@ -320,6 +326,9 @@ static void parameters_make(struct packer *p, const struct generate_request *req
     if (request->draft_tokens >= 0) {
         p->speculation.draft_tokens_presence_case = MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_DRAFT_TOKENS;
         p->speculation.draft_tokens = (uint32_t)request->draft_tokens;
+    } else if (request->draft_tokens == DRAFT_TOKENS_AUTO) {
+        p->speculation.draft_tokens_presence_case = MASSV__V1__SPECULATION__DRAFT_TOKENS_PRESENCE_AUTO_DRAFT_TOKENS;
+        p->speculation.auto_draft_tokens = true;
     }
     p->stopping.stop_token_ids = request->stop_ids;
     p->stopping.n_stop_token_ids = (size_t)request->n_stop_ids;

@@ -20,6 +20,8 @@
 enum {
     DRAFT_TOKENS_MAX = 16,
     DRAFT_TOKENS_DEFAULT = 5,
+    DRAFT_TOKENS_ABSENT = -1,
+    DRAFT_TOKENS_AUTO = -2, /* as many as pay, step by step */
     MAX_TOKENS_DEFAULT = 256,
     GENERATE_OUTPUTS_MAX = 16,
     GENERATE_NAME_MAX = 127 /* bytes of request_id and of model */
@@ -71,14 +73,14 @@ struct generate_request {
     bool ignore_eos;
     bool drafts;
     int n_outputs;    /* 0 = absent: 1 */
-    int draft_tokens; /* -1 = absent */
+    int draft_tokens; /* 0..DRAFT_TOKENS_MAX, DRAFT_TOKENS_ABSENT, DRAFT_TOKENS_AUTO */
 };
 
 struct generate_usage {
     int prompt_tokens, image_tokens, completion_tokens, cached_tokens;
 };
 struct generate_speculation {
-    int draft_tokens_per_step;
+    int draft_tokens_per_step; /* or DRAFT_TOKENS_AUTO */
     uint64_t steps, drafted, accepted;
     uint64_t accepted_per_position[DRAFT_TOKENS_MAX];
     const char *drafter, *inactive;

@@ -23,7 +23,8 @@ void server_info_pack(const struct server_info *info, struct rpc_bytes *bytes)
     m.kv_positions = (uint64_t)info->kv_positions;
     m.running = (uint32_t)info->running;
     m.waiting = (uint32_t)info->waiting;
-    m.draft_tokens = (uint32_t)info->draft_tokens;
+    m.auto_draft_tokens = info->draft_tokens == DRAFT_TOKENS_AUTO;
+    m.draft_tokens = m.auto_draft_tokens ? 0 : (uint32_t)info->draft_tokens;
     m.preemptions = info->preemptions;
     m.device = message_text(info->device);
     m.n_group_devices = info->groups < INFO_DEVICES ? (size_t)info->groups : INFO_DEVICES;
@@ -47,7 +48,7 @@ static int server_info_take(struct server_info *info, const Massv__V1__ServerInf
     info->kv_positions = (int64_t)m->kv_positions;
     info->running = (int)m->running;
     info->waiting = (int)m->waiting;
-    info->draft_tokens = (int)m->draft_tokens;
+    info->draft_tokens = m->auto_draft_tokens ? DRAFT_TOKENS_AUTO : (int)m->draft_tokens;
     info->preemptions = m->preemptions;
     for (size_t i = 0; i < m->n_group_devices && i < INFO_DEVICES; i++)
         if (message_copy(info->group_devices[i], sizeof info->group_devices[i], "group_devices", m->group_devices[i], err))

@@ -97,7 +97,8 @@ static void token_pack(const struct generate_response *response, Massv__V1__Gene
 static Massv__V1__SpeculationUsage speculation_make(const struct generate_speculation *from)
 {
     Massv__V1__SpeculationUsage to = MASSV__V1__SPECULATION_USAGE__INIT;
-    to.draft_tokens_per_step = (uint32_t)from->draft_tokens_per_step;
+    to.auto_draft_tokens = from->draft_tokens_per_step == DRAFT_TOKENS_AUTO;
+    to.draft_tokens_per_step = to.auto_draft_tokens ? 0 : (uint32_t)from->draft_tokens_per_step;
     to.steps = from->steps;
     to.drafted = from->drafted;
     to.accepted = from->accepted;
@@ -236,7 +237,7 @@ static int speculation_take(struct generate_speculation *to, const Massv__V1__Sp
         return -1;
     if (from->n_accepted_per_position > DRAFT_TOKENS_MAX)
         return fail(err, "accepted_per_position: %zu elements are above %d", from->n_accepted_per_position, DRAFT_TOKENS_MAX);
-    to->draft_tokens_per_step = (int)from->draft_tokens_per_step;
+    to->draft_tokens_per_step = from->auto_draft_tokens ? DRAFT_TOKENS_AUTO : (int)from->draft_tokens_per_step;
     to->steps = from->steps;
     to->drafted = from->drafted;
     to->accepted = from->accepted;

@@ -201,7 +201,7 @@ static int request_take(struct kserve_request *request, const Inference__ModelIn
 
 int kserve_request_unpack(struct kserve_request *request, const void *data, size_t size, struct error *err)
 {
-    *request = (struct kserve_request){.asked = {.draft_tokens = -1}, .only_answer = true};
+    *request = (struct kserve_request){.asked = {.draft_tokens = DRAFT_TOKENS_ABSENT}, .only_answer = true};
     Inference__ModelInferRequest *m = message_unpack(&inference__model_infer_request__descriptor, data, size, err);
     request->id = mem_string(m ? m->id : "");
     if (!m)

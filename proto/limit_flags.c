@@ -1,6 +1,7 @@
 /* limit_flags.c - argp of a service's limits: one table */
 #include "proto/limit_flags.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +37,8 @@ static const struct limit {
 
 static const struct argp_option flags[] = {
     {0, 0, 0, 0, "What it takes upon itself (what is beyond a limit is refused by its name):", 10},
-    {"draft-tokens", KEY_FIRST + 0, "K", 0, "drafts per step where a request does not say: 0 to 16; default 5", 10},
+    {"draft-tokens", KEY_FIRST + 0, "K|auto", 0,
+     "drafts per step where a request does not say: 0 to 16, default 5, or auto: as many as pay", 10},
     {"max-requests", KEY_FIRST + 1, "N", 0, "requests on worker groups at once, others wait; default 32", 10},
     {"max-waiting", KEY_FIRST + 2, "N", 0, "requests that may wait for a place; default 128", 10},
     {"max-wait-seconds", KEY_FIRST + 3, "S", 0, "how long each may wait for it; default 600", 10},
@@ -55,6 +57,15 @@ static const struct argp_option flags[] = {
 static void value_set(struct service_limits *all, const struct limit *limit, int value)
 {
     memcpy((char *)all + limit->offset, &value, sizeof value);
+}
+
+int draft_tokens_flag(const struct argp_state *state, const char *text)
+{
+    if (strcmp(text, "auto") == 0)
+        return DRAFT_TOKENS_AUTO;
+    if (!isdigit((unsigned char)text[0]))
+        argp_error(state, "--draft-tokens %s: a whole number from 0 to %d, or auto, is wanted", text, DRAFT_TOKENS_MAX);
+    return flag_number(state, "--draft-tokens", text, 0, DRAFT_TOKENS_MAX);
 }
 
 void limits_default(struct service_limits *all)
@@ -79,7 +90,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     if (key < KEY_FIRST || key >= KEY_FIRST + LIMIT_FLAGS)
         return ARGP_ERR_UNKNOWN;
     const struct limit *limit = &limits[key - KEY_FIRST];
-    value_set(state->input, limit, value_parse(limit, text, state));
+    bool drafts = limit->offset == offsetof(struct service_limits, draft_tokens);
+    value_set(state->input, limit, drafts ? draft_tokens_flag(state, text) : value_parse(limit, text, state));
     return 0;
 }
 
@@ -91,6 +103,8 @@ const char *limit_flag(const struct service_limits *all, int i, char text[LIMIT_
     memcpy(&value, (const char *)all + limits[i].offset, sizeof value);
     if (limits[i].is_switch)
         snprintf(text, LIMIT_TEXT, "%s", value ? "on" : "off");
+    else if (value == DRAFT_TOKENS_AUTO)
+        snprintf(text, LIMIT_TEXT, "auto");
     else
         snprintf(text, LIMIT_TEXT, "%d", value);
     return value == limits[i].fallback ? NULL : limits[i].flag;

@@ -5,7 +5,7 @@
 #include <argp.h>
 
 struct service_limits {
-    int draft_tokens; /* per step, where a request does not say */
+    int draft_tokens; /* per step, where a request does not say; DRAFT_TOKENS_AUTO: as many as pay */
     int max_requests, max_waiting, max_wait_seconds;
     int message_limit; /* MiB */
     int max_picture_pixels;
@@ -26,5 +26,8 @@ void limits_default(struct service_limits *limits);
 
 /* The flag of limit i, 0 to LIMIT_FLAGS - 1, and its value as it is written; NULL where that is the default. */
 const char *limit_flag(const struct service_limits *limits, int i, char value[LIMIT_TEXT]);
+
+/* The word behind --draft-tokens: a number, or auto. */
+int draft_tokens_flag(const struct argp_state *state, const char *text);
 
 #endif

@@ -225,7 +225,7 @@ int command_distill(struct comm *comm, int argc, char **argv)
                                                    .max_tokens = MAX_TOKENS_DEFAULT,
                                                    .logprobs = -1},
                                       .in_flight = 32,
-                                      .draft_tokens = -1,
+                                      .draft_tokens = DRAFT_TOKENS_ABSENT,
                                       .timeout = 600,
                                       .retry_seconds = 60}};
     struct distill_report report;

@@ -12,6 +12,7 @@
 
 struct draft_sequence {
     const struct prompt *prompt;
+    int n; /* tokens that it has followed */
 };
 
 /* ---- the target ---- */
@@ -77,6 +78,12 @@ static void draft_one(const struct stage *stage, struct proposal *p)
     }
 }
 
+static int draft_behind(void *context, const struct draft_sequence *sequence, int n_tokens)
+{
+    (void)context;
+    return sequence->n < n_tokens - 1 ? n_tokens - 1 - sequence->n : 0;
+}
+
 static int draft_propose(void *context, struct proposal *proposals, int count, int prompt_rows)
 {
     struct stage *stage = context;
@@ -85,6 +92,7 @@ static int draft_propose(void *context, struct proposal *proposals, int count, i
         proposals[i].failed = stage->draft_fails;
         if (!stage->draft_fails)
             draft_one(stage, &proposals[i]);
+        proposals[i].sequence->n = proposals[i].n_tokens;
         if (proposals[i].n > stage->most_drafts)
             stage->most_drafts = proposals[i].n;
     }
@@ -579,7 +587,7 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     o.stall_ms = o.stall_ms > 0 ? o.stall_ms : 50;
     o.message_limit = o.message_limit ? o.message_limit : 64 << 20;
     o.tokenizer = stage->tokenizer;
-    o.drafts = (struct draft_source){stage, "text", draft_begin, draft_end, draft_propose};
+    o.drafts = (struct draft_source){stage, "text", draft_begin, draft_end, draft_behind, draft_propose};
     o.hooks = (struct scheduler_hooks){stage, hook_prepare, hook_warm_up, hook_health, hook_drained};
     stage->scheduler = scheduler_new(&o);
 }

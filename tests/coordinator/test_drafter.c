@@ -377,8 +377,8 @@ static void drafts_in_a_batch_are_those_alone(void **state)
         }
         for (int round = 0; round < 3; round++) { /* each time more tokens, other ks, one request fewer that is new */
             for (int c = 0; c < N_CASES; c++)
-                batch[c] =
-                    (struct proposal){s[c], tokens[c], round * (c % 4), (c * 5 + round) % 9, drafts[c], 0, false, NULL, NULL};
+                batch[c] = (struct proposal){s[c], tokens[c], round * (c % 4), (c * 5 + round) % 9, drafts[c], 0, false, false,
+                                             NULL, NULL};
             drafter_propose(side.target.drafter, batch, N_CASES, INT_MAX);
             for (int c = 0; c < N_CASES; c++) {
                 assert_false(batch[c].failed);
@@ -517,8 +517,8 @@ static void a_prompt_that_fills_the_context_gets_no_drafts(void **state)
     side_close(&side);
 }
 
-/* Two pages of the drafter: one request of 100 positions, or two of 50. */
-static void the_cache_is_promised_to_those_who_came_first(void **state)
+/* Two pages of the drafter: who fills both leaves none for the other, until it ends. */
+static void pages_are_taken_as_they_fill(void **state)
 {
     (void)state;
     struct target t;
@@ -527,20 +527,25 @@ static void the_cache_is_promised_to_those_who_came_first(void **state)
     target_open(&t, "tests/golden/qwen25vl-tiny", NULL, 0);
     const struct drafter_options options = target_drafter_options(&t, 2 * MODEL_PAGE_POSITIONS);
     must(drafter_open(&drafter, "tests/golden/qwen2-tiny", &options, &err), &err);
-    int32_t ids[20] = {0}, positions[20][3] = {{0}};
+    int32_t ids[130] = {0}, positions[130][3] = {{0}}, tokens[60] = {0}, drafts[4];
     const struct prompt prompt = {.n = 20, .ids = ids, .positions = positions, .next_position = 20};
+    const struct prompt never = {.n = 130, .ids = ids, .positions = positions, .next_position = 130};
     struct draft_sequence *large = drafter_begin(drafter, &prompt, NULL, 100, &err);
-    assert_non_null(large);
-    assert_null(drafter_begin(drafter, &prompt, NULL, 50, &err));
-    assert_non_null(strstr(err.text, "1 pages are needed, 0 of 2 are not reserved"));
+    struct draft_sequence *small = drafter_begin(drafter, &prompt, NULL, 100, &err);
+    assert_true(large && small);
+    struct proposal grown = {.sequence = large, .tokens = tokens, .n_tokens = 60, .k = 4, .drafts = drafts};
+    drafter_propose(drafter, &grown, 1, INT_MAX);
+    assert_true(grown.n == 4 && !grown.refused);
+    struct proposal begun = {.sequence = small, .tokens = tokens, .n_tokens = 1, .k = 4, .drafts = drafts};
+    drafter_propose(drafter, &begun, 1, INT_MAX);
+    assert_true(begun.n == 0 && begun.refused && !begun.failed);
     drafter_end(drafter, large);
-    struct draft_sequence *a = drafter_begin(drafter, &prompt, NULL, 50, &err);
-    struct draft_sequence *b = drafter_begin(drafter, &prompt, NULL, 50, &err);
-    assert_non_null(a);
-    assert_non_null(b);
-    assert_null(drafter_begin(drafter, &prompt, NULL, 50, &err));
-    drafter_end(drafter, a);
-    drafter_end(drafter, b);
+    begun.k = 4;
+    drafter_propose(drafter, &begun, 1, INT_MAX);
+    assert_true(begun.n == 4 && !begun.refused);
+    assert_null(drafter_begin(drafter, &never, NULL, 140, &err));
+    assert_non_null(strstr(err.text, "a prompt of 130 tokens needs 3 pages of 2"));
+    drafter_end(drafter, small);
     drafter_end(drafter, NULL);
     drafter_close(drafter);
     target_close(&t);
@@ -665,7 +670,7 @@ int main(void)
         cmocka_unit_test(a_picture_may_be_cut_by_the_end_of_a_step),
         cmocka_unit_test(the_context_of_the_drafter_ends_the_drafts),
         cmocka_unit_test(a_prompt_that_fills_the_context_gets_no_drafts),
-        cmocka_unit_test(the_cache_is_promised_to_those_who_came_first),
+        cmocka_unit_test(pages_are_taken_as_they_fill),
         cmocka_unit_test(ids_that_the_drafter_does_not_have_are_never_fed),
         cmocka_unit_test(drafts_are_drawn_from_what_the_target_has),
         cmocka_unit_test(scores_that_are_not_numbers_fail_that_request_alone),

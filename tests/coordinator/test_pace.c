@@ -7,30 +7,30 @@ static void nothing_known_gives_a_small_chunk(void **state)
 {
     (void)state;
     struct pace pace = {0};
-    assert_int_equal(pace_prompt_rows(&pace, 4, 50), PACE_FIRST_ROWS);
-    pace_learn(&pace, 4, 0, 10);
-    pace_learn(&pace, 4, 64, 0); /* a group that does not tell */
-    assert_int_equal(pace_prompt_rows(&pace, 4, 50), PACE_FIRST_ROWS);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 4, 50), PACE_FIRST_ROWS);
+    pace_learn(&pace, 1, 4, 0, 10);
+    pace_learn(&pace, 1, 4, 64, 0); /* a group that does not tell */
+    assert_int_equal(pace_prompt_rows(&pace, 1, 4, 50), PACE_FIRST_ROWS);
 }
 
 static void rows_fill_the_time_that_is_allowed(void **state)
 {
     (void)state;
     struct pace pace = {0};
-    pace_learn(&pace, 4, 0, 10);
-    pace_learn(&pace, 4, 64, 10 + 64 * 0.5);
-    assert_int_equal(pace_prompt_rows(&pace, 4, 50), 100);
-    assert_int_equal(pace_prompt_rows(&pace, 4, 200), 400);
-    assert_int_equal(pace_prompt_rows(&pace, 4, 1), 20); /* as long as the run itself */
+    pace_learn(&pace, 1, 4, 0, 10);
+    pace_learn(&pace, 1, 4, 64, 10 + 64 * 0.5);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 4, 50), 100);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 4, 200), 400);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 4, 1), 20); /* as long as the run itself */
 }
 
 static void slow_rows_still_get_on(void **state)
 {
     (void)state;
     struct pace pace = {0};
-    pace_learn(&pace, 1, 0, 20);
-    pace_learn(&pace, 1, 64, 20 + 64 * 30);
-    assert_int_equal(pace_prompt_rows(&pace, 1, 50), PACE_LEAST_ROWS);
+    pace_learn(&pace, 1, 1, 0, 20);
+    pace_learn(&pace, 1, 1, 64, 20 + 64 * 30);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 1, 50), PACE_LEAST_ROWS);
 }
 
 static void a_step_without_rows_teaches_nothing(void **state)
@@ -38,22 +38,22 @@ static void a_step_without_rows_teaches_nothing(void **state)
     (void)state;
     struct pace pace = {0};
     for (int i = 0; i < 20; i++) {
-        pace_learn(&pace, 0, 0, 0.1); /* it only let sequences go */
-        pace_learn(&pace, 1, 0, 60);
+        pace_learn(&pace, 1, 0, 0, 0.1); /* it only let sequences go */
+        pace_learn(&pace, 1, 1, 0, 60);
     }
-    pace_learn(&pace, 1, 60, 60 + 60);
-    assert_int_equal(pace_prompt_rows(&pace, 1, 50), 60);
+    pace_learn(&pace, 1, 1, 60, 60 + 60);
+    assert_int_equal(pace_prompt_rows(&pace, 1, 1, 50), 60);
 }
 
 static void a_machine_that_becomes_slower_gets_smaller_chunks(void **state)
 {
     (void)state;
     struct pace pace = {0};
-    pace_learn(&pace, 1, 100, 100);
-    int before = pace_prompt_rows(&pace, 1, 100);
+    pace_learn(&pace, 1, 1, 100, 100);
+    int before = pace_prompt_rows(&pace, 1, 1, 100);
     for (int i = 0; i < 30; i++)
-        pace_learn(&pace, 1, 100, 200);
-    int after = pace_prompt_rows(&pace, 1, 100);
+        pace_learn(&pace, 1, 1, 100, 200);
+    int after = pace_prompt_rows(&pace, 1, 1, 100);
     assert_int_equal(before, 100);
     assert_in_range(after, 49, 51);
 }

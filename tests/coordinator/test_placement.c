@@ -30,9 +30,9 @@ static void teach(struct group *group, double a, double b, double c)
 {
     for (int i = 0; i < LEARNED; i++)
         for (int rows = 1; rows <= 64; rows *= 2)
-            pace_learn(&group->pace, rows, 0, a + b * rows);
+            pace_learn(&group->pace, 1, rows, 0, a + b * rows);
     for (int i = 0; i < LEARNED; i++)
-        pace_learn(&group->pace, 1, 10, a + b + 10 * c);
+        pace_learn(&group->pace, 1, 1, 10, a + b + 10 * c);
     assert_true(placement_knows(&group->pace));
 }
 

@@ -226,7 +226,9 @@ class Client:
         request.stopping.min_tokens = min_tokens
         if n is not None:
             request.response.n = n
-        if k is not None:
+        if k == "auto":
+            request.speculation.auto_draft_tokens = True
+        elif k is not None:
             request.speculation.draft_tokens = k
         return request
 

@@ -25,7 +25,7 @@ def test_the_quick_parts_run_and_check_themselves():
 
 def test_an_unknown_part_is_wrong_usage():
     done = run("fly")
-    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead stall prefix streams accuracy modes drafting training" in done.stderr
+    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead stall prefix streams accuracy modes drafting lengths training" in done.stderr
 
 
 def test_a_part_that_fails_is_told_and_the_others_run():

@@ -1,0 +1,199 @@
+/* drafting.c - draft lengths, proposals, and what they teach */
+#include "coordinator/drafting.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+enum { QUIET_LONG = 64 }; /* steps without drafts after which a request's place in the drafter may be another's */
+
+/* ---- how many ---- */
+
+/* Drafts worth asking for: the target's own token follows them, and nothing may follow max_tokens. Nobody is taken off for the sake
+ * of drafts: they take what pages are free. */
+static int drafts_possible(const struct group *group, const struct request *r)
+{
+    int most = r->draft_tokens == DRAFT_TOKENS_AUTO ? DRAFT_TOKENS_MAX : r->draft_tokens;
+    int left = r->max_tokens - r->n_tokens - 1, fit = group_reach(group, r) - r->computed - 1;
+    if (r->undrafted || left < 0)
+        return 0;
+    most = most < left ? most : left;
+    return most < fit ? most : fit;
+}
+
+static struct draft_candidate candidate(const struct drafting *drafting, const struct group *group, const struct request *r)
+{
+    const struct draft_source *source = drafting->source;
+    return (struct draft_candidate){
+        .record = &r->draft_record,
+        .pinned = r->draft_tokens != DRAFT_TOKENS_AUTO,
+        .most = drafts_possible(group, r),
+        .left = r->max_tokens - r->n_tokens,
+        .behind = r->draft ? source->behind(source->context, r->draft, r->n_tokens) : r->prepared.prompt.n + r->n_tokens - 1,
+    };
+}
+
+/* A request begins in the drafter with its first draft; where it cannot, it never will. */
+static bool draft_begin(struct drafting *drafting, struct request *r, struct drafting_counts *counts)
+{
+    if (r->draft)
+        return true;
+    struct error err = {{0}};
+    const struct prepared *prepared = &r->prepared;
+    if (!r->draft_features)
+        r->draft_features = mem_new((size_t)prepared->n_pictures, sizeof(float *));
+    for (int i = 0; i < prepared->n_pictures; i++)
+        r->draft_features[i] = prepared->pictures[i].drafter;
+    r->draft = drafting->source->begin(drafting->source->context, &prepared->prompt, r->draft_features, request_positions(r), &err);
+    if (r->draft)
+        return true;
+    counts->refusals++;
+    r->undrafted = true;
+    snprintf(r->inactive, sizeof r->inactive, "%.*s", (int)sizeof r->inactive - 1, err.text);
+    return false;
+}
+
+int drafting_lengths(struct drafting *drafting, struct group *group, struct flight_span *spans, int n, int room,
+                     struct drafting_counts *counts)
+{
+    struct draft_candidate *candidates = mem_new((size_t)n, sizeof *candidates);
+    const struct draft_costs costs = {.target = &group->pace.run,
+                                      .round = &drafting->pace.run,
+                                      .overhead = group->overhead_ms,
+                                      .catch_up_row = drafting->pace.prompt_row_ms};
+    int cut = n;
+    for (int i = 0; i < n; i++)
+        candidates[i] = candidate(drafting, group, spans[i].request);
+    draft_length_choose(&group->draft_length, &drafting->record, &costs, candidates, n);
+    for (int i = 0; i < n; i++) {
+        struct request *r = spans[i].request;
+        int k = candidates[i].k, fit = group_reach(group, r) - r->computed - 1;
+        k = k < fit ? k : fit;
+        if (k > room) {
+            cut = cut < i ? cut : i;
+            k = room;
+        }
+        if (k < 1 || !draft_begin(drafting, r, counts))
+            continue;
+        group_hold(group, r, r->computed + 1 + k);
+        counts->probes += candidates[i].probed;
+        spans[i].drafts = k;
+        spans[i].rows = 1 + k;
+        room -= k;
+    }
+    free(candidates);
+    return cut;
+}
+
+/* ---- the drafter ---- */
+
+struct asked {
+    struct proposal *proposals;
+    int count, drafts, rounds;
+    int behind; /* rows that the drafter lacks */
+};
+
+static int rows_behind(const struct drafting *drafting, const struct asked *asked)
+{
+    int rows = 0;
+    for (int i = 0; i < asked->count; i++)
+        rows += drafting->source->behind(drafting->source->context, asked->proposals[i].sequence, asked->proposals[i].n_tokens);
+    return rows;
+}
+
+static void asked_make(const struct drafting *drafting, struct asked *asked, struct flight_span *spans, int n)
+{
+    *asked = (struct asked){.proposals = mem_new((size_t)n, sizeof *asked->proposals)};
+    for (int i = 0; i < n; i++) {
+        struct request *r = spans[i].request;
+        r->n_drafts = 0;
+        if (!spans[i].drafts)
+            continue;
+        asked->proposals[asked->count++] = (struct proposal){.sequence = r->draft,
+                                                             .tokens = r->tokens,
+                                                             .n_tokens = r->n_tokens,
+                                                             .k = spans[i].drafts,
+                                                             .drafts = r->drafts,
+                                                             .sampling = &r->sampling,
+                                                             .weights = sampling_rejects(&r->sampling) ? r->draft_weights : NULL};
+        asked->drafts += spans[i].drafts;
+        asked->rounds = asked->rounds > spans[i].drafts ? asked->rounds : spans[i].drafts;
+    }
+    asked->behind = rows_behind(drafting, asked);
+}
+
+/* Within the time that the drafter's prompts may take; learns from the time that it took. A row or so that a request lacks because
+ * all of its drafts were accepted is part of any round; more than that is catching up. */
+static double propose(struct drafting *drafting, struct asked *asked)
+{
+    int rows = (asked->drafts + asked->rounds - 1) / asked->rounds;
+    int most = pace_prompt_rows(&drafting->pace, asked->rounds, rows, drafting->stall_ms);
+    double began = clock_seconds();
+    drafting->source->propose(drafting->source->context, asked->proposals, asked->count, most);
+    double ms = 1e3 * (clock_seconds() - began);
+    int caught_up = asked->behind - rows_behind(drafting, asked);
+    pace_learn(&drafting->pace, asked->rounds, rows, caught_up > asked->count ? caught_up : 0, ms);
+    return ms;
+}
+
+static void draft_end(const struct drafting *drafting, struct request *r)
+{
+    drafting->source->end(drafting->source->context, r->draft);
+    r->draft = NULL;
+}
+
+static void proposal_take(const struct drafting *drafting, struct flight_span *span, const struct proposal *proposal,
+                          struct drafting_counts *counts)
+{
+    struct request *r = span->request;
+    span->drafts = r->n_drafts = proposal->failed ? 0 : proposal->n;
+    span->rows = 1 + span->drafts;
+    counts->refusals += proposal->refused;
+    if (proposal->failed) {
+        counts->faults++;
+        draft_end(drafting, r);
+        r->undrafted = true;
+        snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
+    } else if (span->drafts) {
+        r->inactive[0] = 0;
+    } else if (proposal->refused && !r->acceptance.drafted) {
+        snprintf(r->inactive, sizeof r->inactive, "the drafter's cache was full (--draft-positions)");
+    }
+}
+
+/* Somebody found no room in the drafter: the request that has gone without drafts for the longest time makes some. */
+static void room_make(const struct drafting *drafting, struct flight_span *spans, int n)
+{
+    struct request *idle = NULL;
+    for (int i = 0; i < n; i++) {
+        struct request *r = spans[i].request;
+        if (r->draft && r->quiet > QUIET_LONG && (!idle || r->quiet > idle->quiet))
+            idle = r;
+    }
+    if (idle)
+        draft_end(drafting, idle);
+}
+
+double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n, struct drafting_counts *counts)
+{
+    struct asked asked;
+    asked_make(drafting, &asked, spans, n);
+    double ms = asked.count ? propose(drafting, &asked) : 0;
+    int refusals = counts->refusals;
+    for (int i = 0, at = 0; i < n; i++)
+        if (spans[i].drafts)
+            proposal_take(drafting, &spans[i], &asked.proposals[at++], counts);
+    if (counts->refusals > refusals)
+        room_make(drafting, spans, n);
+    free(asked.proposals);
+    return ms;
+}
+
+void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted)
+{
+    struct request *r = span->request;
+    draft_record_learn(&r->draft_record, &drafting->record, r->quiet, span->drafts, accepted);
+    r->quiet = span->drafts ? 0 : r->quiet + 1;
+}

@@ -1,0 +1,33 @@
+/* drafting.h - the drafts of a step: how many each request gets (speculate/draft_length.h, with what was measured here), and asking
+ * the drafter for them */
+#ifndef COORDINATOR_DRAFTING_H
+#define COORDINATOR_DRAFTING_H
+
+#include "coordinator/draft_source.h"
+#include "coordinator/group.h"
+
+struct drafting { /* what all groups share */
+    const struct draft_source *source;
+    double stall_ms;            /* that the drafter's prompts may add to a step beside answers */
+    struct pace pace;           /* of the drafter's rounds */
+    struct draft_record record; /* what targets accepted of all requests */
+};
+
+struct drafting_counts {
+    int faults;   /* requests that have lost their drafts */
+    int refusals; /* requests that the drafter had no room for in this step */
+    int probes;   /* requests that drafted to learn from it */
+};
+
+/* spans: verifications of one row each. Gives them `drafts` and as many more rows, as far as pages and `room` rows allow; returns
+ * the first span whose drafts the room cut short, or n. */
+int drafting_lengths(struct drafting *drafting, struct group *group, struct flight_span *spans, int n, int room,
+                     struct drafting_counts *counts);
+
+/* Asks the drafter for all of them at once, and puts right how many there are. Returns ms. */
+double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n, struct drafting_counts *counts);
+
+/* The target's answer to a verification. */
+void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted);
+
+#endif
