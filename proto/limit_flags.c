@@ -20,7 +20,7 @@ static const struct limit {
     int least, most, fallback;
     bool is_switch; /* written on and off */
 } limits[LIMIT_FLAGS] = {
-    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_DEFAULT, false},
+    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_AUTO, false},
     {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32, false},
     {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128, false},
     {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600, false},
@@ -38,7 +38,7 @@ static const struct limit {
 static const struct argp_option flags[] = {
     {0, 0, 0, 0, "What it takes upon itself (what is beyond a limit is refused by its name):", 10},
     {"draft-tokens", KEY_FIRST + 0, "K|auto", 0,
-     "drafts per step where a request does not say: 0 to 16, default 5, or auto: as many as pay", 10},
+     "drafts per step where a request does not say: 0 to 16, or auto, the default: as many as pay", 10},
     {"max-requests", KEY_FIRST + 1, "N", 0, "requests on worker groups at once, others wait; default 32", 10},
     {"max-waiting", KEY_FIRST + 2, "N", 0, "requests that may wait for a place; default 128", 10},
     {"max-wait-seconds", KEY_FIRST + 3, "S", 0, "how long each may wait for it; default 600", 10},
@@ -103,8 +103,6 @@ const char *limit_flag(const struct service_limits *all, int i, char text[LIMIT_
     memcpy(&value, (const char *)all + limits[i].offset, sizeof value);
     if (limits[i].is_switch)
         snprintf(text, LIMIT_TEXT, "%s", value ? "on" : "off");
-    else if (value == DRAFT_TOKENS_AUTO)
-        snprintf(text, LIMIT_TEXT, "auto");
     else
         snprintf(text, LIMIT_TEXT, "%d", value);
     return value == limits[i].fallback ? NULL : limits[i].flag;

@@ -51,7 +51,7 @@ def test_help_lists_the_commands():
 
 @pytest.mark.parametrize("arguments", [
     [], ["fly"], ["--fly"], ["up"], ["up", "--target"], ["up", "--target", TINY, "--metrics", ":1"], ["up", "--target", TINY, "--ranks", "0"],
-    ["up", "--target", TINY, "--draft-tokens", "17"], ["up", "--target", TINY, "--draft-tokens", "auto"],
+    ["up", "--target", TINY, "--draft-tokens", "17"], ["up", "--target", TINY, "--draft-tokens", "many"],
     ["up", "--target", TINY, "--device", "tpu"], ["up", "--target", TINY, "extra"], ["generate"], ["generate", "--prompt", "x"],
     ["generate", "--address", "a", "--target", TINY, "--prompt", "x"], ["generate", "--address", "a"],
     ["generate", "--address", "a", "--prompt", "x", "--ranks", "2"], ["generate", "--address", "a", "--prompt", "x", "--max-tokens", "0"],

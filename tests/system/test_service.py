@@ -250,7 +250,7 @@ def test_generate_passes_stops_on(client):
 
 def test_generate_streams_text_and_marks_drafts(client):
     plain = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION)
-    marked = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts")
+    marked = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts", "--draft-tokens", 5)
     assert plain.returncode == marked.returncode == 0, plain.stderr + marked.stderr
     assert "[" in marked.stdout and "\033" not in marked.stdout  # no terminal: brackets
     rest = marked.stdout
@@ -262,8 +262,8 @@ def test_generate_streams_text_and_marks_drafts(client):
 
 
 def test_generate_marks_drafts_beside_its_json(client):
-    plain = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts")
-    done = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts", "--json")
+    plain = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts", "--draft-tokens", 5)
+    done = massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION, "--show-drafts", "--draft-tokens", 5, "--json")
     assert done.returncode == 0 and done.stdout.count("\n") == 1
     assert json.loads(done.stdout)["text"] + "\n" == massv("generate", "--address", client.address, "--image", SCENE, "--prompt", QUESTION).stdout
     assert done.stderr.startswith(plain.stdout) and "drafts accepted" in done.stderr
