@@ -29,11 +29,11 @@ static void answers_are_tensors_with_their_figures(void **state)
                         "\7\0\0\0Gr\xc3\xbc\xc3\x9f"
                         "e",
                         11);
-    assert_int_equal(m->n_parameters, 8);
+    assert_int_equal(m->n_parameters, 9);
     assert_string_equal(m->parameters[0]->key, "finish_reason");
     assert_string_equal(m->parameters[0]->value->string_param, "stop");
-    assert_string_equal(m->parameters[7]->key, "accepted");
-    assert_int_equal(m->parameters[7]->value->int64_param, 4);
+    assert_string_equal(m->parameters[8]->key, "accepted");
+    assert_int_equal(m->parameters[8]->value->int64_param, 4);
     inference__model_infer_response__free_unpacked(m, NULL);
 }
 
