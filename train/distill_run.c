@@ -177,7 +177,8 @@ static int job_refused(struct distill *d, struct job *job, enum rpc_status statu
 static int job_failed(struct distill *d, struct job *job, enum rpc_status status, struct error *err)
 {
     double now = clock_seconds(), pause = PAUSE_FIRST;
-    bool passes = status == RPC_UNAVAILABLE || status == RPC_RESOURCE_EXHAUSTED;
+    /* Nobody here cancels a call that is to be answered: a service that goes down does. */
+    bool passes = status == RPC_UNAVAILABLE || status == RPC_RESOURCE_EXHAUSTED || status == RPC_CANCELLED;
     if (!passes)
         return job_refused(d, job, status, err);
     if (now - d->well > d->options->retry_seconds) {

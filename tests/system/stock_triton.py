@@ -1,5 +1,6 @@
 """stock_triton.py ADDRESS PICTURE - tritonclient against a service that has a model: says in one JSON object what it got."""
 import json
+import os
 import queue
 import sys
 
@@ -79,4 +80,5 @@ while left:
         got[f"{name}_end"] = parameters(result)
 client.stop_stream()
 got["streamed"] = streamed
-print(json.dumps(got))
+print(json.dumps(got), flush=True)
+os._exit(0)  # the client's threads now and then never let the interpreter end
