@@ -111,7 +111,7 @@ def test_an_exported_drafter_drafts(captions, phase1, tmp_path):
     assert {path.name for path in out.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"}
     question = json.loads(captions.read_text().splitlines()[0])
     answers = [json.loads(massv("generate", "--target", TARGET, "--drafter", drafter, "--image", question["image"], "--prompt", question["prompt"],
-                                "--max-tokens", "24", "--json").stdout) for drafter in (out, TEXT)]
+                                "--max-tokens", "24", "--draft-tokens", "5", "--json").stdout) for drafter in (out, TEXT)]
     assert answers[0]["text"] == answers[1]["text"] and answers[0]["speculation"]["drafted"] > 0
     again = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
     assert again.returncode == 1 and "is not empty" in again.stderr
