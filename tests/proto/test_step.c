@@ -111,93 +111,129 @@ static void expect_sampling(const struct sampling *got, const struct sampling *w
     assert_true(got->logprobs == wanted->logprobs && got->top_logprobs == wanted->top_logprobs);
 }
 
+struct sample { /* a step that has something of everything */
+    int32_t ids[7], positions[7][3], bias_ids[2], banned[1], pages[2];
+    float bias[2];
+    uint64_t release[2], keys[3][2];
+    struct step_picture pictures[2];
+    struct draft_weights weights[5];
+    struct step_span spans[3];
+};
+
+static void sampling_put(struct sample *s)
+{
+    s->spans[0].sampling.repetition_penalty = 1.05f;
+    s->spans[1].sampling = (struct sampling){.repetition_penalty = 1,
+                                             .temperature = 0.7f,
+                                             .top_k = 20,
+                                             .top_p = 0.9f,
+                                             .min_p = 0.05f,
+                                             .presence_penalty = -2,
+                                             .frequency_penalty = 1.5f,
+                                             .bias_ids = s->bias_ids,
+                                             .bias = s->bias,
+                                             .n_bias = 2,
+                                             .seed = UINT64_MAX,
+                                             .mode = SAMPLING_REJECTION,
+                                             .logprobs = true,
+                                             .top_logprobs = 20};
+    s->spans[2].sampling = (struct sampling){.repetition_penalty = 1, .banned_ids = s->banned, .n_banned = 1, .banned_until = 12};
+}
+
+static void sample_make(struct sample *s)
+{
+    *s = (struct sample){.ids = {5, 0, 9, 151655, 1, 2, INT32_MAX},
+                         .bias_ids = {0, INT32_MAX},
+                         .banned = {9},
+                         .pages = {0, INT32_MAX},
+                         .bias = {-100, 0.5f},
+                         .release = {3, UINT64_MAX},
+                         .keys = {{UINT64_MAX, 1}, {0, 7}, {5, UINT64_MAX}},
+                         .pictures = {{{1, 2}, 0, 0, 1}, {{UINT64_MAX, 0}, 3, 1000, 4}}};
+    for (int i = 0; i < 7; i++)
+        for (int k = 0; k < 3; k++)
+            s->positions[i][k] = 100 * i + k;
+    for (int i = 0; i < 5; i++)
+        s->weights[i] = (struct draft_weights){.ids = {1, 2}, .weight = {0.25f, 0.75f}, .n = 2};
+    s->spans[0] = (struct step_span){.sequence = 1,
+                                     .n = 7,
+                                     .ids = s->ids,
+                                     .positions = s->positions,
+                                     .length = 12,
+                                     .pictures = s->pictures,
+                                     .n_pictures = 2,
+                                     .adopt = s->keys,
+                                     .n_adopt = 3};
+    s->spans[1] = (struct step_span){.sequence = 2,
+                                     .n = 6,
+                                     .ids = s->ids,
+                                     .position = 40,
+                                     .length = 40,
+                                     .generated = true,
+                                     .drafts = 5,
+                                     .want_token = true,
+                                     .answered = 3,
+                                     .weights = s->weights};
+    s->spans[2] = (struct step_span){.sequence = 3,
+                                     .n = 1,
+                                     .ids = s->ids,
+                                     .pictures = s->pictures,
+                                     .n_pictures = 1,
+                                     .keep = s->keys + 1,
+                                     .keep_pages = s->pages,
+                                     .n_keep = 2};
+    sampling_put(s);
+}
+
+static void expect_span(const struct step_span *got, const struct step_span *wanted)
+{
+    const struct step_span *x = wanted, *y = got;
+    assert_int_equal(x->n, y->n);
+    assert_memory_equal(x->ids, y->ids, (size_t)x->n * sizeof *x->ids);
+    assert_true(!x->positions == !y->positions);
+    assert_true(!x->positions || !memcmp(x->positions, y->positions, (size_t)x->n * sizeof *x->positions));
+    assert_int_equal(x->n_pictures, y->n_pictures);
+    assert_true(!x->n_pictures || !memcmp(x->pictures, y->pictures, (size_t)x->n_pictures * sizeof *x->pictures));
+    assert_true(x->sequence == y->sequence && x->position == y->position && x->length == y->length);
+    assert_true(x->generated == y->generated && x->drafts == y->drafts && x->want_token == y->want_token);
+    assert_true(!x->weights == !y->weights && x->answered == y->answered);
+    assert_true(!x->weights || !memcmp(x->weights, y->weights, (size_t)x->drafts * sizeof *x->weights));
+    expect_sampling(&y->sampling, &x->sampling);
+    assert_int_equal(y->n_adopt, x->n_adopt);
+    assert_true(!x->n_adopt || !memcmp(y->adopt, x->adopt, (size_t)x->n_adopt * sizeof *x->adopt));
+    assert_int_equal(y->n_keep, x->n_keep);
+    assert_true(!x->n_keep || !memcmp(y->keep, x->keep, (size_t)x->n_keep * sizeof *x->keep));
+    assert_true(!x->n_keep || !memcmp(y->keep_pages, x->keep_pages, (size_t)x->n_keep * sizeof *x->keep_pages));
+}
+
 static void a_step_comes_back(void **state)
 {
     (void)state;
-    int32_t ids[7] = {5, 0, 9, 151655, 1, 2, INT32_MAX}, positions[7][3];
-    for (int i = 0; i < 7; i++)
-        for (int k = 0; k < 3; k++)
-            positions[i][k] = 100 * i + k;
-    uint64_t release[2] = {3, UINT64_MAX};
-    static struct step_picture pictures[2] = {{{1, 2}, 0, 0, 3}, {{UINT64_MAX, 0}, 3, 1000, 4}};
-    struct step_span spans[3] = {
-        {.sequence = 1, .n = 7, .ids = ids, .positions = positions, .length = 12, .pictures = pictures, .n_pictures = 2},
-        {.sequence = 2, .n = 6, .ids = ids, .position = 40, .length = 40, .generated = true, .drafts = 5, .want_token = true},
-        {.sequence = 3, .n = 1, .ids = ids, .pictures = pictures, .n_pictures = 1},
-    };
-    spans[2].pictures[0].count = 1;
-    int32_t bias_ids[2] = {0, INT32_MAX}, banned[1] = {9};
-    float bias[2] = {-100, 0.5f};
-    struct draft_weights weights[5] = {{.ids = {1, 2}, .weight = {0.25f, 0.75f}, .n = 2}};
-    for (int i = 1; i < 5; i++)
-        weights[i] = weights[0];
-    spans[1].weights = weights;
-    spans[1].sampling = (struct sampling){.repetition_penalty = 1,
-                                          .temperature = 0.7f,
-                                          .top_k = 20,
-                                          .top_p = 0.9f,
-                                          .min_p = 0.05f,
-                                          .presence_penalty = -2,
-                                          .frequency_penalty = 1.5f,
-                                          .bias_ids = bias_ids,
-                                          .bias = bias,
-                                          .n_bias = 2,
-                                          .seed = UINT64_MAX,
-                                          .mode = SAMPLING_REJECTION,
-                                          .logprobs = true,
-                                          .top_logprobs = 20};
-    spans[1].answered = 3;
-    uint64_t keys[3][2] = {{UINT64_MAX, 1}, {0, 7}, {5, UINT64_MAX}};
-    int32_t pages[2] = {0, INT32_MAX};
-    spans[0].adopt = keys;
-    spans[0].n_adopt = 3;
-    spans[2].keep = keys + 1;
-    spans[2].keep_pages = pages;
-    spans[2].n_keep = 2;
-    spans[2].sampling.banned_ids = banned;
-    spans[2].sampling.n_banned = 1;
-    spans[2].sampling.banned_until = 12;
-    spans[0].sampling.repetition_penalty = 1.05f;
-    spans[1].sampling.repetition_penalty = spans[2].sampling.repetition_penalty = 1;
-    struct step_message a = {.kind = STEP_STEP,
-                             .step = {.id = 4,
-                                      .release = release,
-                                      .n_release = 2,
-                                      .spans = spans,
-                                      .n_spans = 3,
-                                      .forget = keys + 2,
-                                      .n_forget = 1}},
-                        b;
-    carry(&b, &a, false);
+    struct sample s;
+    struct step_message b;
+    sample_make(&s);
+    const struct step step = {
+        .id = 4, .release = s.release, .n_release = 2, .spans = s.spans, .n_spans = 3, .forget = s.keys + 2, .n_forget = 1};
+    carry(&b, &(struct step_message){.kind = STEP_STEP, .step = step}, false);
     assert_int_equal(b.step.id, 4);
     assert_int_equal(b.step.n_release, 2);
-    assert_memory_equal(b.step.release, release, sizeof release);
+    assert_memory_equal(b.step.release, s.release, sizeof s.release);
     assert_int_equal(b.step.n_spans, 3);
-    for (int i = 0; i < 3; i++) {
-        const struct step_span *x = &spans[i], *y = &b.step.spans[i];
-        assert_int_equal(x->n, y->n);
-        assert_memory_equal(x->ids, y->ids, (size_t)x->n * sizeof *ids);
-        assert_true(!x->positions == !y->positions);
-        assert_true(!x->positions || !memcmp(x->positions, y->positions, sizeof positions));
-        assert_int_equal(x->n_pictures, y->n_pictures);
-        assert_true(!x->n_pictures || !memcmp(x->pictures, y->pictures, (size_t)x->n_pictures * sizeof *pictures));
-        assert_true(x->sequence == y->sequence && x->position == y->position && x->length == y->length);
-        assert_true(x->generated == y->generated && x->drafts == y->drafts && x->want_token == y->want_token);
-        assert_true(!x->weights == !y->weights && x->answered == y->answered);
-        assert_true(!x->weights || !memcmp(x->weights, y->weights, sizeof weights));
-        expect_sampling(&y->sampling, &x->sampling);
-        assert_int_equal(y->n_adopt, x->n_adopt);
-        assert_true(!x->n_adopt || !memcmp(y->adopt, x->adopt, (size_t)x->n_adopt * sizeof *x->adopt));
-        assert_int_equal(y->n_keep, x->n_keep);
-        assert_true(!x->n_keep || !memcmp(y->keep, x->keep, (size_t)x->n_keep * sizeof *x->keep));
-        assert_true(!x->n_keep || !memcmp(y->keep_pages, x->keep_pages, (size_t)x->n_keep * sizeof *x->keep_pages));
-    }
+    for (int i = 0; i < 3; i++)
+        expect_span(&b.step.spans[i], &s.spans[i]);
     assert_int_equal(b.step.n_forget, 1);
-    assert_memory_equal(b.step.forget, keys + 2, sizeof *keys);
+    assert_memory_equal(b.step.forget, s.keys + 2, sizeof *s.keys);
     step_message_free(&b);
-    struct step_message only_release = {.kind = STEP_STEP, .step = {.id = 5, .release = release, .n_release = 1}};
+}
+
+static void a_step_may_only_release(void **state)
+{
+    (void)state;
+    uint64_t release[1] = {3};
+    struct step_message only_release = {.kind = STEP_STEP, .step = {.id = 5, .release = release, .n_release = 1}}, b;
     carry(&b, &only_release, false);
     assert_int_equal(b.step.n_spans, 0);
+    assert_int_equal(b.step.n_release, 1);
     step_message_free(&b);
 }
 
@@ -331,6 +367,7 @@ int main(void)
         cmocka_unit_test(a_verdict_comes_back),
         cmocka_unit_test(heartbeats_and_welcomes_come_back),
         cmocka_unit_test(a_step_comes_back),
+        cmocka_unit_test(a_step_may_only_release),
         cmocka_unit_test(a_picture_piece_comes_back_aligned),
         cmocka_unit_test(a_wrong_message_of_a_group_is_refused_by_field),
         cmocka_unit_test(a_wrong_message_to_a_group_is_refused_by_field),
