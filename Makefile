@@ -176,6 +176,6 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libmassv.a
 	$(LINK) $^ $(LIBS)
 $(MPI_TESTS:%.c=$(BUILD)/%): $(BUILD)/cluster/comm_mpi.o
 $(FUZZERS:%.c=$(BUILD)/%): $(BUILD)/tests/fuzz/replay.o
-$(patsubst %.c,$(BUILD)/%,$(wildcard tests/coordinator/test_*.c)): $(BUILD)/tests/coordinator/stage.o
+$(patsubst %.c,$(BUILD)/%,$(wildcard tests/coordinator/test_*.c)): $(BUILD)/tests/coordinator/stage.o $(BUILD)/tests/coordinator/stage_group.o
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,5 +1,6 @@
-/* stage.c - the scheduler's surroundings, without processes, models or threads */
-#include "tests/coordinator/stage.h"
+/* stage.c - the scheduler's surroundings, without processes, models or threads: target, drafter, clients and the program around;
+ * the worker groups stand in stage_group.c */
+#include "tests/coordinator/stage_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/version.h"
 #include "coordinator/shared_picture.h"
 
 struct draft_sequence {
@@ -17,7 +17,7 @@ struct draft_sequence {
 
 /* ---- the target ---- */
 
-static int32_t target_next(const int32_t *ids, int n)
+int32_t stage_next(const int32_t *ids, int n)
 {
     uint32_t sum = 17;
     for (int i = 0; i < n; i++)
@@ -36,7 +36,7 @@ void stage_expect(const struct stage_question *question, int32_t *answer, int n)
     for (int i = 0; i < question->prompt; i++)
         ids[i] = prompt_id(question, i);
     for (int i = 0; i < n; i++)
-        answer[i] = ids[question->prompt + i] = target_next(ids, question->prompt + i);
+        answer[i] = ids[question->prompt + i] = stage_next(ids, question->prompt + i);
 }
 
 /* ---- the drafter ---- */
@@ -71,7 +71,7 @@ static void draft_one(const struct stage *stage, struct proposal *p)
     memcpy(ids, p->sequence->prompt->ids, (size_t)p->sequence->prompt->n * sizeof *ids);
     memcpy(ids + p->sequence->prompt->n, p->tokens, (size_t)p->n_tokens * sizeof *ids);
     for (p->n = 0; p->n < p->k; p->n++, n++) {
-        ids[n] = target_next(ids, n);
+        ids[n] = stage_next(ids, n);
         if (p->n >= stage->right)
             ids[n] = (ids[n] + 1) % STAGE_VOCABULARY;
         p->drafts[p->n] = ids[n];
@@ -163,379 +163,15 @@ static void client_drop(void *call)
 
 static const struct client_calls client_calls = {client_send, client_backlog, client_finish, client_drop};
 
-/* ---- groups ---- */
+/* ---- the program around ---- */
 
-static struct stage_sequence *sequence_find(struct stage_group *group, uint64_t id)
+void stage_event(struct stage *stage, const struct event *event)
 {
-    for (int i = 0; i < group->n_sequences; i++)
-        if (group->sequences[i].id == id)
-            return &group->sequences[i];
-    return NULL;
-}
-
-static void *copied(const void *from, size_t size)
-{
-    void *copy = from ? mem_new(1, size) : NULL;
-    if (copy)
-        memcpy(copy, from, size);
-    return copy;
-}
-
-static void step_keep(struct stage_group *group, const struct step *step)
-{
-    assert_int_equal(group->step.id, 0); /* one step in flight */
-    group->step = *step;
-    group->step.release = copied(step->release, (size_t)step->n_release * sizeof *step->release);
-    group->step.spans = copied(step->spans, (size_t)step->n_spans * sizeof *step->spans);
-    group->step.forget = copied(step->forget, (size_t)step->n_forget * sizeof *step->forget);
-    for (int i = 0; i < step->n_spans; i++) {
-        struct step_span *span = &group->step.spans[i];
-        span->ids = copied(span->ids, (size_t)span->n * sizeof *span->ids);
-        span->positions = copied(span->positions, (size_t)span->n * sizeof *span->positions);
-        span->pictures = copied(span->pictures, (size_t)span->n_pictures * sizeof *span->pictures);
-        span->adopt = copied(span->adopt, (size_t)span->n_adopt * sizeof *span->adopt);
-        span->keep = copied(span->keep, (size_t)span->n_keep * sizeof *span->keep);
-        span->keep_pages = copied(span->keep_pages, (size_t)span->n_keep * sizeof *span->keep_pages);
-    }
-}
-
-static void step_forget(struct stage_group *group)
-{
-    for (int i = 0; i < group->step.n_spans; i++) {
-        free(group->step.spans[i].ids);
-        free(group->step.spans[i].positions);
-        free(group->step.spans[i].pictures);
-        free(group->step.spans[i].adopt);
-        free(group->step.spans[i].keep);
-        free(group->step.spans[i].keep_pages);
-    }
-    free(group->step.spans);
-    free(group->step.release);
-    free(group->step.forget);
-    group->step = (struct step){0};
-}
-
-static int picture_find(const struct stage_group *group, uint64_t hash)
-{
-    for (int i = 0; i < group->n_pictures; i++)
-        if (group->pictures[i].hash == hash)
-            return i;
-    return -1;
-}
-
-static void piece_keep(struct stage_group *group, const struct step_piece *piece)
-{
-    int at = picture_find(group, piece->hash[0]);
-    if (piece->forget) {
-        assert_true(at >= 0);
-        group->pictures[at] = group->pictures[--group->n_pictures];
-        group->forgets++;
-        return;
-    }
-    assert_int_equal(piece->width, STAGE_WIDTH);
-    if (at < 0) {
-        at = group->n_pictures++;
-        group->pictures[at].hash = piece->hash[0];
-        group->pictures[at].here = 0;
-    }
-    assert_int_equal(group->pictures[at].here, piece->first);
-    assert_true(piece->features[0] == (float)(piece->first * STAGE_WIDTH));
-    group->pictures[at].here += piece->n;
-    group->pieces++;
-}
-
-static void link_send(void *call, const struct step_message *message)
-{
-    struct stage_group *group = call;
-    assert_false(group->dropped);
-    if (message->kind == STEP_WELCOME)
-        group->welcomed = true;
-    else if (message->kind == STEP_STEP)
-        step_keep(group, &message->step);
-    else if (message->kind == STEP_PIECE)
-        piece_keep(group, &message->piece);
-}
-
-static void link_finish(void *call, enum rpc_status status, const char *message)
-{
-    struct stage_group *group = call;
-    group->finished = true;
-    group->status = status;
-    snprintf(group->message, sizeof group->message, "%s", message);
-}
-
-static void link_drop(void *call)
-{
-    struct stage_group *group = call;
-    assert_false(group->dropped);
-    group->dropped = true;
-}
-
-static const struct link_calls link_calls = {link_send, link_finish, link_drop};
-
-/* ---- pages ---- */
-
-static int pages_used(const struct stage_group *group)
-{
-    bool *used = mem_new((size_t)group->last_page + 1, sizeof *used);
-    int pages = 0;
-    for (int i = 0; i < group->n_sequences; i++)
-        for (int j = 0; j < group->sequences[i].n_pages; j++)
-            used[group->sequences[i].pages[j]] = true;
-    for (int i = 0; i < group->n_kept; i++)
-        used[group->kept[i].page] = true;
-    for (int i = 0; i <= group->last_page; i++)
-        pages += used[i];
-    free(used);
-    return pages;
-}
-
-static int kept_find(const struct stage_group *group, const uint64_t key[2])
-{
-    for (int i = 0; i < group->n_kept; i++)
-        if (memcmp(group->kept[i].key, key, sizeof group->kept[i].key) == 0)
-            return i;
-    return -1;
-}
-
-static void pages_forget(struct stage_group *group, const struct step *step)
-{
-    for (int i = 0; i < step->n_forget; i++) {
-        int at = kept_find(group, step->forget[i]);
-        assert_true(at >= 0);
-        group->kept[at] = group->kept[--group->n_kept];
-    }
-    group->forgotten += step->n_forget;
-}
-
-static void pages_adopt(struct stage_group *group, struct stage_sequence *q, const struct step_span *span)
-{
-    assert_true(!span->n_adopt || (q->n == 0 && span->length == span->n_adopt * STAGE_PAGE));
-    for (int i = 0; i < span->n_adopt; i++) {
-        int at = kept_find(group, span->adopt[i]);
-        assert_true(at >= 0);
-        const struct stage_kept *kept = &group->kept[at];
-        memcpy(q->ids + q->n, kept->ids, sizeof kept->ids);
-        memset(q->generated + q->n, 0, STAGE_PAGE);
-        q->pages[q->n_pages++] = kept->page;
-        if (kept->pictured && q->pictured > q->n)
-            q->pictured = q->n;
-        q->n += STAGE_PAGE;
-    }
-    group->adopted += span->n_adopt;
-}
-
-/* Pages that are shared have all their rows; none of them is cut. */
-static void pages_fit(struct stage_group *group, struct stage_sequence *q)
-{
-    int n = (q->n + STAGE_PAGE - 1) / STAGE_PAGE;
-    while (q->n_pages < n)
-        q->pages[q->n_pages++] = ++group->last_page;
-    while (q->n_pages > n)
-        q->n_pages--;
-    for (int i = 0; i < group->n_kept; i++)
-        assert_true(q->n % STAGE_PAGE == 0 || group->kept[i].page != q->pages[n - 1]);
-}
-
-static void pages_keep(struct stage_group *group, const struct stage_sequence *q, const struct step_span *span)
-{
-    assert_true(!span->n_keep || !span->generated);
-    for (int i = 0; i < span->n_keep; i++) {
-        int page = span->keep_pages[i];
-        assert_in_range(page, span->length / STAGE_PAGE, (span->length + span->n) / STAGE_PAGE - 1);
-        assert_true(kept_find(group, span->keep[i]) < 0 && group->n_kept < STAGE_KEPT);
-        struct stage_kept *kept = &group->kept[group->n_kept++];
-        *kept =
-            (struct stage_kept){{span->keep[i][0], span->keep[i][1]}, q->pages[page], {0}, q->pictured < (page + 1) * STAGE_PAGE};
-        memcpy(kept->ids, q->ids + page * STAGE_PAGE, sizeof kept->ids);
-    }
-}
-
-/* ---- spans ---- */
-
-/* Columns of picture rows stand in the third axis of their positions (picture_put). */
-static void span_pictures_check(const struct stage_group *group, const struct step_span *span)
-{
-    for (int i = 0; i < span->n_pictures; i++) {
-        const struct step_picture *picture = &span->pictures[i];
-        int at = picture_find(group, picture->hash[0]);
-        assert_true(at >= 0 && picture->picture_row + picture->count <= group->pictures[at].here);
-        assert_true(picture->first >= 0 && picture->first + picture->count <= span->n);
-        assert_true(!group->stage->whole || picture->count == group->stage->whole);
-        for (int row = 0; row < picture->count; row++)
-            assert_int_equal(span->positions[picture->first + row][2], 1000 + picture->picture_row + row);
-    }
-    for (int row = 0, n = 0; span->positions && row < span->n; row++) {
-        for (int i = 0; i < span->n_pictures; i++)
-            n += row == span->pictures[i].first ? span->pictures[i].count : 0;
-        assert_int_equal(span->positions[row][2] >= 1000, n-- > 0); /* every picture row has its features */
-        n = n < 0 ? 0 : n;
-    }
-}
-
-static void span_positions_check(const struct stage_sequence *sequence, const struct step_span *span)
-{
-    if (span->generated)
-        assert_int_equal(span->position, span->length - (sequence->pictured < STAGE_TOKENS ? STAGE_LAG : 0));
-    else if (!span->positions)
-        assert_int_equal(span->position, span->length);
-    else
-        assert_int_equal(span->positions[0][0], span->position);
-}
-
-static struct step_answer span_answer(struct stage_group *group, const struct step_span *span)
-{
-    struct stage_sequence *q = sequence_find(group, span->sequence);
-    if (!q) {
-        assert_true(group->n_sequences < STAGE_SEQUENCES);
-        q = &group->sequences[group->n_sequences++];
-        q->id = span->sequence;
-        q->n = q->n_pages = 0;
-        q->pictured = STAGE_TOKENS;
-    }
-    pages_adopt(group, q, span);
-    assert_true(span->n > 0 && span->length <= q->n && span->length + span->n <= STAGE_TOKENS);
-    assert_true(span->drafts < span->n && (!span->drafts || (span->generated && span->want_token)));
-    if (span->n_pictures > 0 && q->pictured > span->length)
-        q->pictured = span->length + span->pictures[0].first;
-    span_positions_check(q, span);
-    span_pictures_check(group, span);
-    q->n = span->length;
-    int first = q->n + span->n - span->drafts; /* of the drafts */
-    for (int i = 0; i < span->n; i++) {
-        q->ids[q->n] = span->ids[i];
-        q->generated[q->n++] = span->generated;
-    }
-    pages_fit(group, q);
-    pages_keep(group, q, span);
-    struct step_answer answer = {.next = -1};
-    if (!span->want_token)
-        return answer;
-    while (answer.accepted < span->drafts && target_next(q->ids, first + answer.accepted) == q->ids[first + answer.accepted])
-        answer.accepted++;
-    answer.next = target_next(q->ids, first + answer.accepted);
-    q->n = first + answer.accepted;
-    pages_fit(group, q);
-    return answer;
-}
-
-static void statistics_take(struct stage_group *group)
-{
-    int rows = 0, prompts = 0, answers = 0;
-    for (int i = 0; i < group->step.n_spans; i++) {
-        rows += group->step.spans[i].n;
-        bool verified = group->step.spans[i].generated && group->step.spans[i].want_token;
-        prompts += group->step.spans[i].generated ? 0 : group->step.spans[i].n;
-        answers += verified;
-        assert_true(!verified || answers == i + 1); /* answers first */
-    }
-    assert_true(rows <= group->max_rows);
-    group->steps++;
-    group->prompt_rows += prompts;
-    group->prompt_rows_beside_answers += prompts && answers;
-    group->step_ms = group->row_ms > 0 ? 1 + group->row_ms * prompts : 0;
-    if (answers && prompts > group->most_prompt_rows_beside_answers)
-        group->most_prompt_rows_beside_answers = prompts;
-    if (group->step.n_spans > group->most_spans)
-        group->most_spans = group->step.n_spans;
-}
-
-static void event_put(struct stage *stage, const struct event *event)
-{
-    struct event *copy = copied(event, sizeof *event);
+    struct event *copy = mem_new(1, sizeof *copy);
+    *copy = *event;
     copy->at = stage->now;
     scheduler_handle(stage->scheduler, copy);
 }
-
-static void message_put(struct stage_group *group, const struct step_message *message)
-{
-    event_put(group->stage,
-              &(struct event){.kind = EVENT_HEARD, .number = group->number, .message = copied(message, sizeof *message)});
-}
-
-void stage_verdict(struct stage_group *group, const struct step_verdict *verdict)
-{
-    step_forget(group);
-    message_put(group, &(struct step_message){.kind = STEP_VERDICT, .verdict = *verdict});
-    stage_turn(group->stage, 0);
-}
-
-void stage_answer(struct stage_group *group)
-{
-    struct step_answer answers[STAGE_SEQUENCES];
-    const struct step *step = &group->step;
-    assert_true(step->id != 0);
-    pages_forget(group, step);
-    for (int i = 0; i < step->n_release; i++) {
-        struct stage_sequence *q = sequence_find(group, step->release[i]);
-        if (q)
-            *q = group->sequences[--group->n_sequences];
-    }
-    statistics_take(group);
-    for (int i = 0; i < step->n_spans; i++)
-        answers[i] = span_answer(group, &step->spans[i]);
-    assert_true(pages_used(group) <= group->pages);
-    stage_verdict(group, &(struct step_verdict){
-                             .step = step->id, .answers = answers, .n_answers = step->n_spans, .compute_ms = group->step_ms});
-}
-
-void stage_refuse(struct stage_group *group)
-{
-    stage_verdict(group, &(struct step_verdict){.step = group->step.id, .error = "the stage will not have it"});
-}
-
-void stage_beat(struct stage_group *group)
-{
-    message_put(group, &(struct step_message){.kind = STEP_HEARTBEAT});
-}
-
-void stage_lose(struct stage_group *group)
-{
-    step_forget(group);
-    event_put(group->stage, &(struct event){.kind = EVENT_LOST, .number = group->number});
-    stage_turn(group->stage, 0);
-}
-
-struct stage_group *stage_dial(struct stage *stage, int pages, int max_rows)
-{
-    assert_true(stage->n_groups < STAGE_GROUPS);
-    struct stage_group *group = &stage->groups[stage->n_groups++];
-    *group = (struct stage_group){
-        .stage = stage, .number = (uint64_t)stage->n_groups, .page_positions = STAGE_PAGE, .pages = pages, .max_rows = max_rows};
-    struct link link = {.calls = &link_calls, .call = group, .number = group->number, .peer = "stage"};
-    event_put(stage, &(struct event){.kind = EVENT_DIALLED, .link = link});
-    return group;
-}
-
-struct step_hello stage_hello_of(const struct stage_group *group)
-{
-    return (struct step_hello){.protocol = STEP_PROTOCOL,
-                               .version = MASSV_VERSION,
-                               .model_hash = {1, 2},
-                               .model = "target",
-                               .ranks = 1,
-                               .pages = group->pages,
-                               .page_positions = group->page_positions,
-                               .max_rows = group->max_rows,
-                               .host = "stage",
-                               .device = "paper"};
-}
-
-void stage_hello(struct stage_group *group, const struct step_hello *hello)
-{
-    message_put(group, &(struct step_message){.kind = STEP_HELLO, .hello = *hello});
-    stage_turn(group->stage, 0);
-}
-
-struct stage_group *stage_attach(struct stage *stage, int pages, int max_rows)
-{
-    struct stage_group *group = stage_dial(stage, pages, max_rows);
-    struct step_hello hello = stage_hello_of(group);
-    stage_hello(group, &hello);
-    return group;
-}
-
-/* ---- the program around ---- */
 
 static void hook_prepare(void *context, struct preparation *job)
 {
@@ -604,7 +240,7 @@ void stage_close(struct stage *stage)
         assert_true(stage->clients[i].ended && stage->clients[i].drops == stage->clients[i].outputs);
     for (int i = 0; i < stage->n_groups; i++) {
         assert_true(stage->groups[i].dropped);
-        step_forget(&stage->groups[i]);
+        stage_step_forget(&stage->groups[i]);
     }
     assert_int_equal(stage->draft_sequences, 0);
     tokenizer_close(stage->tokenizer);
@@ -652,7 +288,7 @@ struct stage_client *stage_ask(struct stage *stage, const struct stage_question 
     job->asked.n_ids = question->prompt;
     job->asked.max_tokens = question->seed;
     job->asked.n_stop_ids = question->picture;
-    event_put(stage, &(struct event){.kind = EVENT_ARRIVED, .request = first, .job = job});
+    stage_event(stage, &(struct event){.kind = EVENT_ARRIVED, .request = first, .job = job});
     return client;
 }
 
@@ -710,14 +346,14 @@ void stage_prepare(struct stage *stage, const char *fault)
             snprintf(job->error.text, sizeof job->error.text, "%s", fault);
         else
             prompt_put(stage, job);
-        event_put(stage, &(struct event){.kind = EVENT_PREPARED, .job = job});
+        stage_event(stage, &(struct event){.kind = EVENT_PREPARED, .job = job});
     }
     stage_turn(stage, 0);
 }
 
 void stage_cancel(struct stage *stage, struct stage_client *client)
 {
-    event_put(stage, &(struct event){.kind = EVENT_CLOSED, .number = client->number});
+    stage_event(stage, &(struct event){.kind = EVENT_CLOSED, .number = client->number});
 }
 
 void stage_turn(struct stage *stage, double seconds)
