@@ -1,6 +1,7 @@
 /* rpc_address.c - what is wrong with an address, in words */
 #include "proto/rpc_address.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
@@ -38,6 +39,35 @@ static const char *rpc_address_colon(const char *address)
     if (*address == '[')
         return colon[-1] == ']' ? colon : NULL;
     return memchr(address, ':', (size_t)(colon - address)) ? NULL : colon;
+}
+
+/* malloc'ed, without brackets. */
+static char *rpc_address_host(const char *address)
+{
+    const char *colon = rpc_address_colon(address);
+    bool brackets = *address == '[';
+    char *host = mem_string(address + brackets);
+    host[colon - address - 2 * brackets] = 0;
+    return host;
+}
+
+static bool rpc_address_is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+bool rpc_address_is_local(const char *address)
+{
+    if (rpc_address_is_unix(address))
+        return true;
+    char *host = rpc_address_host(address);
+    bool local = rpc_address_is_loopback(host) || strcmp(host, "localhost") == 0;
+    free(host);
+    return local;
 }
 
 int rpc_address_check(const char *address, struct error *err)
@@ -85,9 +115,7 @@ static int rpc_address_try(const struct sockaddr *address, socklen_t size, int f
 static int rpc_address_try_host(const char *address, const char **reason)
 {
     const char *colon = rpc_address_colon(address);
-    bool brackets = *address == '[';
-    char *host = mem_string(address + brackets);
-    host[colon - address - 2 * brackets] = 0;
+    char *host = rpc_address_host(address);
     struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found = NULL;
     int unknown = getaddrinfo(host, colon + 1, &hints, &found);
     free(host);

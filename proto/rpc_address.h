@@ -9,6 +9,10 @@
 
 bool rpc_address_is_unix(const char *address);
 
+/* Can only this machine reach it? A Unix socket, a numeric loopback address, or localhost (RFC 6761), of an address that passes the
+ * check below. Any other name may stand for anything: 127.example.org, too. */
+bool rpc_address_is_local(const char *address);
+
 /* Is it one of the three forms? */
 int rpc_address_check(const char *address, struct error *err);
 

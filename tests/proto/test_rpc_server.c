@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/rpc_address.h"
+
 static void a_server_closes_with_streams_open(void **state)
 {
     (void)state;
@@ -192,6 +194,31 @@ static void a_wrong_address_is_an_error_that_says_what_is_right(void **state)
     assert_non_null(strstr(err.text, "192.0.2.1:0: Cannot assign requested address"));
 }
 
+static void only_loopback_addresses_are_local(void **state)
+{
+    (void)state;
+    const char *local[] = {"127.0.0.1:1", "127.255.0.9:0", "[::1]:0", "[0:0:0:0:0:0:0:1]:1", "localhost:0", "unix:/tmp/x"};
+    const char *open[] = {"127.example.org:1",
+                          "127.0.0.1.example.org:1",
+                          "127.1:1",
+                          "localhost.example.org:1",
+                          "0.0.0.0:0",
+                          "128.0.0.1:1",
+                          "[::]:0",
+                          "[::2]:1",
+                          "example.org:127",
+                          "[fe80::1]:0"};
+    struct error err;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++) {
+        assert_int_equal(rpc_address_check(local[i], &err), 0);
+        assert_true(rpc_address_is_local(local[i]));
+    }
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++) {
+        assert_int_equal(rpc_address_check(open[i], &err), 0);
+        assert_false(rpc_address_is_local(open[i]));
+    }
+}
+
 static void nobody_there_is_said_quickly(void **state)
 {
     (void)state;
@@ -234,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_server_listens_on_several_addresses),
         cmocka_unit_test(a_port_in_use_is_an_error_that_names_it),
         cmocka_unit_test(a_wrong_address_is_an_error_that_says_what_is_right),
+        cmocka_unit_test(only_loopback_addresses_are_local),
         cmocka_unit_test(nobody_there_is_said_quickly),
         cmocka_unit_test(a_restarted_server_is_reached_again_at_once),
     };

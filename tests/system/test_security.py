@@ -96,9 +96,10 @@ def test_only_groups_with_a_certificate_attach(files):
 
 
 def test_a_workers_port_that_is_open_to_all_is_refused(files):
-    process = coordinator(worker_listen="0.0.0.0:0")
-    assert process.process.wait(30) == 1
-    assert "--worker-token-file" in process.stderr() and process.stderr().count("\n") == 1, process.stderr()
+    for open_to_all in ("0.0.0.0:0", "127.example.org:1"):
+        process = coordinator(worker_listen=open_to_all)
+        assert process.process.wait(30) == 1
+        assert "--worker-token-file" in process.stderr() and process.stderr().count("\n") == 1, process.stderr()
     process = coordinator("--worker-token-file", files / "token", worker_listen="0.0.0.0:0")
     process.line("workers on ")
     process.stop()
