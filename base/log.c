@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/log_entry.h"
@@ -22,6 +24,7 @@ static enum log_format shape = LOG_TEXT;
 static pthread_mutex_t lock =
     PTHREAD_MUTEX_INITIALIZER; /* of the names, of stderr and of the number of lines that it did not take */
 static unsigned long dropped;
+static bool is_cut; /* the last line that went out lacks its end */
 
 void log_name(const char *program, int rank)
 {
@@ -61,11 +64,16 @@ static size_t entry_print(char line[LOG_LINE_MAX], enum log_level level, const c
 }
 
 /* The lock is held from here on. A pipe that can be written to takes PIPE_BUF bytes at once, and nobody else of this process writes
- * meanwhile. */
+ * meanwhile. A disk that fills up takes a part: that line is lost, and the next one ends it before it begins. */
 static int line_write(const char *line, size_t size)
 {
     struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
-    return poll(&wait, 1, 0) == 1 && write(STDERR_FILENO, line, size) == (ssize_t)size ? 0 : -1;
+    const struct iovec parts[] = {{.iov_base = "\n", .iov_len = is_cut}, {.iov_base = (char *)line, .iov_len = size}};
+    ssize_t whole = (ssize_t)(size + is_cut), n;
+    if (poll(&wait, 1, 0) != 1 || (n = writev(STDERR_FILENO, parts, 2)) <= 0)
+        return -1;
+    is_cut = n < whole && n != is_cut;
+    return n == whole ? 0 : -1;
 }
 
 static void line_put(const char *line, size_t size)

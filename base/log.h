@@ -1,6 +1,7 @@
 /* log.h - lines on stderr for people and collectors who run the service, and the end of a process whose device or collective broke.
  * A log line never blocks: where stderr takes none at the moment (a full disk, a reader that does not read, a closed descriptor),
- * it is dropped and counted, and the next one that passes says how many were. */
+ * it is dropped and counted, and the next one that passes says how many were. One that it took in part counts as dropped, too; the
+ * next begins on a line of its own. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log_entry.h"
@@ -126,6 +128,37 @@ static void a_full_disk_and_a_closed_stderr_are_survived(void **state)
     close(readable);
 }
 
+/* A limit on the size of a file cuts a write short, as a disk does that fills up. */
+static void a_line_that_is_cut_is_not_glued_to_the_next(void **state)
+{
+    (void)state;
+    for (int room = 5; room <= 200; room++) { /* in the first line, at its end, in those after it */
+        char bytes[2048];
+        FILE *file = tmpfile();
+        struct rlimit own, limit;
+        getrlimit(RLIMIT_FSIZE, &own);
+        limit = (struct rlimit){.rlim_cur = (rlim_t)room, .rlim_max = own.rlim_max};
+        log_to(fileno(file), 1); /* says what earlier tests have lost */
+        assert_int_equal(ftruncate(fileno(file), 0), 0);
+        lseek(fileno(file), 0, SEEK_SET);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        log_to(fileno(file), 6);
+        setrlimit(RLIMIT_FSIZE, &own);
+        log_to(fileno(file), 2);
+        ssize_t n = pread(fileno(file), bytes, sizeof bytes - 1, 0);
+        bytes[n] = 0;
+        int lines = 0;
+        for (char *line = bytes, *end; (end = strchr(line, '\n')); line = end + 1, lines++) {
+            *end = 0;
+            const char *speaker = strstr(line, "Z massv ");
+            if (line == end || (speaker && strstr(speaker + 1, "Z massv ")))
+                fail_msg("room %d: an empty line or two in one: \"%s\"", room, line);
+        }
+        assert_true(lines >= 3 && n > room);
+        fclose(file);
+    }
+}
+
 static void other_processes_lines_pass_as_they_are_or_as_objects(void **state)
 {
     (void)state;
@@ -152,12 +185,14 @@ static void other_processes_lines_pass_as_they_are_or_as_objects(void **state)
 
 int main(void)
 {
+    signal(SIGXFSZ, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_has_time_speaker_level_message_and_fields),
         cmocka_unit_test(json_has_the_same_as_members),
         cmocka_unit_test(any_bytes_and_lengths_make_one_line),
         cmocka_unit_test(a_pipe_that_nobody_reads_drops_lines_and_says_how_many),
         cmocka_unit_test(a_full_disk_and_a_closed_stderr_are_survived),
+        cmocka_unit_test(a_line_that_is_cut_is_not_glued_to_the_next),
         cmocka_unit_test(other_processes_lines_pass_as_they_are_or_as_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
