@@ -157,7 +157,22 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *connection, 
 
 /* ---- the server ---- */
 
-/* A listening socket at "host:port", or -1. */
+/* A listening socket, or -1 with errno. */
+static int listen_on(const struct addrinfo *info)
+{
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 && bind(fd, info->ai_addr, info->ai_addrlen) == 0 &&
+        listen(fd, CONNECTIONS) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+/* A listening socket at "host:port", or -1: at the first of the name's addresses that this machine can listen on. */
 static int listen_at(const char *address, struct error *err)
 {
     if (rpc_address_check(address, err) != 0)
@@ -173,14 +188,10 @@ static int listen_at(const char *address, struct error *err)
     free(host);
     if (unknown)
         return fail(err, "cannot listen on %s: %s", address, gai_strerror(unknown));
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, CONNECTIONS) != 0) {
+    for (const struct addrinfo *info = found; info && fd < 0; info = info->ai_next)
+        fd = listen_on(info);
+    if (fd < 0)
         fail(err, "cannot listen on %s: %s", address, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
     freeaddrinfo(found);
     return fd;
 }
