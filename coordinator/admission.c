@@ -65,13 +65,13 @@ static void output_end(struct scheduler *s, struct request *request, enum rpc_st
         drafts->end(drafts->context, request->draft);
     request->draft = NULL;
     request_apply(request, REQUEST_END);
-    metrics_end(&s->metrics, request, status, s->now);
     report_end(request, status, message, s->now);
 }
 
 void request_end(struct scheduler *s, struct request *request, enum rpc_status status, const char *message)
 {
     output_end(s, request, status, message);
+    metrics_end(&s->metrics, request, status, s->now); /* a failure is the whole call's: the outputs below end by it */
     for (struct request *other; status != RPC_OK && (other = request_find(s, request->number));)
         output_end(s, other, status, message);
     if (request_find(s, request->number))
@@ -126,13 +126,14 @@ void admission_arrived(struct scheduler *s, struct request *request, struct prep
 {
     struct error err;
     enum rpc_status status = arrival_check(s, request, &err);
-    if (status != RPC_OK)
+    if (status != RPC_OK) {
         stream_end(request, status, err.text);
+        metrics_end(&s->metrics, request, status, s->now);
+    }
     for (struct request *next; request; request = next) {
         next = request->next_output;
         request->next_output = NULL;
         if (status != RPC_OK) {
-            metrics_end(&s->metrics, request, status, s->now);
             report_end(request, status, err.text, s->now);
             request_free(request);
             continue;

@@ -178,6 +178,33 @@ static void ends_are_told_apart(void **state)
     stage_close(&stage);
 }
 
+static void a_call_that_fails_counts_once_and_each_answer_that_came(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, &(struct scheduler_options){.max_waiting = 3});
+    struct stage_question question = {.id = "three", .prompt = 9, .max_tokens = 400, .outputs = 3};
+    stage_ask(&stage, &question);
+    stage_prepare(&stage, "broken picture");
+    stage_turn(&stage, 0.01);
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_ask(&stage, &question);                                                            /* its name is taken */
+    stage_ask(&stage, &(struct stage_question){.prompt = 9, .max_tokens = 4, .outputs = 2}); /* no room */
+    stage_turn(&stage, 0.01);
+    stage_cancel(&stage, client);
+    stage_attach(&stage, 100, 64);
+    stage_ask(&stage, &(struct stage_question){.prompt = 9, .max_tokens = 4, .outputs = 3});
+    stage_run(&stage);
+    struct metrics *m = metrics_of(&stage);
+    assert_int_equal(m->failure[RPC_INVALID_ARGUMENT], 1);
+    assert_int_equal(m->failure[RPC_ALREADY_EXISTS], 1);
+    assert_int_equal(m->failure[RPC_RESOURCE_EXHAUSTED], 1);
+    assert_int_equal(m->failure[RPC_CANCELLED], 1);
+    assert_int_equal(m->success[REASON_LENGTH], 3);
+    free(m);
+    stage_close(&stage);
+}
+
 static void drafter_faults_and_refusals_are_counted(void **state)
 {
     (void)state;
@@ -210,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_place_is_taken_again_and_its_counts_go_on),
         cmocka_unit_test(counts_are_those_of_the_answers),
         cmocka_unit_test(ends_are_told_apart),
+        cmocka_unit_test(a_call_that_fails_counts_once_and_each_answer_that_came),
         cmocka_unit_test(drafter_faults_and_refusals_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
