@@ -30,7 +30,7 @@ static const double PAUSE_FIRST = 0.5,
                     PAUSE_LONGEST = 5;    /* of a crash loop; a group that is killed now and then should be back soon */
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
-enum { ARGUMENTS = 64, LINE = 1024 };
+enum { ARGUMENTS = 96, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
@@ -122,6 +122,22 @@ static void words_add_activations(struct words *words, bool f32)
         words_add(words, "--activations", "f32");
 }
 
+/* Groups show a certificate where one is asked for. */
+static void words_add_group_trust(struct words *words, const struct service_options *options)
+{
+    words_add_if(words, "--tls-ca", options->worker_authorities);
+    if (!options->workers.authorities)
+        return;
+    words_add_if(words, "--tls-certificate", options->workers.certificate);
+    words_add_if(words, "--tls-key", options->workers.key);
+}
+
+static void words_add_step_seconds(struct words *words, int seconds)
+{
+    if (seconds)
+        words_add_number(words, "--step-seconds", seconds);
+}
+
 static void words_add_limits(struct words *words, const struct service_limits *limits)
 {
     char value[LIMIT_TEXT];
@@ -150,6 +166,10 @@ static int coordinator_spawn(struct service *s, struct error *err)
     words_add_if(&words, "--tls-key", o->security.key);
     words_add_if(&words, "--tls-client-ca", o->security.authorities);
     words_add_if(&words, "--token-file", o->security.token);
+    words_add_if(&words, "--worker-tls-certificate", o->workers.certificate);
+    words_add_if(&words, "--worker-tls-key", o->workers.key);
+    words_add_if(&words, "--worker-tls-client-ca", o->workers.authorities);
+    words_add_step_seconds(&words, o->step_seconds);
     if (o->threads)
         words_add_number(&words, "--threads", o->threads);
     words_add_limits(&words, o->limits);
@@ -196,6 +216,8 @@ static int group_spawn(struct service *s, int i, struct error *err)
         words_add_number(&words, "--threads", cli_threads(o->threads, o->ranks * o->groups));
     if (o->kv_positions)
         words_add_number(&words, "--kv-positions", o->kv_positions);
+    words_add_group_trust(&words, o);
+    words_add_step_seconds(&words, o->step_seconds);
     words_add_activations(&words, o->activations_f32);
     words_add_log(&words);
     const char *const exported[] = {GROUP_TOKEN_VARIABLE, NULL};

@@ -22,6 +22,10 @@ struct service_options {
     const struct service_limits *limits; /* NULL = the coordinator's defaults */
     bool activations_f32;                /* never round them to bf16 */
     struct rpc_security_files security;  /* of the public port; authorities: of its clients */
+    struct rpc_security_files workers;   /* of the port where groups attach, but its token, which is made; authorities: of groups,
+                                          * which then show the same certificate */
+    const char *worker_authorities;      /* of that port's certificate, for the groups; NULL = no TLS there */
+    int step_seconds;                    /* of the coordinator and of the groups; 0 = the defaults of each */
     bool relay; /* pass the logs of all processes on to stderr, once it serves: a failed start is one line */
 };
 

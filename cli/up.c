@@ -27,10 +27,9 @@ enum {
     KEY_DEVICE,
     KEY_THREADS,
     KEY_KV_POSITIONS,
-    KEY_TLS_CERTIFICATE,
-    KEY_TLS_KEY,
-    KEY_TLS_CLIENT_CA,
-    KEY_TOKEN_FILE
+    KEY_STEP_SECONDS,
+    KEY_TRUST,
+    KEY_TRUST_END = KEY_TRUST + 8
 };
 
 struct arguments {
@@ -51,11 +50,20 @@ static const struct argp_option flags[] = {
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"kv-positions", KEY_KV_POSITIONS, "N", 0, "positions of a group's cache over all requests; default: massv-worker --help", 0},
     {"activations", KEY_ACTIVATIONS, "auto|f32", 0, "f32: never round activations to bf16", 0},
+    {"step-seconds", KEY_STEP_SECONDS, "S", 0,
+     "a worker group that takes longer for one step is lost; default: massv-coordinator's and massv-worker's", 0},
     {0, 0, 0, 0, "Who may call (files are PEM):", 1},
-    {"tls-certificate", KEY_TLS_CERTIFICATE, "FILE", 0, "speak TLS, with this certificate", 1},
-    {"tls-key", KEY_TLS_KEY, "FILE", 0, "its key", 1},
-    {"tls-client-ca", KEY_TLS_CLIENT_CA, "FILE", 0, "only clients with a certificate that one of these signed may call", 1},
-    {"token-file", KEY_TOKEN_FILE, "FILE", 0, "only clients that show the bearer token in this file may call", 1},
+    {"tls-certificate", KEY_TRUST + 0, "FILE", 0, "speak TLS, with this certificate", 1},
+    {"tls-key", KEY_TRUST + 1, "FILE", 0, "its key", 1},
+    {"tls-client-ca", KEY_TRUST + 2, "FILE", 0, "only clients with a certificate that one of these signed may call", 1},
+    {"token-file", KEY_TRUST + 3, "FILE", 0, "only clients that show the bearer token in this file may call", 1},
+    {0, 0, 0, 0, "How worker groups attach (they show a secret that this command makes):", 2},
+    {"worker-tls-certificate", KEY_TRUST + 4, "FILE", 0,
+     "speak TLS with them, with this certificate; it names the address that they dial, on this machine 127.0.0.1", 2},
+    {"worker-tls-key", KEY_TRUST + 5, "FILE", 0, "its key", 2},
+    {"worker-tls-ca", KEY_TRUST + 6, "FILE", 0, "groups know it by one of these, which signed it", 2},
+    {"worker-tls-client-ca", KEY_TRUST + 7, "FILE", 0,
+     "only groups with a certificate that one of these signed may attach; they show the one above", 2},
     {0, 0, 0, 0, 0, -1},
     {0}};
 
@@ -71,6 +79,24 @@ static const char *arguments_http(const struct argp_state *state, const char *fl
     if (rpc_address_is_unix(text))
         argp_error(state, "%s %s: host:port is wanted", flag, text);
     return flag_address(state, flag, text);
+}
+
+/* The files of both ports in the order of their flags. */
+static const char **trust_file(struct service_options *options, int i)
+{
+    struct rpc_security_files *clients = &options->security, *workers = &options->workers;
+    const char **files[] = {&clients->certificate, &clients->key, &clients->authorities,        &clients->token,
+                            &workers->certificate, &workers->key, &options->worker_authorities, &workers->authorities};
+    return files[i];
+}
+
+/* What the coordinator cannot see: whether the groups will speak as it does. The rest it says itself. */
+static void arguments_complete(const struct service_options *options, const struct argp_state *state)
+{
+    if (!options->target)
+        argp_error(state, "--target is missing");
+    if (!options->workers.certificate != !options->worker_authorities)
+        argp_error(state, "--worker-tls-certificate and --worker-tls-ca come together");
 }
 
 static error_t arguments_parse(int key, char *arg, struct argp_state *state)
@@ -119,25 +145,17 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         if (!o->activations_f32 && strcmp(arg, "auto"))
             argp_error(state, "--activations %s: auto or f32 is wanted", arg);
         return 0;
-    case KEY_TLS_CERTIFICATE:
-        o->security.certificate = arg;
-        return 0;
-    case KEY_TLS_KEY:
-        o->security.key = arg;
-        return 0;
-    case KEY_TLS_CLIENT_CA:
-        o->security.authorities = arg;
-        return 0;
-    case KEY_TOKEN_FILE:
-        o->security.token = arg;
+    case KEY_STEP_SECONDS:
+        o->step_seconds = flag_number(state, "--step-seconds", arg, 1, 86400);
         return 0;
     case ARGP_KEY_END:
-        if (!o->target)
-            argp_error(state, "--target is missing");
+        arguments_complete(o, state);
         return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
+    if (key < KEY_TRUST || key >= KEY_TRUST_END)
+        return ARGP_ERR_UNKNOWN;
+    *trust_file(o, key - KEY_TRUST) = arg;
+    return 0;
 }
 
 /* Until a signal or a failure. */

@@ -95,6 +95,25 @@ def test_only_groups_with_a_certificate_attach(files):
     assert good.process.wait(30) == 0, good.stderr()
 
 
+def test_up_hands_the_trust_of_its_groups_on(files):
+    pair = ["--worker-tls-certificate", files / "server.pem", "--worker-tls-key", files / "server.key"]
+    start = [BIN / "massv", "up", "--target", TINY, "--listen", "127.0.0.1:0", "--groups", "2", "--threads", "1", *pair]
+    for more, shown in ((["--worker-tls-ca", files / "ca.pem"], False),
+                        (["--worker-tls-ca", files / "ca.pem", "--worker-tls-client-ca", files / "ca.pem"], True)):
+        up = Process(*start, *more, "--step-seconds", "77")
+        address = up.line("serving ").rpartition(" on ")[2]
+        assert asked(address).returncode == 0
+        lines = descendants(up.process.pid).values()
+        daemons = [line for line in lines if "/massv-coordinator" in line], [line for line in lines if "/massv-worker" in line]
+        assert daemons[0] and len(daemons[1]) >= 2
+        assert all("--step-seconds 77" in line for line in sum(daemons, [])), daemons
+        assert all("--worker-tls-certificate" in line for line in daemons[0])
+        assert all("--tls-ca" in line and ("--tls-certificate" in line) == shown for line in daemons[1]), daemons[1]
+        assert up.stop() == 0, up.stderr()
+    halves = massv("up", "--target", TINY, *pair)
+    assert halves.returncode == 2 and "--worker-tls-ca" in halves.stderr
+
+
 def test_a_workers_port_that_is_open_to_all_is_refused(files):
     for open_to_all in ("0.0.0.0:0", "127.example.org:1"):
         process = coordinator(worker_listen=open_to_all)
