@@ -31,7 +31,7 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
 {
     const struct prompt_part part = {r->config->default_system};
     const struct prompt_turn system = {ROLE_SYSTEM, &part, 1};
-    if (turns[0].role != ROLE_SYSTEM && put_turn(r, &system))
+    if (turns[0].role != ROLE_SYSTEM && *r->config->default_system && put_turn(r, &system))
         return -1;
     for (int i = 0; i < n_turns; i++)
         if (put_turn(r, &turns[i]))

@@ -86,6 +86,8 @@ int chat_template_system(char *text, size_t size, const char *dir, struct error 
 {
     int status = 0;
     char *chat = template_load(dir, &status, err);
+    if (chat)
+        *text = 0; /* a template without a default writes no system turn */
     for (const char *at = chat; at && (at = strstr(at, SYSTEM_START));) {
         at += strlen(SYSTEM_START);
         size_t feed = line_feed(at);

@@ -40,7 +40,8 @@ struct generation_config { /* defaults of a request */
 struct model_config {
     const struct family *family; /* model/family.h */
     char name[128];              /* last component of the folder */
-    char default_system[1024];   /* system text of a conversation without one: the chat template's, else the family's */
+    char default_system[1024];   /* system text of a conversation without one: the chat template's; without a template the family's;
+                                    "": no system turn */
     int layers, d, h, g, c, ff;  /* LM: layers, width, query heads, key/value heads, head width, MLP width */
     int vocabulary;              /* rows of the head, padding included */
     bool tied;                   /* the head is the embedding table */

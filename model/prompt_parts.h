@@ -27,7 +27,8 @@ int rendering_picture(struct rendering *r, const char *mark, const char *field);
 
 struct chat_format {
     const char *default_system; /* of a conversation without a system turn; "": nothing */
-    /* What a checkpoint's own chat template has instead: into text (size), left alone where it has none; or NULL. */
+    /* What a checkpoint's own chat template has instead: into text (size), "" where the template has none, left alone where there
+     * is no template; or NULL. */
     int (*template_system)(char *text, size_t size, const char *dir, struct error *err);
     /* The whole conversation up to where the answer begins; there is at least one turn. */
     int (*render)(struct rendering *r, const struct prompt_turn *turns, int n_turns);
