@@ -13,6 +13,7 @@
 #include "base/flags.h"
 #include "base/memory.h"
 #include "kernels/cpu/probe.h"
+#include "model/vision.h"
 #include "train/network.h"
 
 enum { SAMPLES = 16, ROWS = 36, PICTURE_AT = 12, ANSWER_AT = 56, WARM_UP = 3, SHORTEST = 60, LONGEST = 150 };
@@ -80,7 +81,7 @@ static void sample_make(struct train_sample *s, int i, const struct model_config
         for (int axis = 0; axis < 3; axis++)
             positions[t][axis] = t;
     }
-    size_t count = (size_t)ROWS * (size_t)(config->vision.d * config->vision.merge * config->vision.merge);
+    size_t count = (size_t)ROWS * (size_t)(config->vision.d * vision_joined(config));
     float *features = mem_new(count, sizeof *features);
     for (size_t j = 0; j < count; j++)
         features[j] = (float)((j * 2654435761u + (size_t)i) % 1000) / 500.0f - 1.0f;
@@ -104,7 +105,7 @@ static struct network *net_open(const struct arguments *a, struct device *dev, s
         .kernels = kernels_cpu(),
         .grad = grad_kernels_cpu(),
         .device = dev,
-        .projector = {.kind = PROJECTOR_MLP, .merge = config->vision.merge * config->vision.merge, .width = config->vision.d},
+        .projector = {.kind = PROJECTOR_MLP, .merge = vision_joined(config), .width = config->vision.d},
         .projector_weights = st,
         .train_language = a->phase == 2,
         .recompute = a->recompute,

@@ -5,9 +5,10 @@
 
 #include <stdbool.h>
 
-struct config_reader; /* config.json and the preprocessor's settings (model/config_parts.h) */
-struct chat_format;   /* a conversation and its pictures as tokens (model/prompt_parts.h) */
-struct tower_kind;    /* the vision tower and the projector behind it (model/vision_parts.h) */
+struct config_reader;  /* config.json and the preprocessor's settings (model/config_parts.h) */
+struct chat_format;    /* a conversation and its pictures as tokens (model/prompt_parts.h) */
+struct tower_kind;     /* the vision tower and the projector behind it (model/vision_parts.h) */
+struct projector_form; /* that projector as something to train (model/vision.h) */
 
 enum family_gate { GATE_SILU, GATE_GELU_TANH };
 
@@ -18,6 +19,7 @@ struct family {
     const struct config_reader *config;
     const struct chat_format *chat;
     const struct tower_kind *tower;
+    const struct projector_form *projector;
 
     /* The language model. */
     bool qkv_bias;

@@ -218,6 +218,16 @@ void vision_states_free(struct tower *t, struct vision_states *states)
     memset(states, 0, sizeof *states);
 }
 
+int vision_joined(const struct model_config *config)
+{
+    return config->family->tower->averaged ? 1 : config->vision.merge * config->vision.merge;
+}
+
+int tower_rows(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
+{
+    return t->kind->rows(t, states, rows, err);
+}
+
 int merger_run(struct merger *m, const struct vision_states *states, float *features, struct error *err)
 {
     return m->kind->project(m, states, features, err);

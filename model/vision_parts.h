@@ -99,12 +99,11 @@ struct tower_kind {
     int (*check)(const struct tower *t, const struct patches *patches, struct error *err);
     /* Patches to states in run->x; *window_index may be made (vision.h). */
     int (*run)(struct vision_run *r, const struct patches *patches, int32_t **window_index, struct error *err);
+    bool averaged; /* projectors read the mean of a token's patches, else these side by side */
+    int (*rows)(struct tower *t, const struct vision_states *states, float *rows, struct error *err);
     int (*projector_load)(struct vision_loader *l, struct merger *m);
     int (*project)(struct merger *m, const struct vision_states *states, float *features, struct error *err);
 };
 extern const struct tower_kind tower_kind_qwen, tower_kind_siglip;
-
-/* SigLIP's states, averaged over the merge x merge patches of each token, to `pooled` (tokens, d) device memory. */
-int vision_siglip_pool(struct merger *m, const struct vision_states *states, float *pooled, struct error *err);
 
 #endif

@@ -2,6 +2,7 @@
  * within windows, a few over the whole picture. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "model/vision_parts.h"
@@ -149,6 +150,21 @@ static int run(struct vision_run *r, const struct patches *patches, int32_t **wi
     return 0;
 }
 
+/* Cells in window order to raster order. */
+static int rows_make(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
+{
+    int group = t->config.merge * t->config.merge, cells = states->grid_h * states->grid_w / group;
+    size_t width = (size_t)(group * t->config.d);
+    float *windows = malloc((size_t)cells * width * sizeof *windows);
+    if (!windows)
+        return fail(err, "no memory for a picture of %d tokens", cells);
+    t->k->download(t->dev, windows, states->rows, (size_t)cells * width * sizeof *windows);
+    for (int i = 0; i < cells; i++)
+        memcpy(rows + (size_t)states->window_index[i] * width, windows + (size_t)i * width, width * sizeof *windows);
+    free(windows);
+    return 0;
+}
+
 /* ---- the merger ---- */
 
 /* out(gelu(in(norm(x)))) of each cell's merge^2 rows side by side; `hidden` holds the middle, y what goes in and comes out. */
@@ -187,6 +203,14 @@ static int project(struct merger *m, const struct vision_states *states, float *
 
 static const char *const parts[] = {"patch_embed.", "blocks.", NULL};
 
+const struct projector_form projector_form_qwen = {
+    .norm = "merger.ln_q.weight",
+    .first = "merger.mlp.0.weight",
+    .first_bias = "merger.mlp.0.bias",
+    .last = "merger.mlp.2.weight",
+    .last_bias = "merger.mlp.2.bias",
+};
+
 const struct tower_kind tower_kind_qwen = {
     .tower_probe = "patch_embed.proj.weight",
     .projector_probe = "merger.ln_q.weight",
@@ -195,6 +219,7 @@ const struct tower_kind tower_kind_qwen = {
     .load = tower_load,
     .check = check,
     .run = run,
+    .rows = rows_make,
     .projector_load = merger_load,
     .project = project,
 };

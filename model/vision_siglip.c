@@ -148,7 +148,7 @@ static int run(struct vision_run *r, const struct patches *patches, int32_t **wi
     return 0;
 }
 
-/* ---- the projector ---- */
+/* ---- averages ---- */
 
 /* index (n): rows of the raster, those of one token beside each other. */
 static void order_make(int32_t *index, const struct vision_states *states, int merge)
@@ -159,24 +159,40 @@ static void order_make(int32_t *index, const struct vision_states *states, int m
             *index++ = (token / columns * merge + i / merge) * states->grid_w + token % columns * merge + i % merge;
 }
 
-int vision_siglip_pool(struct merger *m, const struct vision_states *states, float *pooled, struct error *err)
+/* States averaged over the merge x merge patches of each token, to `pooled` (tokens, d) device memory. */
+static int pool(const struct vision_config *v, const struct kernels *k, struct device *dev, const struct vision_states *states,
+                float *pooled, struct error *err)
 {
-    int n = states->grid_h * states->grid_w, d = m->config.d, group = m->config.merge * m->config.merge;
+    int n = states->grid_h * states->grid_w, d = v->d, group = v->merge * v->merge;
     size_t count = (size_t)n;
-    float *sorted = m->k->alloc(m->dev, count * (size_t)d * sizeof *sorted);
-    int32_t *index = m->k->alloc(m->dev, count * sizeof *index), *host = mem_new(count, sizeof *host);
+    float *sorted = k->alloc(dev, count * (size_t)d * sizeof *sorted);
+    int32_t *index = k->alloc(dev, count * sizeof *index), *host = mem_new(count, sizeof *host);
     int rc = sorted && index ? 0 : fail(err, "no memory on the device for a picture of %d patches", n);
     if (!rc) {
-        order_make(host, states, m->config.merge);
-        m->k->upload(m->dev, index, host, count * sizeof *index);
-        m->k->gather(m->dev, sorted, states->rows, index, n, d);
-        m->k->mean(m->dev, pooled, sorted, n / group, group, d);
+        order_make(host, states, v->merge);
+        k->upload(dev, index, host, count * sizeof *index);
+        k->gather(dev, sorted, states->rows, index, n, d);
+        k->mean(dev, pooled, sorted, n / group, group, d);
     }
-    m->k->free(m->dev, sorted);
-    m->k->free(m->dev, index);
+    k->free(dev, sorted);
+    k->free(dev, index);
     free(host);
     return rc;
 }
+
+static int rows_make(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
+{
+    const struct vision_config *v = &t->config;
+    size_t bytes = (size_t)(states->grid_h * states->grid_w / (v->merge * v->merge)) * (size_t)v->d * sizeof *rows;
+    float *pooled = t->k->alloc(t->dev, bytes);
+    int rc = pooled ? pool(v, t->k, t->dev, states, pooled, err) : fail(err, "no memory on the device for %zu bytes", bytes);
+    if (!rc)
+        t->k->download(t->dev, rows, pooled, bytes);
+    t->k->free(t->dev, pooled);
+    return rc;
+}
+
+/* ---- the projector ---- */
 
 /* features = out(norm(pooled)) */
 static int project(struct merger *m, const struct vision_states *states, float *features, struct error *err)
@@ -186,7 +202,7 @@ static int project(struct merger *m, const struct vision_states *states, float *
     float *pooled = m->k->alloc(m->dev, (size_t)tokens * (size_t)d * sizeof *pooled), *y = m->k->alloc(m->dev, out * sizeof *y);
     int rc = pooled && y ? 0 : fail(err, "no memory on the device for a picture of %d tokens", tokens);
     if (!rc)
-        rc = vision_siglip_pool(m, states, pooled, err);
+        rc = pool(&m->config, m->k, m->dev, states, pooled, err);
     if (!rc) {
         m->k->rms_norm(m->dev, pooled, pooled, tokens, d, d, m->norm.w, 1, m->config.norm_eps);
         m->k->linear(m->dev, y, pooled, (struct rows){tokens, 0}, m->out.w, NULL);
@@ -199,6 +215,13 @@ static int project(struct merger *m, const struct vision_states *states, float *
 
 static const char *const parts[] = {"embeddings.", "encoder.", "post_layernorm.", NULL};
 
+const struct projector_form projector_form_siglip = {
+    .norm_offset = 1,
+    .norm = "mm_soft_emb_norm.weight",
+    .last = "mm_input_projection_weight",
+    .last_turned = true,
+};
+
 const struct tower_kind tower_kind_siglip = {
     .tower_probe = "embeddings.patch_embedding.weight",
     .projector_probe = "mm_input_projection_weight",
@@ -207,6 +230,8 @@ const struct tower_kind tower_kind_siglip = {
     .load = tower_load,
     .check = check,
     .run = run,
+    .averaged = true,
+    .rows = rows_make,
     .projector_load = projector_load,
     .project = project,
 };

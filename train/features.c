@@ -39,7 +39,12 @@ static int folder_name(struct features *f, struct safetensors *st, const char *f
     const struct picture_config *picture = &f->config.picture;
     if (tower_hash(st, &f->config, tower, err) || folder_make(folder, err))
         return -1;
-    const uint64_t made[] = {tower[0], tower[1], (uint64_t)picture->min_pixels, (uint64_t)picture->max_pixels};
+    const uint64_t made[] = {tower[0],
+                             tower[1],
+                             (uint64_t)picture->min_pixels,
+                             (uint64_t)picture->max_pixels,
+                             (uint64_t)picture->side,
+                             (uint64_t)picture->filter};
     XXH3_state_t *state = XXH3_createState();
     XXH3_128bits_reset(state);
     XXH3_128bits_update(state, made, sizeof made);
@@ -75,8 +80,7 @@ void features_close(struct features *f)
 
 int features_width(const struct features *f)
 {
-    const struct vision_config *v = &f->config.vision;
-    return v->merge * v->merge * v->d;
+    return vision_joined(&f->config) * f->config.vision.d;
 }
 
 /* ---- files ---- */
@@ -153,20 +157,16 @@ int features_read(const struct features *f, const uint64_t hash[2], struct featu
 
 /* ---- pictures ---- */
 
-/* States in window order to rows in raster order. */
-static void rows_place(const struct features *f, const struct vision_states *states, struct feature_rows *rows)
+static int rows_take(const struct features *f, const struct vision_states *states, struct feature_rows *rows, struct error *err)
 {
     int merge = f->config.vision.merge;
-    size_t width = (size_t)features_width(f);
-    rows->lines = states->grid_h / merge;
-    rows->columns = states->grid_w / merge;
-    size_t n = (size_t)rows->lines * (size_t)rows->columns;
-    float *windows = mem_new(n * width, sizeof *windows);
-    rows->numbers = mem_new(n * width, sizeof *rows->numbers);
-    f->k->download(f->dev, windows, states->rows, n * width * sizeof *windows);
-    for (size_t i = 0; i < n; i++)
-        memcpy(rows->numbers + (size_t)states->window_index[i] * width, windows + i * width, width * sizeof *windows);
-    free(windows);
+    *rows = (struct feature_rows){.lines = states->grid_h / merge, .columns = states->grid_w / merge};
+    rows->numbers = mem_new((size_t)(rows->lines * rows->columns) * (size_t)features_width(f), sizeof *rows->numbers);
+    if (!tower_rows(f->tower, states, rows->numbers, err))
+        return 0;
+    free(rows->numbers);
+    rows->numbers = NULL;
+    return -1;
 }
 
 static int picture_see(const struct features *f, const struct generate_picture *file, struct feature_rows *rows, struct error *err)
@@ -184,9 +184,9 @@ static int picture_see(const struct features *f, const struct generate_picture *
     patches_free(&patches);
     if (result)
         return -1;
-    rows_place(f, &states, rows);
+    result = rows_take(f, &states, rows, err);
     vision_states_free(f->tower, &states);
-    return 0;
+    return result;
 }
 
 static int file_add(const struct features *f, const struct generate_picture *file, const uint64_t hash[2], const char *picture,

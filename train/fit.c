@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/sampling.h"
 #include "model/fingerprint.h"
+#include "model/vision.h"
 #include "train/fit_parts.h"
 #include "train/graft.h"
 #include "train/state.h"
@@ -47,26 +48,21 @@ static int drafter_open(struct fit *f, struct error *err)
     const char *dir = f->options->drafter;
     struct model_config language;
     struct tokenizer *tokenizer = NULL;
-    if (config_read(&language, dir, err) || tokenizer_open(&tokenizer, dir, err))
+    if (config_read(&language, dir, err) || graft_config(&f->drafter, &f->target, &language, err) ||
+        tokenizer_open(&tokenizer, dir, err))
         return -1;
     int result = tokenizer_compare(f->tokenizer, tokenizer, err);
     tokenizer_close(tokenizer);
     if (result)
         return fail_in(err, "drafter %s: its tokenizer is not the target's", language.name);
-    if (graft_config(&f->drafter, &f->target, &language, err) || safetensors_open(&f->drafter_st, dir, err) ||
-        model_fingerprint(f->drafter_st, &language, f->drafter_hash, err))
+    if (safetensors_open(&f->drafter_st, dir, err) || model_fingerprint(f->drafter_st, &language, f->drafter_hash, err))
         return -1;
     if (language.has_vision && f->options->projector != PROJECTOR_MLP)
         return fail(err, "drafter %s has a projector of kind mlp already; --projector %s begins with a text model", language.name,
                     projector_kind_names[f->options->projector]);
+    f->drafter_sees = language.has_vision;
     f->common = f->drafter.vocabulary < f->target.vocabulary ? f->drafter.vocabulary : f->target.vocabulary;
     return 0;
-}
-
-static bool drafter_sees(const struct fit *f)
-{
-    return safetensors_find(f->drafter_st, "visual.merger.ln_q.weight") ||
-           safetensors_find(f->drafter_st, "model.visual.merger.ln_q.weight");
 }
 
 static int network_make(struct fit *f, struct error *err)
@@ -76,8 +72,8 @@ static int network_make(struct fit *f, struct error *err)
         .kernels = f->kernels,
         .grad = grad_kernels_cpu(),
         .device = f->device,
-        .projector = {o->projector, f->target.vision.merge * f->target.vision.merge, f->target.vision.d, o->queries},
-        .projector_weights = drafter_sees(f) ? f->drafter_st : NULL,
+        .projector = {o->projector, vision_joined(&f->target), f->target.vision.d, o->queries},
+        .projector_weights = f->drafter_sees ? f->drafter_st : NULL,
         .seed = o->seed,
         .train_language = o->train_language,
         .recompute = o->recompute,

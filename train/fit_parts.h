@@ -14,6 +14,7 @@ struct fit {
     const struct kernels *kernels;
     struct device *device;
     struct model_config target, drafter;
+    bool drafter_sees;                          /* the small model has a projector already */
     struct tokenizer *tokenizer;                /* the target's */
     struct safetensors *target_st, *drafter_st; /* closed when the network is open */
     uint64_t target_hash[2], drafter_hash[2];   /* model_fingerprint */

@@ -25,6 +25,9 @@ int graft_config(struct model_config *drafter, const struct model_config *target
 {
     if (!target->has_vision)
         return fail(err, "%s is a text model: there is no vision tower to draft with", target->name);
+    if (language->family->config != target->family->config)
+        return fail(err, "%s is a model of %s, %s of %s: a drafter is made of a small language model of the target's own family",
+                    language->name, language->family->model_type, target->name, target->family->model_type);
     if (network_knows(target, err) || network_knows(language, err))
         return -1;
     *drafter = *language;

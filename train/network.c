@@ -27,6 +27,9 @@ static int options_check(const struct model_config *config, const struct network
     if (p->kind < 0 || p->kind >= PROJECTOR_KINDS || p->merge < 1 || p->width < 1)
         return fail(err, "projector: kind %d with %d tower rows of %d numbers; all must be positive, the kind below %d",
                     (int)p->kind, p->merge, p->width, (int)PROJECTOR_KINDS);
+    if (p->kind == PROJECTOR_MLP && !config->family->projector)
+        return fail(err, "%s: a projector of kind %s is the shape of its family's own, and %s has none", config->name,
+                    projector_kind_names[p->kind], config->family->model_type);
     if (p->kind == PROJECTOR_RESAMPLER && (p->queries < 1 || config->d % config->h))
         return fail(err, "resampler: %d queries, width %d for %d heads; it needs a query, and heads that divide the width",
                     p->queries, config->d, config->h);

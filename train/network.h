@@ -12,13 +12,11 @@
 
 struct network;
 
-/* What makes embeddings of a picture's features. Features: a row per merged patch, in raster order, the `merge` tower rows (each
- * `width` numbers, after the tower's last block) of that patch side by side. Tensors are named as published; P is the family's
- * vision prefix ("visual."). */
+/* What makes embeddings of a picture's features. Features: a row per token, in raster order, of `merge` tower rows (each `width`
+ * numbers) side by side, as tower_rows of model/vision.h makes them. Tensors are named as published. */
 enum projector_kind {
-    PROJECTOR_MLP,    /* the family's own merger: RMSNorm of each tower row, Linear, erf GELU, Linear; the inner layer is as wide as
-                         a row of features. P merger.{ln_q.weight, mlp.0.{weight,bias}, mlp.2.{weight,bias}} */
-    PROJECTOR_LINEAR, /* RMSNorm of each tower row, Linear. projector.{norm.weight, linear.{weight,bias}} */
+    PROJECTOR_MLP,       /* the family's own (struct projector_form of model/vision.h) */
+    PROJECTOR_LINEAR,    /* RMSNorm of each tower row, Linear. projector.{norm.weight, linear.{weight,bias}} */
     PROJECTOR_RESAMPLER, /* RMSNorm of each tower row; `queries` learned vectors attend to the picture's rows, with the language
                             model's query heads; Linear. Every picture has `queries` tokens.
                             projector.{norm.weight, queries, k.weight, v.{weight,bias}, out.{weight,bias}} */
@@ -29,7 +27,7 @@ extern const char *const projector_kind_names[PROJECTOR_KINDS]; /* "mlp", "linea
 
 struct projector_config {
     enum projector_kind kind;
-    int merge, width; /* tower rows per row of features (4 in Qwen2.5-VL), and their width */
+    int merge, width; /* tower rows per row of features (vision_joined: 4 in Qwen2.5-VL, 1 in Gemma3), and their width */
     int queries;      /* resampler: tokens of a picture */
 };
 

@@ -7,11 +7,11 @@
 #include "train/network.h"
 #include "train/parameters.h"
 
-#define PROJECTOR_EPS 1e-6f /* of its norm: that of the family's tower */
-
 /* Indices into the parameters; -1 where there is none. */
 struct projector_parameters {
     int norm, queries, keys, first, first_bias, second, second_bias; /* resampler: first = values, second = out */
+    bool turned;                                                     /* the second is stored (in, out) */
+    float norm_offset;                                               /* added to the norm's weight */
 };
 
 struct layer_parameters {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "model/vision.h"
 #include "train/network_parts.h"
 
 const char *const projector_kind_names[PROJECTOR_KINDS] = {"mlp", "linear", "resampler", "plain"};
@@ -16,8 +17,9 @@ static int feature_width(const struct network *net)
 
 int projector_inner(const struct network *net)
 {
-    enum projector_kind kind = net->projector_config.kind;
-    return kind == PROJECTOR_MLP ? feature_width(net) : kind == PROJECTOR_PLAIN ? net->config.d : 0;
+    if (net->projector_config.kind == PROJECTOR_PLAIN)
+        return net->config.d;
+    return net->projector_config.kind == PROJECTOR_MLP && net->projector.first >= 0 ? feature_width(net) : 0;
 }
 
 int network_picture_tokens(const struct network *net, int rows)
@@ -34,19 +36,32 @@ static int add(struct network *net, const char *prefix, const char *name, int ro
     return parameters_add(&net->parameters, whole, rows, cols, fresh, false);
 }
 
+/* The family's own. */
+static void form_add(struct network *net, struct projector_parameters *p, const struct projector_form *form)
+{
+    const char *prefix = net->config.family->projector_prefixes[0];
+    int d = net->config.d, wide = feature_width(net), rows = form->last_turned ? wide : d, cols = form->last_turned ? d : wide;
+    p->norm_offset = form->norm_offset;
+    p->turned = form->last_turned;
+    p->norm = add(net, prefix, form->norm, 0, net->projector_config.width, form->norm_offset ? FRESH_ZERO : FRESH_ONE);
+    if (form->first) {
+        p->first = add(net, prefix, form->first, wide, wide, FRESH_NORMAL);
+        p->first_bias = add(net, prefix, form->first_bias, 0, wide, FRESH_ZERO);
+    }
+    p->second = add(net, prefix, form->last, rows, cols, FRESH_NORMAL);
+    if (form->last_bias)
+        p->second_bias = add(net, prefix, form->last_bias, 0, d, FRESH_ZERO);
+}
+
 void projector_add(struct network *net)
 {
     struct projector_parameters *p = &net->projector;
-    const char *vision = net->config.family->vision_prefixes[0], *own = "projector.";
+    const char *own = "projector.";
     int d = net->config.d, wide = feature_width(net), width = net->projector_config.width;
-    *p = (struct projector_parameters){-1, -1, -1, -1, -1, -1, -1};
+    *p = (struct projector_parameters){-1, -1, -1, -1, -1, -1, -1, false, 0};
     switch (net->projector_config.kind) {
     case PROJECTOR_MLP:
-        p->norm = add(net, vision, "merger.ln_q.weight", 0, width, FRESH_ONE);
-        p->first = add(net, vision, "merger.mlp.0.weight", wide, wide, FRESH_NORMAL);
-        p->first_bias = add(net, vision, "merger.mlp.0.bias", 0, wide, FRESH_ZERO);
-        p->second = add(net, vision, "merger.mlp.2.weight", d, wide, FRESH_NORMAL);
-        p->second_bias = add(net, vision, "merger.mlp.2.bias", 0, d, FRESH_ZERO);
+        form_add(net, p, net->config.family->projector);
         break;
     case PROJECTOR_LINEAR:
         p->norm = add(net, own, "norm.weight", 0, width, FRESH_ONE);
@@ -70,34 +85,64 @@ void projector_add(struct network *net)
     }
 }
 
-/* The name that st has for a published one of the tower's: one of the family's prefixes, else the published. */
-static const char *tower_name(char name[256], const struct network *net, const struct safetensors *st, const char *rest)
+/* The name that st has for a published one: one of the family's prefixes, else the published. */
+static const char *stored_name(char name[256], const struct network *net, const struct safetensors *st, const char *rest)
 {
-    for (const char *const *prefix = net->config.family->vision_prefixes; *prefix; prefix++) {
+    for (const char *const *prefix = net->config.family->projector_prefixes; *prefix; prefix++) {
         snprintf(name, 256, "%s%s", *prefix, rest);
         if (safetensors_find(st, name))
             return name;
     }
-    snprintf(name, 256, "%s%s", net->config.family->vision_prefixes[0], rest);
+    snprintf(name, 256, "%s%s", net->config.family->projector_prefixes[0], rest);
     return name;
 }
 
 int projector_load(struct network *net, struct safetensors *st, uint64_t seed, struct error *err)
 {
     char name[256];
-    bool of_tower = net->projector_config.kind == PROJECTOR_MLP;
-    size_t skip = of_tower ? strlen(net->config.family->vision_prefixes[0]) : 0;
-    for (int i = 0; i <= net->projector.second_bias; i++) {
+    bool published = net->projector_config.kind == PROJECTOR_MLP;
+    size_t skip = published ? strlen(net->config.family->projector_prefixes[0]) : 0;
+    for (int i = 0; i < net->embed; i++) {
         const char *tensor = net->parameters.list[i].name;
         if (!st)
             parameters_fresh(&net->parameters, i, seed);
-        else if (parameters_load(&net->parameters, i, st, of_tower ? tower_name(name, net, st, tensor + skip) : tensor, err))
+        else if (parameters_load(&net->parameters, i, st, published ? stored_name(name, net, st, tensor + skip) : tensor, err))
             return fail_in(err, "projector");
     }
     return 0;
 }
 
 /* ---- forward and backward ---- */
+
+/* out = the last layer's; a turned one is a product from the other side, so that the three operations of a layer change places. */
+static void last_forward(struct network *net, const float *in)
+{
+    const struct projector_parameters *p = &net->projector;
+    const struct grad_weights w = parameters_weights(&net->parameters, p->second, 1);
+    int tokens = net->batch.tokens;
+    if (!p->turned) {
+        net_linear(net, net->a.projector.out, in, tokens, p->second, 1, p->second_bias);
+        return;
+    }
+    net->g->linear_input(net->dev, net->a.projector.out, in, tokens, &w, false);
+    net->flops += 2.0 * tokens * w.rows * w.cols;
+}
+
+/* From d_out to the last layer's gradients and d_in. */
+static void last_backward(struct network *net, float *d_in, const float *in)
+{
+    const struct projector_parameters *p = &net->projector;
+    const struct grad_weights w = parameters_weights(&net->parameters, p->second, 1);
+    const float *d_out = net->a.projector.d_out;
+    int tokens = net->batch.tokens;
+    if (!p->turned) {
+        net_linear_backward(net, d_in, false, d_out, in, tokens, p->second, 1, p->second_bias);
+        return;
+    }
+    net->g->linear_weights(net->dev, parameters_gradient(&net->parameters, p->second), NULL, in, d_out, tokens, w.rows, w.cols);
+    net->g->linear(net->dev, d_in, d_out, tokens, &w, NULL);
+    net->flops += 4.0 * tokens * w.rows * w.cols;
+}
 
 static struct attention cross_attention(const struct network *net)
 {
@@ -175,7 +220,8 @@ void projector_forward(struct network *net, const struct train_sample *samples)
     features_upload(net, samples);
     if (p->norm >= 0) {
         const float *weight = parameters_vector(&net->parameters, p->norm);
-        net->k->rms_norm(net->dev, s->normed, in, rows * net->projector_config.merge, width, width, weight, 0, PROJECTOR_EPS);
+        net->k->rms_norm(net->dev, s->normed, in, rows * net->projector_config.merge, width, width, weight, p->norm_offset,
+                         net->config.vision.norm_eps);
         in = s->normed;
     }
     if (p->queries >= 0) {
@@ -188,7 +234,7 @@ void projector_forward(struct network *net, const struct train_sample *samples)
         net->k->gelu_erf(net->dev, s->active, count);
         in = s->active;
     }
-    net_linear(net, s->out, in, net->batch.tokens, p->second, 1, p->second_bias);
+    last_forward(net, in);
 }
 
 void projector_backward(struct network *net, const float *dx)
@@ -200,18 +246,18 @@ void projector_backward(struct network *net, const float *dx)
         return;
     net->k->gather(net->dev, s->d_out, dx, net->batch.device.place, tokens, net->config.d);
     if (p->queries >= 0) {
-        net_linear_backward(net, s->d_inner, false, s->d_out, s->chosen, tokens, p->second, 1, p->second_bias);
+        last_backward(net, s->d_inner, s->chosen);
         resample_backward(net);
     } else if (p->first >= 0) {
-        net_linear_backward(net, s->d_inner, false, s->d_out, s->active, tokens, p->second, 1, p->second_bias);
+        last_backward(net, s->d_inner, s->active);
         net->g->gelu_erf_backward(net->dev, s->d_inner, s->d_inner, s->inner, (size_t)rows * (size_t)projector_inner(net));
         float *d_in = p->norm >= 0 ? s->d_normed : NULL;
         net_linear_backward(net, d_in, false, s->d_inner, d_in ? s->normed : s->features, rows, p->first, 1, p->first_bias);
     } else {
-        net_linear_backward(net, s->d_normed, false, s->d_out, s->normed, tokens, p->second, 1, p->second_bias);
+        last_backward(net, s->d_normed, s->normed);
     }
     if (p->norm >= 0) /* the features themselves want no gradient: the tower is frozen */
         net->g->rms_norm_backward(net->dev, NULL, parameters_gradient(&net->parameters, p->norm), s->d_normed, s->features,
-                                  rows * net->projector_config.merge, width, parameters_vector(&net->parameters, p->norm), 0,
-                                  PROJECTOR_EPS);
+                                  rows * net->projector_config.merge, width, parameters_vector(&net->parameters, p->norm),
+                                  p->norm_offset, net->config.vision.norm_eps);
 }
