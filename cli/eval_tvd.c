@@ -190,7 +190,7 @@ static int prompts_make(struct reading *r, const struct question *q, const int (
         return -1;
     for (int i = 1; i < r->n_readers; i++)
         if (r->readers[i].kind == DRAFTER_TEXT)
-            prompt_without_pictures(&r->readers[i].prompt, &target->prompt, &target->config);
+            prompt_without_pictures(&r->readers[i].prompt, &target->prompt);
     return 0;
 }
 

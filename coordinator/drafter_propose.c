@@ -72,24 +72,12 @@ static bool pages_hold(struct drafter *drafter, struct draft_sequence *s, int po
     return true;
 }
 
-static void prompt_copy(struct prompt *to, const struct prompt *from)
-{
-    *to = *from;
-    to->ids = mem_new((size_t)from->n, sizeof *to->ids);
-    to->positions = mem_new((size_t)from->n, sizeof *to->positions);
-    to->pictures = mem_new((size_t)from->n_pictures, sizeof *to->pictures);
-    memcpy(to->ids, from->ids, (size_t)from->n * sizeof *to->ids);
-    memcpy(to->positions, from->positions, (size_t)from->n * sizeof *to->positions);
-    if (from->n_pictures)
-        memcpy(to->pictures, from->pictures, (size_t)from->n_pictures * sizeof *to->pictures);
-}
-
 struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
                                      int max_positions, struct error *err)
 {
     struct draft_sequence *s = mem_new(1, sizeof *s);
     if (drafter->kind == DRAFTER_TEXT)
-        prompt_without_pictures(&s->prompt, prompt, &drafter->target);
+        prompt_without_pictures(&s->prompt, prompt);
     else
         prompt_copy(&s->prompt, prompt);
     int answer = max_positions > prompt->n ? max_positions - prompt->n : 0;

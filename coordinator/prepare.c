@@ -305,24 +305,15 @@ enum rpc_status prepare_request(struct preparer *preparer, const struct generate
     return status;
 }
 
-static void *copied(const void *from, size_t count, size_t size)
-{
-    void *to = mem_new(count, size);
-    if (count)
-        memcpy(to, from, count * size);
-    return to;
-}
-
 void prepared_copy(struct prepared *to, const struct prepared *from)
 {
-    const struct prompt *prompt = &from->prompt;
     *to = *from;
-    to->prompt.ids = copied(prompt->ids, (size_t)prompt->n, sizeof *prompt->ids);
-    to->prompt.positions = copied(prompt->positions, (size_t)prompt->n, sizeof *prompt->positions);
-    to->prompt.pictures = copied(prompt->pictures, (size_t)prompt->n_pictures, sizeof *prompt->pictures);
-    to->pictures = copied(from->pictures, (size_t)from->n_pictures, sizeof *from->pictures);
-    for (int i = 0; i < to->n_pictures; i++)
+    prompt_copy(&to->prompt, &from->prompt);
+    to->pictures = mem_new((size_t)from->n_pictures, sizeof *to->pictures);
+    for (int i = 0; i < to->n_pictures; i++) {
+        to->pictures[i] = from->pictures[i];
         shared_picture_hold(to->pictures[i].shared);
+    }
 }
 
 void prepared_free(struct prepared *prepared)

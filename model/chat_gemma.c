@@ -116,8 +116,11 @@ static char *expand(const char *text)
     return out;
 }
 
+static const char *const picture_marks[] = {MARK_PICTURE_START, MARK_PICTURE, MARK_PICTURE_END, NULL};
+
 const struct chat_format chat_format_gemma = {
     .default_system = "",
     .render = render,
     .expand = expand,
+    .picture_marks = picture_marks,
 };

@@ -39,14 +39,18 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
     return rendering_mark(r, MARK_START) || rendering_text(r, "assistant\n") ? -1 : 0;
 }
 
+static const char *const picture_marks[] = {MARK_VISION_START, MARK_PICTURE, MARK_VISION_END, NULL};
+
 const struct chat_format chat_format_qwen_vl = {
     .default_system = "You are a helpful assistant.",
     .template_system = chat_template_system,
     .render = render,
+    .picture_marks = picture_marks,
 };
 
 const struct chat_format chat_format_qwen = {
     .default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     .template_system = chat_template_system,
     .render = render,
+    .picture_marks = picture_marks,
 };

@@ -86,19 +86,96 @@ int prompt_render(char **text, const struct model_config *config, const struct p
     return 0;
 }
 
-int prompt_make_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
-                      const struct prompt_turn *turns, int n_turns, const int (*grids)[2], int n_grids, struct error *err)
+/* The ids of a conversation, malloc'ed, one placeholder per picture; their number, or -1. */
+static int encode_turns(int32_t **ids, int *pictures, const struct model_config *config, const struct tokenizer *tokenizer,
+                        const struct prompt_turn *turns, int n_turns, struct error *err)
 {
     struct rendering r = {.config = config, .tokenizer = tokenizer, .err = err};
     int rc = render(&r, turns, n_turns) || flush_text(&r) ? -1 : 0;
-    if (!rc && r.pictures != n_grids)
-        rc = fail(err, "the conversation shows %d picture%s, the request brings %d", r.pictures, r.pictures == 1 ? "" : "s",
-                  n_grids);
-    if (!rc)
-        rc = prompt_make_ids(prompt, config, r.ids, (int)r.n, grids, n_grids, err);
     free(r.text);
-    free(r.ids);
+    if (rc) {
+        free(r.ids);
+        return -1;
+    }
+    *ids = r.ids;
+    *pictures = r.pictures;
+    return (int)r.n;
+}
+
+/* What the conversation would be if nobody had shown a picture. */
+static int put_words_of_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                              const struct prompt_turn *turns, int n_turns, struct error *err)
+{
+    struct prompt_turn *bare = mem_new((size_t)n_turns, sizeof *bare);
+    size_t n_parts = 0;
+    for (int t = 0; t < n_turns; t++)
+        n_parts += (size_t)turns[t].n_parts;
+    struct prompt_part *parts = mem_new(n_parts, sizeof *parts), *part = parts;
+    for (int t = 0; t < n_turns; t++) {
+        bare[t] = (struct prompt_turn){turns[t].role, part, 0};
+        for (int i = 0; i < turns[t].n_parts; i++)
+            if (turns[t].parts[i].text) {
+                *part++ = turns[t].parts[i];
+                bare[t].n_parts++;
+            }
+    }
+    int pictures;
+    free(prompt->words);
+    prompt->words = NULL;
+    prompt->n_words = encode_turns(&prompt->words, &pictures, config, tokenizer, bare, n_turns, err);
+    free(parts);
+    free(bare);
+    return prompt->n_words < 0 ? -1 : 0;
+}
+
+int prompt_make_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                      const struct prompt_turn *turns, int n_turns, const int (*grids)[2], int n_grids, struct error *err)
+{
+    int32_t *ids;
+    int pictures, n = encode_turns(&ids, &pictures, config, tokenizer, turns, n_turns, err);
+    if (n < 0)
+        return -1;
+    int rc = pictures == n_grids ? prompt_make_ids(prompt, config, ids, n, grids, n_grids, err)
+                                 : fail(err, "the conversation shows %d picture%s, the request brings %d", pictures,
+                                        pictures == 1 ? "" : "s", n_grids);
+    free(ids);
+    if (!rc && n_grids && put_words_of_turns(prompt, config, tokenizer, turns, n_turns, err)) {
+        prompt_free(prompt);
+        return -1;
+    }
     return rc;
+}
+
+static int encode_text(int32_t **ids, const struct tokenizer *tokenizer, const char *text, struct error *err)
+{
+    return tokenizer_encode(tokenizer, text, strlen(text), true, ids, err);
+}
+
+/* malloc'ed */
+static char *without_marks(const char *text, const char *const *marks)
+{
+    char *bare = mem_new(strlen(text) + 1, 1), *to = bare;
+    while (*text) {
+        const char *const *mark = marks;
+        while (*mark && strncmp(text, *mark, strlen(*mark)) != 0)
+            mark++;
+        if (*mark)
+            text += strlen(*mark);
+        else
+            *to++ = *text++;
+    }
+    return bare;
+}
+
+static int put_words_of_text(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                             const char *text, struct error *err)
+{
+    char *bare = without_marks(text, config->family->chat->picture_marks);
+    free(prompt->words);
+    prompt->words = NULL;
+    prompt->n_words = encode_text(&prompt->words, tokenizer, bare, err);
+    free(bare);
+    return prompt->n_words < 0 ? -1 : 0;
 }
 
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
@@ -107,12 +184,15 @@ int prompt_make(struct prompt *prompt, const struct model_config *config, const 
     int32_t *ids;
     const struct chat_format *chat = config->family->chat;
     char *expanded = chat->expand ? chat->expand(text) : NULL;
-    const char *whole = expanded ? expanded : text;
-    int n = tokenizer_encode(tokenizer, whole, strlen(whole), true, &ids, err);
+    int n = encode_text(&ids, tokenizer, expanded ? expanded : text, err);
     free(expanded);
     if (n < 0)
         return -1;
     int rc = prompt_make_ids(prompt, config, ids, n, grids, n_grids, err);
     free(ids);
+    if (!rc && n_grids && put_words_of_text(prompt, config, tokenizer, text, err)) {
+        prompt_free(prompt);
+        return -1;
+    }
     return rc;
 }

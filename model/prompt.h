@@ -33,6 +33,8 @@ struct prompt {
     struct prompt_picture *pictures;
     int n_pictures;
     bool pictures_whole; /* rows of a picture go into one step (model/family.h) */
+    int32_t *words;      /* (n_words) where it has pictures: the ids of the same prompt without them */
+    int n_words;
 };
 
 /* Picture i takes grids[i] = {lines, columns} tokens. In all three, a count of placeholders other than n_grids is an error. */
@@ -46,7 +48,8 @@ int prompt_make_turns(struct prompt *prompt, const struct model_config *config, 
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
                 const int (*grids)[2], int n_grids, struct error *err);
 
-/* From ids that already hold one placeholder per picture. */
+/* From ids that already hold one placeholder per picture. Its words are the ids but for placeholders and vision markers; the other
+ * two render the text alone, where line feeds and words beside a picture may become other tokens. */
 int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
                     int n_grids, struct error *err);
 
@@ -58,8 +61,10 @@ int prompt_chunk_rows(const struct prompt *prompt, int first, int most);
  * the cache from a step that had all of it: adopted pages may end amid a picture.) */
 int prompt_whole_rows(const struct prompt *prompt, int first);
 
-/* The prompt as a text-only drafter reads it: placeholders and vision markers left out, plain 1-D positions. */
-void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config);
+/* The prompt as a text-only drafter reads it: its words, at plain 1-D positions. It may have none. */
+void prompt_without_pictures(struct prompt *out, const struct prompt *prompt);
+
+void prompt_copy(struct prompt *out, const struct prompt *prompt);
 
 /* The text of a conversation with one placeholder per picture, for people to read (not for prompt_make: it would parse what the
  * turns say). malloc'ed. */

@@ -35,6 +35,7 @@ struct chat_format {
     /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture, malloc'ed; NULL: it is that.
      */
     char *(*expand)(const char *text);
+    const char *const *picture_marks; /* what stands for a picture in a rendered prompt; NULL-terminated */
 };
 extern const struct chat_format chat_format_qwen_vl, chat_format_qwen, chat_format_gemma;
 

@@ -76,6 +76,14 @@ static void prompt_allocate(struct prompt *p, int rows, int n_pictures)
                          .pictures = mem_new((size_t)n_pictures + 1, sizeof *p->pictures)};
 }
 
+static void put_words(struct prompt *p, const struct model_config *config, const int32_t *ids, int n)
+{
+    p->words = mem_new((size_t)n, sizeof *p->words);
+    for (int i = 0; i < n; i++)
+        if (ids[i] != config->image_id && ids[i] != config->vision_start_id && ids[i] != config->vision_end_id)
+            p->words[p->n_words++] = ids[i];
+}
+
 int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
                     int n_grids, struct error *err)
 {
@@ -86,6 +94,8 @@ int prompt_make_ids(struct prompt *prompt, const struct model_config *config, co
         return -1;
     prompt_allocate(prompt, rows, n_grids);
     prompt->pictures_whole = config->family->pictures_whole;
+    if (n_grids)
+        put_words(prompt, config, ids, n);
     for (int i = 0; i < n; i++) {
         if (config->image_id >= 0 && ids[i] == config->image_id)
             put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1], config_axes(config));
@@ -114,14 +124,31 @@ int prompt_whole_rows(const struct prompt *prompt, int first)
     return 0;
 }
 
-void prompt_without_pictures(struct prompt *out, const struct prompt *prompt, const struct model_config *config)
+void prompt_without_pictures(struct prompt *out, const struct prompt *prompt)
 {
-    prompt_allocate(out, prompt->n, 0);
-    for (int i = 0; i < prompt->n; i++) {
-        int32_t id = prompt->ids[i];
-        if (id != config->image_id && id != config->vision_start_id && id != config->vision_end_id)
-            put_text(out, id);
-    }
+    const int32_t *words = prompt->n_pictures ? prompt->words : prompt->ids;
+    int n = prompt->n_pictures ? prompt->n_words : prompt->n;
+    prompt_allocate(out, n, 0);
+    for (int i = 0; i < n; i++)
+        put_text(out, words[i]);
+}
+
+static void *copied(const void *from, size_t count, size_t size)
+{
+    void *to = mem_new(count, size);
+    if (count)
+        memcpy(to, from, count * size);
+    return to;
+}
+
+void prompt_copy(struct prompt *out, const struct prompt *prompt)
+{
+    *out = *prompt;
+    out->ids = copied(prompt->ids, (size_t)prompt->n, sizeof *prompt->ids);
+    out->positions = copied(prompt->positions, (size_t)prompt->n, sizeof *prompt->positions);
+    out->pictures = copied(prompt->pictures, (size_t)prompt->n_pictures, sizeof *prompt->pictures);
+    if (prompt->n_pictures)
+        out->words = copied(prompt->words, (size_t)prompt->n_words, sizeof *prompt->words);
 }
 
 void prompt_free(struct prompt *prompt)
@@ -129,5 +156,6 @@ void prompt_free(struct prompt *prompt)
     free(prompt->ids);
     free(prompt->positions);
     free(prompt->pictures);
+    free(prompt->words);
     memset(prompt, 0, sizeof *prompt);
 }

@@ -114,7 +114,7 @@ static struct asked asked_take(struct side *side, struct prepared prepared)
     for (int i = 0; i < prepared.n_pictures; i++)
         asked.features[i] = prepared.pictures[i].drafter;
     if (drafter_kind(side->target.drafter) == DRAFTER_TEXT)
-        prompt_without_pictures(&asked.own, &prepared.prompt, &side->target.config);
+        prompt_without_pictures(&asked.own, &prepared.prompt);
     return asked;
 }
 

@@ -257,23 +257,67 @@ static void a_turn_cannot_forge_turns_or_pictures(void **state)
     }
 }
 
-static void a_text_drafter_reads_the_prompt_without_pictures(void **state)
+/* What a text-only drafter reads of `p` is the prompt `want`, which never had pictures. Frees both. */
+static void expect_words(struct prompt *p, struct prompt *want)
 {
-    struct fixture *f = *state;
-    const struct prompt_part parts[] = {{NULL}, {"What is this?"}, {NULL}}, bare[] = {{"What is this?"}};
-    const struct prompt_turn with = {ROLE_USER, parts, 3}, without = {ROLE_USER, bare, 1};
-    const int grids[][2] = {{2, 3}, {4, 1}};
-    struct prompt p, q, want;
-    assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, &with, 1, grids, 2, NULL), 0);
-    assert_int_equal(prompt_make_turns(&want, &f->config, f->tokenizer, &without, 1, NULL, 0, NULL), 0);
-    prompt_without_pictures(&q, &p, &f->config);
-    assert_int_equal(q.n, want.n);
-    assert_memory_equal(q.ids, want.ids, (size_t)q.n * sizeof *q.ids);
-    assert_memory_equal(q.positions, want.positions, (size_t)q.n * sizeof *q.positions);
+    struct prompt copy, q;
+    prompt_copy(&copy, p);
+    prompt_free(p);
+    prompt_without_pictures(&q, &copy);
+    assert_int_equal(q.n, want->n);
+    assert_memory_equal(q.ids, want->ids, (size_t)q.n * sizeof *q.ids);
+    assert_memory_equal(q.positions, want->positions, (size_t)q.n * sizeof *q.positions);
     assert_int_equal(q.next_position, q.n);
     assert_int_equal(q.n_pictures, 0);
-    prompt_free(&p);
+    prompt_free(&copy);
     prompt_free(&q);
+    prompt_free(want);
+}
+
+/* Pictures in front of, between and behind texts, and a turn of nothing else: line feeds and words close over them. */
+static void a_text_drafter_reads_the_prompt_of_the_text_alone(void **state)
+{
+    static const char *const folders[] = {TINY, GEMMA};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct fixture f = fixture_of(folders[i]);
+        const struct prompt_part parts[] = {{NULL}, {"What is th"}, {NULL}, {"is, and where?"}, {NULL}}, more[] = {{NULL}};
+        const struct prompt_part bare[] = {{"What is th"}, {"is, and where?"}}, answer = {"A chair."};
+        const struct prompt_turn with[] = {{ROLE_USER, parts, 5}, {ROLE_ASSISTANT, &answer, 1}, {ROLE_USER, more, 1}};
+        const struct prompt_turn without[] = {{ROLE_USER, bare, 2}, {ROLE_ASSISTANT, &answer, 1}, {ROLE_USER, NULL, 0}};
+        const int grids[][2] = {{2, 3}, {4, 1}, {1, 1}, {2, 2}};
+        struct prompt p, want;
+        char *text, *words;
+        assert_int_equal(prompt_make_turns(&p, &f.config, f.tokenizer, with, 3, grids, 4, NULL), 0);
+        assert_int_equal(prompt_make_turns(&want, &f.config, f.tokenizer, without, 3, NULL, 0, NULL), 0);
+        assert_true(want.n < p.n - 2 * 3 - 4 - 1 - 2 * 2);
+        expect_words(&p, &want);
+        assert_int_equal(prompt_render(&text, &f.config, with, 3, NULL), 0);
+        assert_int_equal(prompt_render(&words, &f.config, without, 3, NULL), 0);
+        assert_int_equal(prompt_make(&p, &f.config, f.tokenizer, text, grids, 4, NULL), 0);
+        assert_int_equal(prompt_make(&want, &f.config, f.tokenizer, words, NULL, 0, NULL), 0);
+        expect_words(&p, &want);
+        free(text);
+        free(words);
+        tokenizer_close(f.tokenizer);
+    }
+}
+
+/* Ids cannot be read again as text: what stands beside a picture stays as it is. */
+static void a_text_drafter_reads_ids_but_for_those_of_pictures(void **state)
+{
+    struct fixture *f = *state;
+    const int32_t start = f->config.vision_start_id, picture = f->config.image_id, end = f->config.vision_end_id;
+    const int32_t ids[] = {5, start, picture, end, 6, picture}, bare[] = {5, 6};
+    const int grids[][2] = {{2, 3}, {4, 1}};
+    struct prompt p, want;
+    assert_int_equal(prompt_make_ids(&p, &f->config, ids, 6, grids, 2, NULL), 0);
+    assert_int_equal(prompt_make_ids(&want, &f->config, bare, 2, NULL, 0, NULL), 0);
+    expect_words(&p, &want);
+    assert_int_equal(prompt_make_ids(&p, &f->config, &picture, 1, grids, 1, NULL), 0);
+    prompt_without_pictures(&want, &p);
+    assert_int_equal(want.n, 0);
+    prompt_free(&p);
     prompt_free(&want);
 }
 
@@ -347,7 +391,8 @@ int main(void)
         cmocka_unit_test(a_turn_of_gemma_cannot_forge_turns_or_pictures),
         cmocka_unit_test(positions_count_on_three_axes),
         cmocka_unit_test(a_turn_cannot_forge_turns_or_pictures),
-        cmocka_unit_test(a_text_drafter_reads_the_prompt_without_pictures),
+        cmocka_unit_test(a_text_drafter_reads_the_prompt_of_the_text_alone),
+        cmocka_unit_test(a_text_drafter_reads_ids_but_for_those_of_pictures),
         cmocka_unit_test(a_prompt_that_does_not_fit_its_pictures_is_refused),
         cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
         cmocka_unit_test(conversations_that_make_no_prompt_are_refused),
