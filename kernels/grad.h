@@ -60,13 +60,20 @@ struct grad_kernels {
     /* Of kernels.h's rms_norm with rows d apart: dx += and dw (d) +=; NULL: not wanted. */
     void (*rms_norm_backward)(struct device *dev, float *dx, float *dw, const float *dy, const float *x, int n, int d,
                               const float *weight, float offset, float eps);
+    /* Of kernels.h's rms_norm_heads, x being what went in: dx, at first the gradient of what came out, becomes x's in place; rows
+     * of both `stride` apart. dw (c) += or NULL. */
+    void (*rms_norm_heads_backward)(struct device *dev, float *dx, float *dw, const float *x, int n, int heads, int c, int stride,
+                                    const float *weight, float offset, float eps);
     /* Of kernels.h's attend_rows: dq, dk, dv = (not +=), rows `stride` apart like q, k, v. y (n, h * c) is its result. */
     void (*attend_rows_backward)(struct device *dev, float *dq, float *dk, float *dv, const float *dy, const float *y,
                                  const float *q, const float *k, const float *v, int n, int stride, const struct attention *a,
                                  const struct grad_segments *segments);
     /* Of the gates and activations of kernels.h: dx = (n, 2d) of a gate, count numbers of an activation. dx may be x, or dy. */
     void (*silu_gate_backward)(struct device *dev, float *dx, const float *dy, const float *x, int n, int d);
+    void (*gelu_tanh_gate_backward)(struct device *dev, float *dx, const float *dy, const float *x, int n, int d);
     void (*gelu_erf_backward)(struct device *dev, float *dx, const float *dy, const float *x, size_t count);
+    /* Of kernels.h's soft_cap, y being what came out: dx, at first y's gradient, becomes that of what went in. */
+    void (*soft_cap_backward)(struct device *dev, float *dx, const float *y, float cap, size_t count);
 
     /* Losses. Scores x (n, d) become their gradients, times `scale`; loss (n) is that of each row, unscaled.
      * cross_entropy: -log softmax(x)[label]. The other two are against q = softmax of the first `common` columns, the sums over the

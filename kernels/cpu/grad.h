@@ -22,8 +22,12 @@ void grad_embed(struct device *dev, float *y, const int32_t *ids, int n, const s
 void grad_scatter_add(struct device *dev, float *dw, const float *dx, const int32_t *index, int n, int d);
 void grad_rms_norm(struct device *dev, float *dx, float *dw, const float *dy, const float *x, int n, int d, const float *weight,
                    float offset, float eps);
+void grad_rms_norm_heads(struct device *dev, float *dx, float *dw, const float *x, int n, int heads, int c, int stride,
+                         const float *weight, float offset, float eps);
 void grad_silu_gate(struct device *dev, float *dx, const float *dy, const float *x, int n, int d);
+void grad_gelu_tanh_gate(struct device *dev, float *dx, const float *dy, const float *x, int n, int d);
 void grad_gelu_erf(struct device *dev, float *dx, const float *dy, const float *x, size_t count);
+void grad_soft_cap(struct device *dev, float *dx, const float *y, float cap, size_t count);
 double grad_square_sum(struct device *dev, const float *x, size_t count);
 void grad_adamw(struct device *dev, float *w, float *m, float *v, const float *g, size_t count, const struct adamw *options);
 /* sum (d) += the rows of x (n, d) */

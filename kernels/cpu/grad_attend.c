@@ -2,7 +2,8 @@
  *
  * Scores are computed again, a block of queries over all keys that it sees (Dao et al.: "FlashAttention", 2022, keeps them out of
  * memory in the same way). With P = softmax(scale Q K^T), Y = P V: dV = P^T dY, dP = dY V^T, dS = P (dP - rows of dY Y) scale,
- * dQ = dS K, dK = dS^T Q. The sums over queries run in the order of blocks, then of the heads that share the key head. */
+ * dQ = dS K, dK = dS^T Q; where scores have a cap, dS takes its slope too. The sums over queries run in the order of blocks, then
+ * of the heads that share the key head. */
 #include "kernels/cpu/grad.h"
 
 #include <string.h>
@@ -26,6 +27,7 @@ struct unit {
     float *keys;                        /* (n, c) */
     float *queries, *slopes;            /* (QUERY_ROWS, c) of q and dy */
     float *p, *dp;                      /* (QUERY_ROWS, n) */
+    float *slope;                       /* (QUERY_ROWS, n) where scores have a cap: its derivative */
 };
 
 static size_t padded(int columns)
@@ -33,10 +35,10 @@ static size_t padded(int columns)
     return ((size_t)columns + 15) / 16 * 16;
 }
 
-static size_t unit_floats(int n, int c)
+static size_t unit_floats(int n, const struct attention *a)
 {
-    size_t width = padded(c), keys = padded(n);
-    return 2 * (size_t)c * keys + (size_t)n * width + 2 * QUERY_ROWS * width + 2 * QUERY_ROWS * keys;
+    size_t width = padded(a->c), keys = padded(n), blocks = a->cap > 0 ? 3 : 2;
+    return 2 * (size_t)a->c * keys + (size_t)n * width + 2 * QUERY_ROWS * width + blocks * QUERY_ROWS * keys;
 }
 
 static struct unit unit_at(const struct attend_job *j, int segment, int key_head, float *scratch)
@@ -51,6 +53,7 @@ static struct unit unit_at(const struct attend_job *j, int segment, int key_head
     u.slopes = u.queries + QUERY_ROWS * width;
     u.p = u.slopes + QUERY_ROWS * width;
     u.dp = u.p + QUERY_ROWS * keys;
+    u.slope = u.dp + QUERY_ROWS * keys;
     return u;
 }
 
@@ -74,11 +77,17 @@ static void run(const struct device *dev, const struct product_job *job, int m, 
 static void rows_softmax(const struct unit *u, int row, int m, int last)
 {
     const struct attention *a = &u->j->a;
+    const struct simd *simd = u->j->dev->simd;
     for (int i = 0; i < m; i++) {
-        float *p = u->p + (size_t)i * padded(u->n);
+        size_t at = (size_t)i * padded(u->n);
+        float *p = u->p + at;
         int from = a->first[u->row + row + i] - u->row, to = a->last[u->row + row + i] - u->row;
         memset(p, 0, (size_t)from * sizeof *p);
-        u->j->dev->simd->softmax(p + from, to - from, a->scale);
+        if (a->cap > 0) {
+            memset(u->slope + at, 0, (size_t)last * sizeof *u->slope);
+            simd->cap_scores(p + from, u->slope + at + from, a->scale, a->cap, (size_t)(to - from));
+        }
+        simd->softmax(p + from, to - from, a->cap > 0 ? 1.0f : a->scale);
         memset(p + to, 0, (size_t)(last - to) * sizeof *p);
     }
 }
@@ -87,10 +96,13 @@ static void rows_softmax(const struct unit *u, int row, int m, int last)
 static void rows_slopes(const struct unit *u, int m, int last, const float *dy, const float *y)
 {
     const struct attention *a = &u->j->a;
+    const struct simd *simd = u->j->dev->simd;
     for (int i = 0; i < m; i++) {
         size_t row = (size_t)i * (size_t)(a->h * a->c), at = (size_t)i * padded(u->n);
-        float mean = u->j->dev->simd->dot(dy + row, y + row, (size_t)a->c);
-        u->j->dev->simd->softmax_backward(u->dp + at, u->p + at, mean, a->scale, (size_t)last);
+        float mean = simd->dot(dy + row, y + row, (size_t)a->c);
+        simd->softmax_backward(u->dp + at, u->p + at, mean, a->cap > 0 ? 1.0f : a->scale, (size_t)last);
+        if (a->cap > 0)
+            simd->multiply(u->dp + at, u->slope + at, (size_t)last);
     }
 }
 
@@ -171,6 +183,6 @@ void grad_attend_rows(struct device *dev, float *dq, float *dk, float *dv, const
         int rows = segments->bound[s + 1] - segments->bound[s];
         longest = rows > longest ? rows : longest;
     }
-    device_reserve(dev, unit_floats(longest, a->c));
+    device_reserve(dev, unit_floats(longest, a));
     device_run(dev, segments->n * a->g, (size_t)n * (size_t)(longest * a->h * a->c), unit_run, &job);
 }

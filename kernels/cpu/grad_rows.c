@@ -19,8 +19,9 @@ struct grad_job {
     const int32_t *index;
     const struct grad_weights *w;
     const struct adamw *adamw;
-    int n, d;
-    float offset, eps;
+    void (*gate)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d);
+    int n, d, heads, stride;
+    float offset, eps, cap;
     size_t count;
 };
 
@@ -121,8 +122,8 @@ static void rms_norm_row(void *arg, int r, int worker)
     (void)worker;
     const struct grad_job *j = arg;
     size_t row = at(r, j->d);
-    j->scale[r] =
-        j->dev->simd->rms_norm_backward(j->dx ? j->dx + row : NULL, j->dy + row, j->x + row, j->d, j->weight, j->offset, j->eps);
+    j->scale[r] = j->dev->simd->rms_norm_backward(j->dx ? j->dx + row : NULL, true, j->dy + row, j->x + row, j->d, j->weight,
+                                                  j->offset, j->eps);
 }
 
 void grad_rms_norm(struct device *dev, float *dx, float *dw, const float *dy, const float *x, int n, int d, const float *weight,
@@ -136,19 +137,66 @@ void grad_rms_norm(struct device *dev, float *dx, float *dw, const float *dy, co
         device_run(dev, column_items(d), at(n, d), sum_columns, &job);
 }
 
-static void silu_gate_row(void *arg, int r, int worker)
+/* Scales (heads, n), and where it is wanted the gradient in place. */
+static void rms_norm_heads_row(void *arg, int r, int worker)
+{
+    (void)worker;
+    const struct grad_job *j = arg;
+    for (int head = 0; head < j->heads; head++) {
+        size_t from = at(r, j->stride) + at(head, j->d);
+        j->scale[at(head, j->n) + (size_t)r] = j->dev->simd->rms_norm_backward(j->dx ? j->dx + from : NULL, false, j->dy + from,
+                                                                               j->x + from, j->d, j->weight, j->offset, j->eps);
+    }
+}
+
+static void sum_heads(void *arg, int item, int worker)
+{
+    (void)worker;
+    const struct grad_job *j = arg;
+    size_t first = (size_t)item * COLUMNS;
+    for (int head = 0; head < j->heads; head++) {
+        size_t from = at(head, j->d) + first;
+        j->dev->simd->rows_sum(j->sum + first, j->dy + from, j->x + from, j->scale + at(head, j->n), j->n, (size_t)j->stride,
+                               column_count(j, (int)first));
+    }
+}
+
+/* The weight's gradient wants dy, which the row's takes the place of: scales and sums come first. */
+void grad_rms_norm_heads(struct device *dev, float *dx, float *dw, const float *x, int n, int heads, int c, int stride,
+                         const float *weight, float offset, float eps)
+{
+    struct grad_job job = {.dev = dev, .sum = dw, .dy = dx, .x = x, .n = n, .d = c, .heads = heads, .stride = stride};
+    job.weight = weight;
+    job.offset = offset;
+    job.eps = eps;
+    job.scale = device_scratch(dev, SCRATCH_PLAN, (at(heads, n) + 1) * sizeof *job.scale);
+    if (dw) {
+        device_run(dev, n, at(n, heads * c) * 2, rms_norm_heads_row, &job);
+        device_run(dev, column_items(c), at(n, heads * c), sum_heads, &job);
+    }
+    job.dx = dx;
+    device_run(dev, n, at(n, heads * c) * 2, rms_norm_heads_row, &job);
+}
+
+static void gate_row(void *arg, int r, int worker)
 {
     (void)worker;
     const struct grad_job *j = arg;
     float *dx = j->dx + 2 * at(r, j->d);
     const float *x = j->x + 2 * at(r, j->d);
-    j->dev->simd->silu_gate_backward(dx, dx + j->d, j->dy + at(r, j->d), x, x + j->d, j->d);
+    j->gate(dx, dx + j->d, j->dy + at(r, j->d), x, x + j->d, j->d);
 }
 
 void grad_silu_gate(struct device *dev, float *dx, const float *dy, const float *x, int n, int d)
 {
-    struct grad_job job = {.dev = dev, .dx = dx, .dy = dy, .x = x, .d = d};
-    device_run(dev, n, at(n, d) * 8, silu_gate_row, &job);
+    struct grad_job job = {.dx = dx, .dy = dy, .x = x, .d = d, .gate = dev->simd->silu_gate_backward};
+    device_run(dev, n, at(n, d) * 8, gate_row, &job);
+}
+
+void grad_gelu_tanh_gate(struct device *dev, float *dx, const float *dy, const float *x, int n, int d)
+{
+    struct grad_job job = {.dx = dx, .dy = dy, .x = x, .d = d, .gate = dev->simd->gelu_tanh_gate_backward};
+    device_run(dev, n, at(n, d) * 8, gate_row, &job);
 }
 
 static void gelu_erf_piece(void *arg, int item, int worker)
@@ -163,6 +211,20 @@ void grad_gelu_erf(struct device *dev, float *dx, const float *dy, const float *
 {
     struct grad_job job = {.dev = dev, .dx = dx, .dy = dy, .x = x, .count = count};
     device_run(dev, pieces_of(count), count * 12, gelu_erf_piece, &job);
+}
+
+static void soft_cap_piece(void *arg, int item, int worker)
+{
+    (void)worker;
+    const struct grad_job *j = arg;
+    size_t first = (size_t)item * PIECE;
+    j->dev->simd->soft_cap_backward(j->dx + first, j->x + first, j->cap, piece_count(j, first));
+}
+
+void grad_soft_cap(struct device *dev, float *dx, const float *y, float cap, size_t count)
+{
+    struct grad_job job = {.dev = dev, .dx = dx, .x = y, .count = count, .cap = cap};
+    device_run(dev, pieces_of(count), count * 2, soft_cap_piece, &job);
 }
 
 static void square_piece(void *arg, int item, int worker)

@@ -98,10 +98,15 @@ struct simd {
     int (*product_panels)(int columns);
     void (*product_pack)(float *b, int b_rows, int columns, int panel, int row, int n, const struct product_source *s);
     void (*product_part)(const struct product_job *job, int row0, int row1, int panel0, int panel1);
-    float (*rms_norm_backward)(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps);
+    float (*rms_norm_backward)(float *dx, bool add, const float *dy, const float *x, int d, const float *weight, float offset,
+                               float eps);
     void (*rows_sum)(float *sum, const float *dy, const float *x, const float *scale, int n, size_t stride, size_t count);
     void (*silu_gate_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d);
+    void (*gelu_tanh_gate_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d);
     void (*gelu_erf_backward)(float *dx, const float *dy, const float *x, size_t count);
+    void (*soft_cap_backward)(float *dx, const float *y, float cap, size_t count);
+    void (*cap_scores)(float *x, float *slope, float scale, float cap, size_t count);
+    void (*multiply)(float *x, const float *y, size_t count);
     float (*softmax)(float *x, int d, float scale);
     void (*softmax_backward)(float *dp, const float *p, float mean, float scale, size_t count);
     float (*dot)(const float *x, const float *y, size_t count);

@@ -1,9 +1,10 @@
 /* simd_grad.h - the backward pass, losses and optimizer of one row or one piece; included by simd_impl.h only */
 #include "kernels/grad.h"
 
-/* dx += the gradient by x, unless it is NULL; returns 1 / sqrt(mean(x^2) + eps). y = x s (w + offset), s = that:
- * dx = s (g - x s^2 mean(g x)) with g = dy (w + offset). */
-static float rms_norm_backward(float *dx, const float *dy, const float *x, int d, const float *weight, float offset, float eps)
+/* dx = or, with add, += the gradient by x, unless it is NULL; returns 1 / sqrt(mean(x^2) + eps). y = x s (w + offset), s = that:
+ * dx = s (g - x s^2 mean(g x)) with g = dy (w + offset). dx may be dy. */
+static float rms_norm_backward(float *dx, bool add, const float *dy, const float *x, int d, const float *weight, float offset,
+                               float eps)
 {
     size_t count = (size_t)d;
     vec squares = {0}, slopes = {0};
@@ -16,7 +17,8 @@ static float rms_norm_backward(float *dx, const float *dy, const float *x, int d
     for (size_t i = 0; i < count && dx; i += LANES) {
         size_t left = count - i;
         vec g = v_get(dy + i, left) * (v_get(weight + i, left) + offset);
-        v_put(dx + i, v_get(dx + i, left) + scale * (g - v_get(x + i, left) * mean), left);
+        vec before = add ? v_get(dx + i, left) : (vec){0};
+        v_put(dx + i, before + scale * (g - v_get(x + i, left) * mean), left);
     }
     return scale;
 }
@@ -47,6 +49,21 @@ static void silu_gate_backward(float *dgate, float *dup, const float *dy, const 
     }
 }
 
+/* y = gelu(gate) up, gelu(g) = g s(2z) with z = sqrt(2/pi) (g + 0.044715 g^3): dgate = dy up s (1 + 2 g z' (1 - s)), dup = dy g s.
+ */
+static void gelu_tanh_gate_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int d)
+{
+    for (size_t i = 0, count = (size_t)d; i < count; i += LANES) {
+        size_t left = count - i;
+        vec g = v_get(gate + i, left), u = v_get(up + i, left), y = v_get(dy + i, left), square = g * g;
+        vec z = 0x1.988454p-1f * g * v_fma(square, v_set(0.044715f), v_set(1.0f));
+        vec slope = 0x1.988454p-1f * v_fma(square, v_set(3 * 0.044715f), v_set(1.0f));
+        vec s = v_sigmoid_times(v_set(1.0f), z + z), rest = v_sigmoid_times(v_set(1.0f), -z - z); /* 1 - s without cancellation */
+        v_put(dgate + i, y * u * s * (1.0f + 2.0f * g * slope * rest), left);
+        v_put(dup + i, y * g * s, left);
+    }
+}
+
 /* gelu(x) = x Phi(x): its derivative is Phi(x) + x phi(x), with the normal distribution Phi and its density phi. */
 static void gelu_erf_backward(float *dx, const float *dy, const float *x, size_t count)
 {
@@ -56,6 +73,31 @@ static void gelu_erf_backward(float *dx, const float *dy, const float *x, size_t
         vec density = 0x1.988454p-2f * v_exp(-0.5f * v * v);                           /* 1 / sqrt(2 pi) */
         v_put(dx + i, v_get(dy + i, left) * v_fma(v, density, whole), left);
     }
+}
+
+/* y = cap tanh(x / cap): its derivative is 1 - (y / cap)^2. */
+static void soft_cap_backward(float *dx, const float *y, float cap, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        vec t = v_get(y + i, count - i) / cap;
+        v_put(dx + i, v_get(dx + i, count - i) * (1.0f - t * t), count - i);
+    }
+}
+
+/* x <- cap tanh(scale x / cap), slope <- its derivative by x; tanh(z) = 2 / (1 + e^-2z) - 1 */
+static void cap_scores(float *x, float *slope, float scale, float cap, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        vec z = v_get(x + i, count - i) * scale / cap, t = v_sigmoid_times(v_set(2.0f), z + z) - 1.0f;
+        v_put(x + i, cap * t, count - i);
+        v_put(slope + i, scale * (1.0f - t * t), count - i);
+    }
+}
+
+static void multiply(float *x, const float *y, size_t count)
+{
+    for (size_t i = 0; i < count; i += LANES)
+        v_put(x + i, v_get(x + i, count - i) * v_get(y + i, count - i), count - i);
 }
 
 /* x <- softmax(scale x); returns log sum e^(scale x). */

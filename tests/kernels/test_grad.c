@@ -1,127 +1,10 @@
-/* test_grad.c - what of training is no product: norms, gates, losses against derivatives of their formulas in double precision;
- * sums, rounding and the optimizer's step against the same in double; the same bits on any number of threads */
+/* test_grad.c - losses against derivatives of their formulas in double precision; sums, rounding and the optimizer's step against
+ * the same in double; the same bits on any number of threads */
 #include "tests/kernels/grad_check.h"
 
 static const int widths[] = {1, 13, 64, 257, 1536};
 
 enum { WIDTHS = sizeof widths / sizeof *widths, ROWS = 37 };
-
-/* ---- rms_norm ---- */
-
-struct norm_case {
-    int d;
-    const double *dy, *weight;
-    double offset, eps;
-};
-
-/* sum dy y of one row; x (d), then weight (d) */
-static double norm_formula(const void *arg, const double *x)
-{
-    const struct norm_case *c = arg;
-    const double *weight = c->weight ? c->weight : x + c->d;
-    double squares = 0, sum = 0;
-    for (int i = 0; i < c->d; i++)
-        squares += x[i] * x[i];
-    for (int i = 0; i < c->d; i++)
-        sum += c->dy[i] * x[i] / sqrt(squares / c->d + c->eps) * (weight[i] + c->offset);
-    return sum;
-}
-
-static void norm_check(const float *dx, const float *dw, const float *x, const float *dy, const float *weight, int d, float offset)
-{
-    double *wide = doubles_of(x, (size_t)(ROWS * d)), *slope = doubles_of(dy, (size_t)(ROWS * d));
-    double *scale = doubles_of(weight, (size_t)d), *sum = calloc((size_t)d, sizeof *sum);
-    for (int r = 0; r < ROWS; r++) {
-        double squares = 0;
-        struct norm_case c = {.d = d, .dy = slope + r * d, .weight = scale, .offset = (double)offset, .eps = 1e-6};
-        for (int i = 0; i < d; i++)
-            squares += wide[r * d + i] * wide[r * d + i];
-        for (int i = 0; i < d; i++)
-            sum[i] += slope[r * d + i] * wide[r * d + i] / sqrt(squares / d + 1e-6);
-        for (int i = 0; i < d && r < 3; i += d / 40 | 1) {
-            double want = derivative(norm_formula, &c, wide + r * d, (size_t)i) + (double)check_number(33, (size_t)(r * d + i));
-            check_near((double)dx[r * d + i], want, 5e-6, "dx of rms_norm", (size_t)i);
-        }
-    }
-    for (int i = 0; i < d; i++)
-        check_near((double)dw[i], sum[i] + (double)check_number(34, (size_t)i), 1e-5, "dw of rms_norm", (size_t)i);
-    free(wide);
-    free(slope);
-    free(scale);
-    free(sum);
-}
-
-static void norm_on(struct device *dev)
-{
-    const struct kernels *cpu = kernels_cpu();
-    struct device *alone = alone_open(dev);
-    for (int w = 0; w < WIDTHS; w++) {
-        int d = widths[w];
-        size_t count = (size_t)(ROWS * d);
-        float offset = w % 2 ? 1.0f : 0.0f, *x = check_numbers(dev, 31, count), *dy = check_numbers(dev, 32, count);
-        float *weight = check_numbers(dev, 35, (size_t)d), *dx[2], *dw[2];
-        for (size_t i = 0; i < count; i++) /* away from zero, where a row of one number has no derivative to speak of */
-            x[i] += x[i] < 0 ? -0.3f : 0.3f;
-        for (int i = 0; i < 2; i++) {
-            dx[i] = check_numbers(dev, 33, count);
-            dw[i] = check_numbers(dev, 34, (size_t)d);
-            grad_kernels_cpu()->rms_norm_backward(i ? alone : dev, dx[i], dw[i], dy, x, ROWS, d, weight, offset, 1e-6f);
-        }
-        norm_check(dx[0], dw[0], x, dy, weight, d, offset);
-        check_same(dx[0], dx[1], count, "dx by one thread");
-        check_same(dw[0], dw[1], (size_t)d, "dw by one thread");
-        grad_kernels_cpu()->rms_norm_backward(dev, dx[0], NULL, dy, x, ROWS, d, weight, offset, 1e-6f);
-        grad_kernels_cpu()->rms_norm_backward(dev, NULL, dw[0], dy, x, ROWS, d, weight, offset, 1e-6f);
-        grad_kernels_cpu()->rms_norm_backward(dev, dx[1], dw[1], dy, x, ROWS, d, weight, offset, 1e-6f);
-        check_same(dx[0], dx[1], count, "dx without dw");
-        check_same(dw[0], dw[1], (size_t)d, "dw without dx");
-        float *all[] = {x, dy, weight, dx[0], dx[1], dw[0], dw[1]};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-            cpu->free(dev, all[i]);
-    }
-    cpu->close(alone);
-}
-
-/* ---- gates ---- */
-
-static double silu_formula(const void *arg, const double *x) /* gate, up */
-{
-    return *(const double *)arg * x[0] / (1 + exp(-x[0])) * x[1];
-}
-
-static double gelu_formula(const void *arg, const double *x)
-{
-    return *(const double *)arg * 0.5 * x[0] * (1 + erf(x[0] / sqrt(2)));
-}
-
-static void gates_on(struct device *dev)
-{
-    const struct kernels *cpu = kernels_cpu();
-    for (int w = 0; w < WIDTHS; w++) {
-        int d = widths[w];
-        size_t count = (size_t)(ROWS * d);
-        float *x = check_numbers(dev, 41, 2 * count), *dy = check_numbers(dev, 42, count), *dx = check_room(dev, 2 * count);
-        for (size_t i = 0; i < 2 * count; i++)
-            x[i] *= i % 5 ? 4.0f : 30.0f; /* where it bends, and far out */
-        grad_kernels_cpu()->silu_gate_backward(dev, dx, dy, x, ROWS, d);
-        for (size_t i = 0; i < count; i += count / 500 | 1) {
-            size_t gate = i / (size_t)d * 2 * (size_t)d + i % (size_t)d, up = gate + (size_t)d;
-            double at[2] = {(double)x[gate], (double)x[up]}, slope = (double)dy[i];
-            check_near((double)dx[gate], derivative(silu_formula, &slope, at, 0), 1e-5, "dgate", i); /* numbers up to 30 */
-            check_near((double)dx[up], derivative(silu_formula, &slope, at, 1), 1e-5, "dup", i);
-        }
-        grad_kernels_cpu()->silu_gate_backward(dev, x, dy, x, ROWS, d);
-        check_same(x, dx, 2 * count, "silu_gate_backward in place");
-        grad_kernels_cpu()->gelu_erf_backward(dev, dx, dy, x, count);
-        for (size_t i = 0; i < count; i += count / 500 | 1) {
-            double at = (double)x[i], slope = (double)dy[i];
-            check_near((double)dx[i], derivative(gelu_formula, &slope, &at, 0), 1e-6, "dx of gelu_erf", i);
-        }
-        cpu->free(dev, x);
-        cpu->free(dev, dy);
-        cpu->free(dev, dx);
-    }
-}
 
 /* ---- losses ---- */
 
@@ -310,18 +193,6 @@ static void optimizer_on(struct device *dev)
     }
 }
 
-static void rms_norm_has_the_derivatives_of_its_formula(void **state)
-{
-    (void)state;
-    check_devices(norm_on);
-}
-
-static void gates_have_the_derivatives_of_their_formulas(void **state)
-{
-    (void)state;
-    check_devices(gates_on);
-}
-
 static void losses_and_their_derivatives_are_those_of_the_formulas(void **state)
 {
     (void)state;
@@ -343,8 +214,6 @@ static void a_step_of_adamw_is_that_of_double_precision(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rms_norm_has_the_derivatives_of_its_formula),
-        cmocka_unit_test(gates_have_the_derivatives_of_their_formulas),
         cmocka_unit_test(losses_and_their_derivatives_are_those_of_the_formulas),
         cmocka_unit_test(rows_are_taken_and_added_in_order),
         cmocka_unit_test(a_step_of_adamw_is_that_of_double_precision),

@@ -154,7 +154,7 @@ enum { MOST = 160 };
 struct attending {
     int n, h, g, c, segments;
     int32_t bound[8], first[MOST], last[MOST];
-    float scale, *qkv, *dy, *y, *dqkv;
+    float scale, cap, *qkv, *dy, *y, *dqkv;
     double *wide; /* qkv */
 };
 
@@ -163,16 +163,21 @@ static int stride_of_rows(const struct attending *t)
     return (t->h + 2 * t->g) * t->c;
 }
 
-/* Segments of `lengths`; kind 0: causal; 1: a window of 9 keys; 2: rows 3 to 12 of each see each other both ways. */
+/* Segments of `lengths`; kind 0: causal; 1: a window of 9 keys; 2: rows 3 to 12 of each see each other both ways; 3: both, and a
+ * cap of scores. */
 static struct attending attending_make(struct device *dev, const int *lengths, int segments, int h, int g, int c, int kind)
 {
     struct attending t = {.h = h, .g = g, .c = c, .segments = segments, .scale = 1.0f / sqrtf((float)c)};
+    if (kind == 3) {
+        t.scale = 1;
+        t.cap = 1.5f;
+    }
     for (int s = 0; s < segments; s++) {
         t.bound[s + 1] = t.bound[s] + lengths[s];
         for (int r = t.bound[s]; r < t.bound[s + 1]; r++) {
             int place = r - t.bound[s], picture = t.bound[s] + 13 < t.bound[s + 1] ? t.bound[s] + 13 : t.bound[s + 1];
-            t.first[r] = kind == 1 && place > 8 ? r - 8 : t.bound[s];
-            t.last[r] = kind == 2 && place >= 3 && place <= 12 ? picture : r + 1;
+            t.first[r] = kind % 2 && place > 8 ? r - 8 : t.bound[s];
+            t.last[r] = kind >= 2 && place >= 3 && place <= 12 ? picture : r + 1;
         }
     }
     t.n = t.bound[segments];
@@ -196,7 +201,8 @@ static void attending_free(struct device *dev, struct attending *t)
 static void attending_run(struct device *dev, struct attending *t)
 {
     int k = t->h * t->c, v = k + t->g * t->c, stride = stride_of_rows(t);
-    const struct attention a = {.h = t->h, .g = t->g, .c = t->c, .scale = t->scale, .first = t->first, .last = t->last};
+    const struct attention a = {
+        .h = t->h, .g = t->g, .c = t->c, .scale = t->scale, .cap = t->cap, .first = t->first, .last = t->last};
     const struct grad_segments segments = {t->segments, t->bound};
     kernels_cpu()->attend_rows(dev, t->y, t->qkv, t->qkv + k, t->qkv + v, t->n, stride, &a);
     grad_kernels_cpu()->attend_rows_backward(dev, t->dqkv, t->dqkv + k, t->dqkv + v, t->dy, t->y, t->qkv, t->qkv + k, t->qkv + v,
@@ -214,6 +220,8 @@ static double attended(const struct attending *t, const double *qkv, int row, in
         p[j] = 0;
         for (int i = 0; i < t->c; i++)
             p[j] += q[i] * qkv[(size_t)j * stride + key + (size_t)i] * (double)t->scale;
+        if (t->cap > 0)
+            p[j] = (double)t->cap * tanh(p[j] / (double)t->cap);
         most = p[j] > most ? p[j] : most;
     }
     for (int j = t->first[row]; j < t->last[row]; j++)
@@ -262,9 +270,9 @@ static void attention_on(struct device *dev)
         int h, g, c;
     } heads[] = {{1, 1, 2}, {4, 2, 32}, {6, 1, 13}, {2, 2, 40}};
     struct device *alone = alone_open(dev);
-    for (int i = 0; i < 12; i++) {
-        struct attending t = attending_make(dev, lengths, 5, heads[i / 3].h, heads[i / 3].g, heads[i / 3].c, i % 3);
-        struct attending other = attending_make(dev, lengths, 5, heads[i / 3].h, heads[i / 3].g, heads[i / 3].c, i % 3);
+    for (int i = 0; i < 16; i++) {
+        struct attending t = attending_make(dev, lengths, 5, heads[i / 4].h, heads[i / 4].g, heads[i / 4].c, i % 4);
+        struct attending other = attending_make(dev, lengths, 5, heads[i / 4].h, heads[i / 4].g, heads[i / 4].c, i % 4);
         attending_run(dev, &t);
         if (dev->threads == 1)
             attending_check(&t);
