@@ -163,12 +163,15 @@ class Process:
 
 @functools.lru_cache
 def stubs(name="massv"):
-    """massv_pb2 and massv_pb2_grpc, or those of another file in proto/, generated into a folder of their own."""
-    folder = tempfile.mkdtemp(prefix="massv-stubs-")
-    subprocess.run(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", f"--grpc_out={folder}",
-                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", f"{name}.proto"], check=True)
-    sys.path.insert(0, folder)
-    return importlib.import_module(f"{name}_pb2"), importlib.import_module(f"{name}_pb2_grpc")
+    """massv_pb2 and massv_pb2_grpc, or those of another file in proto/, generated into a folder that is gone once they are loaded."""
+    with tempfile.TemporaryDirectory(prefix="massv-stubs-") as folder:
+        subprocess.run(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", f"--grpc_out={folder}",
+                        "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", f"{name}.proto"], check=True)
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(f"{name}_pb2"), importlib.import_module(f"{name}_pb2_grpc")
+        finally:
+            sys.path.remove(folder)
 
 
 @functools.lru_cache
