@@ -68,8 +68,8 @@ struct group {
     int pages_free;       /* held by no request, and not in the cache */
     struct page_cache *cache;
     int first;          /* of the running requests: whose turn it is when rows are short */
-    uint64_t owed;      /* number of a request whose next picture found too few rows: its turn is next; 0 = nobody */
-    int owed_rows;      /* of that picture */
+    uint64_t owed;      /* number of a request that got no rows, or too few for its next picture: its turn is next; 0 = nobody */
+    int owed_rows;      /* of the next step that answers leave to prompts */
     struct pace pace;   /* of its steps */
     double overhead_ms; /* of a step, beside what the group computes and the drafter takes; smoothed */
     struct draft_length draft_length;

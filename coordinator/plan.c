@@ -96,6 +96,8 @@ static int chunk_rows(const struct chunk *chunk, int share, int most)
     return prompt_whole_rows(prompt, computed) <= most ? prompt_whole_rows(prompt, computed) : 0;
 }
 
+enum { PROMPTS_SHARE = 4 }; /* this part of a step's rows is kept for prompts while any wait, however many answers run */
+
 /* The oldest request that got nothing is the first in the next step, which keeps rows for its picture. */
 static void chunk_owe(struct group *group, const struct chunk *chunk)
 {
@@ -106,18 +108,32 @@ static void chunk_owe(struct group *group, const struct chunk *chunk)
     group->owed_rows = prompt_whole_rows(&r->prepared.prompt, r->computed);
 }
 
+/* Keeps rows of the next step for the `left` ones that still wait, but no more than the pace will allow beside as many answers. */
+static void share_keep(struct group *group, int left, double stall_ms)
+{
+    int share = group->hello.max_rows / PROMPTS_SHARE;
+    int paced = pace_prompt_rows(&group->pace, 1, group->hello.max_rows - share, stall_ms);
+    share = share < paced ? share : paced;
+    share = share < left ? share : left;
+    if (group->owed_rows < share)
+        group->owed_rows = share;
+}
+
 /* Prompts and replays in the room that is left: each gets the same share, and what one does not need goes to the others. One
- * picture that must be whole may go beyond the room, within the `most` rows that the step holds. */
-static void chunks_choose(struct plan *plan, struct group *group, struct request *const *running, int n, int room, int most)
+ * picture that must be whole may go beyond the room, within the `most` rows that the step holds. Returns the rows that still wait.
+ */
+static int chunks_choose(struct plan *plan, struct group *group, struct request *const *running, int n, int room, int most)
 {
     struct chunk *chunks = mem_new((size_t)n, sizeof *chunks);
-    int count = chunks_collect(chunks, group, running, n);
+    int count = chunks_collect(chunks, group, running, n), left = 0;
     bool beyond = false;
     qsort(chunks, (size_t)count, sizeof *chunks, chunk_order);
     group->owed = 0;
     group->owed_rows = 0;
-    for (int i = 0; i < count && room > 0; i++) {
-        int others = count - i, share = (room + others - 1) / others, rows = chunk_rows(&chunks[i], share, beyond ? room : most);
+    for (int i = 0; i < count; i++) {
+        int others = count - i, share = (room + others - 1) / others;
+        int rows = room > 0 ? chunk_rows(&chunks[i], share, beyond ? room : most) : 0;
+        left += chunks[i].left - rows;
         if (!rows) {
             chunk_owe(group, &chunks[i]);
             continue;
@@ -129,6 +145,7 @@ static void chunks_choose(struct plan *plan, struct group *group, struct request
         room = room < most ? room : most;
     }
     free(chunks);
+    return left;
 }
 
 /* Rows for prompts: all that is left, or beside answers what does not stall them. */
@@ -233,7 +250,8 @@ void plan_make(struct plan *plan, struct group *group, struct request *const *re
     int count = running_collect(running, group, requests, n);
     *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
     int room = group->owed_rows + verifications_choose(plan, group, running, count, drafting);
-    chunks_choose(plan, group, running, count, chunks_room(plan, group, drafting->stall_ms, room), room);
+    int left = chunks_choose(plan, group, running, count, chunks_room(plan, group, drafting->stall_ms, room), room);
+    share_keep(group, left, drafting->stall_ms);
     free(running);
 
     struct step *step = &plan->step;

@@ -1,6 +1,6 @@
 /* plan.h - the next step of a group: which rows of which requests it computes. Generated rows come first, so that running answers
- * do not stall; prompts share what is left of the group's max_rows, or what the pace allows beside answers. A request has at most
- * one span in a step. */
+ * do not stall, but leave a quarter of the group's max_rows to prompts that wait; those share what is left, or what the pace allows
+ * beside answers. A request has at most one span in a step. */
 #ifndef COORDINATOR_PLAN_H
 #define COORDINATOR_PLAN_H
 

@@ -267,6 +267,75 @@ static void no_answer_starves_when_rows_are_short(void **state)
     stage_close(&stage);
 }
 
+/* Steps until a client has its first token. */
+static int steps_waited(struct stage_group *group, const struct stage_client *client)
+{
+    int steps = 0;
+    for (; client->n == 0 && steps < 100; steps++)
+        stage_answer(group);
+    return steps;
+}
+
+/* Answers alone, or with their drafts, would take every row of every step. */
+static void no_prompt_starves_beside_answers(void **state)
+{
+    (void)state;
+    const struct stage_question many = {.prompt = 4, .max_tokens = 200}, drafted = {.prompt = 4, .max_tokens = 400, .k = 16};
+    for (int drafts = 0; drafts < 2; drafts++) {
+        struct stage stage;
+        struct stage_client *clients[30];
+        struct stage_question late = {.prompt = 60, .seed = 7, .max_tokens = 5};
+        int n = drafts ? 2 : 30;
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 800, drafts ? 34 : 20);
+        stage_run(&stage);
+        stage.right = 0;
+        for (int i = 0; i < n; i++)
+            clients[i] = stage_ask(&stage, drafts ? &drafted : &many);
+        stage_prepare(&stage, NULL);
+        for (int i = 0; i < 40; i++)
+            stage_answer(group);
+        struct stage_client *client = stage_ask(&stage, &late);
+        stage_prepare(&stage, NULL);
+        assert_in_range(steps_waited(group, client), 2, drafts ? 11 : 15); /* a quarter of a step's rows in each, and two more */
+        stage_run(&stage);
+        stage_check_answer(client, &late, 5);
+        for (int i = 0; i < n; i++)
+            stage_check_answer(clients[i], drafts ? &drafted : &many, drafts ? 400 : 200);
+        stage_close(&stage);
+    }
+}
+
+/* What needs least goes first, but not for ever: four shorter ones come in every step, and there are five rows. */
+static void no_long_prompt_starves_beside_short_ones(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct stage_question answer = {.prompt = 4, .max_tokens = 200}, brief = {.prompt = 2, .max_tokens = 1};
+    struct stage_question late = {.prompt = 4, .seed = 7, .max_tokens = 5};
+    stage_open(&stage, &(struct scheduler_options){.max_requests = 100, .max_waiting = 100});
+    struct stage_group *group = stage_attach(&stage, 800, 20);
+    stage_run(&stage);
+    for (int i = 0; i < 16; i++)
+        stage_ask(&stage, &answer);
+    stage_prepare(&stage, NULL);
+    for (int i = 0; i < 20; i++)
+        stage_answer(group);
+    struct stage_client *client = stage_ask(&stage, &late);
+    int steps = 0;
+    for (; client->n == 0 && stage.n_clients + 4 <= STAGE_CLIENTS; steps++) {
+        for (int i = 0; i < 4; i++)
+            stage_ask(&stage, &brief);
+        stage_prepare(&stage, NULL);
+        stage_answer(group);
+    }
+    steps += steps_waited(group, client);
+    assert_in_range(steps, 4, 9); /* a row in every second step at least */
+    stage_run(&stage);
+    stage_check_answer(client, &late, 5);
+    stage_close(&stage);
+}
+
 static void a_drafter_fault_turns_off_drafts_alone(void **state)
 {
     (void)state;
@@ -307,6 +376,8 @@ int main(void)
         cmocka_unit_test(outputs_count_in_the_limit_of_waiting_requests),
         cmocka_unit_test(prompts_go_in_chunks_beside_answers),
         cmocka_unit_test(no_answer_starves_when_rows_are_short),
+        cmocka_unit_test(no_prompt_starves_beside_answers),
+        cmocka_unit_test(no_long_prompt_starves_beside_short_ones),
         cmocka_unit_test(a_drafter_fault_turns_off_drafts_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
