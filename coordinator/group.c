@@ -210,6 +210,7 @@ void group_refused(struct group *group)
     for (int i = 0; i < group->flight.n_forget; i++)
         forget_add(group, group->flight.forget[i]);
     group->pages_free += page_cache_land(group->cache, false);
+    group->refused = group->n_release || group->n_forget;
 }
 
 void group_finish(struct group *group, enum rpc_status status, const char *message)

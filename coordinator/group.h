@@ -70,6 +70,7 @@ struct group {
     int first;          /* of the running requests: whose turn it is when rows are short */
     uint64_t owed;      /* number of a request that got no rows, or too few for its next picture: its turn is next; 0 = nobody */
     int owed_rows;      /* of the next step that answers leave to prompts */
+    bool refused;       /* the last step was, and what it was to let go of goes alone */
     struct pace pace;   /* of its steps */
     double overhead_ms; /* of a step, beside what the group computes and the drafter takes; smoothed */
     struct draft_length draft_length;
@@ -113,7 +114,7 @@ void group_picture_send(struct group *group, const struct request *request, int 
 /* Tells the group to drop pictures that no running request uses. */
 void group_pictures_forget(struct group *group);
 
-/* The step in flight changed nothing: what it was to let go of goes with the next one. */
+/* The step in flight changed nothing: what it was to let go of goes with the next one, alone. */
 void group_refused(struct group *group);
 
 void group_finish(struct group *group, enum rpc_status status, const char *message);

@@ -247,7 +247,8 @@ static int running_collect(struct request **running, const struct group *group, 
 void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct drafting *drafting)
 {
     struct request **running = mem_new((size_t)n, sizeof(struct request *));
-    int count = running_collect(running, group, requests, n);
+    int count = group->refused ? 0 : running_collect(running, group, requests, n);
+    group->refused = false;
     *plan = (struct plan){.spans = mem_new((size_t)count, sizeof *plan->spans)};
     int room = group->owed_rows + verifications_choose(plan, group, running, count, drafting);
     int left = chunks_choose(plan, group, running, count, chunks_room(plan, group, drafting->stall_ms, room), room);

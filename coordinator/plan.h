@@ -1,6 +1,7 @@
 /* plan.h - the next step of a group: which rows of which requests it computes. Generated rows come first, so that running answers
  * do not stall, but leave a quarter of the group's max_rows to prompts that wait; those share what is left, or what the pace allows
- * beside answers. A request has at most one span in a step. */
+ * beside answers. A request has at most one span in a step. A step behind a refused one has none: it says what the group lets go
+ * of, and nothing that could be wrong with a request comes in its way. */
 #ifndef COORDINATOR_PLAN_H
 #define COORDINATOR_PLAN_H
 

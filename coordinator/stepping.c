@@ -180,6 +180,11 @@ static void verdict_take(struct scheduler *s, struct group *group, const struct 
     }
     s->progress = now;
     metrics_step(&s->metrics, group, verdict, now);
+    if (verdict->error[0] && !group->flight.n_spans) {
+        snprintf(err.text, sizeof err.text, "it refuses to let go of what it was told to: %s", verdict->error);
+        group_remove(s, group, RPC_ABORTED, err.text, now); /* else it would, step by step; it comes back with nothing */
+        return;
+    }
     if (verdict->error[0])
         flight_refused(s, group, verdict->error);
     else

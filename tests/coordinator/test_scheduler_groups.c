@@ -300,6 +300,32 @@ static void a_refused_step_lets_go_with_the_next_one(void **state)
     stage_close(&stage);
 }
 
+/* It says that it has something else than the coordinator believes: nothing that is said again would help. */
+static void a_group_that_refuses_to_let_go_is_lost_and_may_come_back(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 30};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *refused = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    struct stage_client *other = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_refuse(group);
+    assert_true(refused->ended);
+    assert_true(group->step.n_spans == 0 && group->step.n_release > 0);
+    stage_refuse(group);
+    assert_true(group->finished && group->dropped && !other->ended);
+    assert_int_equal(group->status, RPC_ABORTED);
+    assert_non_null(strstr(group->message, "the stage will not have it"));
+    stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    stage_check_answer(other, &question, 30);
+    stage_close(&stage);
+}
+
 static void scores_that_are_not_numbers_end_the_request(void **state)
 {
     (void)state;
@@ -429,6 +455,7 @@ int main(void)
         cmocka_unit_test(silent_slow_and_lying_groups_are_lost),
         cmocka_unit_test(a_refused_step_ends_its_requests_and_no_other),
         cmocka_unit_test(a_refused_step_lets_go_with_the_next_one),
+        cmocka_unit_test(a_group_that_refuses_to_let_go_is_lost_and_may_come_back),
         cmocka_unit_test(scores_that_are_not_numbers_end_the_request),
         cmocka_unit_test(without_a_group_requests_wait_for_a_while),
         cmocka_unit_test(health_follows_warm_up_groups_and_drain),
