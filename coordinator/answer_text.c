@@ -17,11 +17,26 @@ static char *stops_pass(struct answer_text *text, char *characters, bool armed, 
     return shown;
 }
 
+/* Takes over `characters`: its zero bytes become U+FFFD. */
+static char *zeros_replace(char *characters, size_t size)
+{
+    if (!memchr(characters, 0, size))
+        return characters;
+    char *text = mem_new(3 * size + 1, 1), *end = text;
+    for (size_t i = 0; i < size; i++) {
+        if (characters[i])
+            *end++ = characters[i];
+        else
+            end = stpcpy(end, "\uFFFD");
+    }
+    free(characters);
+    return text;
+}
+
 static char *bytes_pass(struct answer_text *text, const char *bytes, size_t size)
 {
     char *characters = mem_new(3 * (size + 4) + 1, 1); /* tokenizer.h */
-    characters[text_stream_push(&text->characters, bytes, size, characters)] = 0;
-    return characters;
+    return zeros_replace(characters, text_stream_push(&text->characters, bytes, size, characters));
 }
 
 char *answer_text_push(struct answer_text *text, const struct tokenizer *tokenizer, int32_t id, bool armed, const char **stop)
@@ -40,6 +55,13 @@ char *answer_text_rest(struct answer_text *text, const char **stop)
     free(last);
     free(held);
     return all;
+}
+
+char *answer_text_of(const struct tokenizer *tokenizer, const int32_t *ids, int n, bool keep_special)
+{
+    size_t size;
+    char *text = tokenizer_decode(tokenizer, ids, n, keep_special, &size);
+    return zeros_replace(text, size);
 }
 
 void answer_text_free(struct answer_text *text)

@@ -39,9 +39,8 @@ static void end_at(struct progress *progress, const char *reason, char *match)
 static void end_by_token(struct progress *progress, struct request *r, const struct tokenizer *tokenizer, int32_t id)
 {
     const char *stop;
-    size_t size;
     if (r->n_tokens >= r->min_tokens && request_stops_at(r, id))
-        end_at(progress, "stop", tokenizer_decode(tokenizer, &id, 1, true, &size));
+        end_at(progress, "stop", answer_text_of(tokenizer, &id, 1, true));
     else if (r->n_tokens == r->max_tokens)
         end_at(progress, "length", NULL);
     else

@@ -49,9 +49,8 @@ void stream_delta(struct request *request, const struct tokenizer *tokenizer, co
     for (int i = 0; i < progress->n; i++)
         accepted[i] = i < progress->accepted;
     char *text = texts_join(progress->texts, progress->n), *rejected = NULL;
-    size_t size;
     if (request->show_drafts && progress->n_rejected)
-        rejected = tokenizer_decode(tokenizer, progress->rejected, progress->n_rejected, false, &size);
+        rejected = answer_text_of(tokenizer, progress->rejected, progress->n_rejected, false);
     struct generate_response response = {
         .event = GENERATE_TOKEN,
         .ids = progress->ids,
