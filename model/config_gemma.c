@@ -218,10 +218,27 @@ static int picture_read(struct model_config *c, const struct source *s)
                : 0;
 }
 
+/* ---- a drafter's config.json ---- */
+
+/* The nested layout: the target's members, with another language model. */
+static json_t *join(const json_t *target, const json_t *language, const struct model_config *drafter)
+{
+    static const char *const whole[] = {"architectures", "torch_dtype", "dtype", "transformers_version", "vision_config"};
+    const json_t *nested = json_object_get(language, "text_config");
+    json_t *all = json_deep_copy(target), *text = json_deep_copy(nested ? nested : language);
+    (void)drafter;
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        json_object_del(text, whole[i]);
+    json_object_set_new(text, "model_type", json_string("gemma3_text"));
+    json_object_set_new(all, "text_config", text);
+    return all;
+}
+
 const struct config_reader config_reader_gemma = {
     .language = language_fields,
     .n_language = sizeof language_fields / sizeof *language_fields,
     .rest = rest_read,
     .vision = vision_read,
     .picture = picture_read,
+    .join = join,
 };

@@ -59,6 +59,9 @@ struct config_reader {
     int (*rest)(struct model_config *config, const struct source *s);    /* everything else of it, after the sizes */
     int (*vision)(struct model_config *config, const struct source *s);  /* vision_config, and the ids around pictures */
     int (*picture)(struct model_config *config, const struct source *s); /* the preprocessor's settings; root may be NULL */
+    /* From the contents of two config.json: that of `language` behind the target's tower, in the published layout; drafter: what it
+     * must read as. Class, type of numbers and whether the head is the table are the caller's to write. */
+    json_t *(*join)(const json_t *target, const json_t *language, const struct model_config *drafter);
 };
 extern const struct config_reader config_reader_qwen, config_reader_gemma;
 

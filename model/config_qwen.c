@@ -232,10 +232,46 @@ static int picture_read(struct model_config *c, const struct source *s)
     return 0;
 }
 
+/* ---- a drafter's config.json ---- */
+
+/* Members of the target that say where pictures stand in its prompts. */
+static void ids_copy(json_t *to, const json_t *target)
+{
+    static const char *const ids[] = {"vision_start_token_id", "vision_end_token_id", "vision_token_id", "image_token_id",
+                                      "video_token_id"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        json_t *id = json_object_get(target, ids[i]);
+        if (!id)
+            id = json_object_get(json_object_get(target, "text_config"), ids[i]);
+        if (id)
+            json_object_set(to, ids[i], id);
+    }
+}
+
+/* The flat layout: the language model's members at the top. */
+static json_t *join(const json_t *target, const json_t *language, const struct model_config *drafter)
+{
+    static const char *const replaced[] = {"rope_parameters", "rope_scaling", "vision_config", "text_config"};
+    const json_t *nested = json_object_get(language, "text_config");
+    json_t *all = json_deep_copy(nested ? nested : language), *vision = json_deep_copy(json_object_get(target, "vision_config"));
+    const int *s = drafter->mrope_section;
+    for (size_t i = 0; i < sizeof replaced / sizeof *replaced; i++)
+        json_object_del(all, replaced[i]);
+    if (!vision)
+        vision = json_object();
+    json_object_set_new(vision, "out_hidden_size", json_integer(drafter->d));
+    json_object_set_new(all, "vision_config", vision);
+    json_object_set_new(all, "rope_theta", json_real((double)drafter->rope_theta));
+    json_object_set_new(all, "rope_scaling", json_pack("{ss s[iii]}", "type", "mrope", "mrope_section", s[0], s[1], s[2]));
+    ids_copy(all, target);
+    return all;
+}
+
 const struct config_reader config_reader_qwen = {
     .language = language_fields,
     .n_language = sizeof language_fields / sizeof *language_fields,
     .rest = rest_read,
     .vision = vision_read,
     .picture = picture_read,
+    .join = join,
 };

@@ -133,6 +133,17 @@ int tower_hash(struct safetensors *st, const struct model_config *config, uint64
     return 0;
 }
 
+char *tower_published(const struct safetensors *st, const struct model_config *config, const char *name)
+{
+    const struct family *family = config->family;
+    const char *prefix = find_prefix(st, family->vision_prefixes, family->tower->tower_probe);
+    size_t size = strlen(prefix);
+    for (const char *const *part = family->tower->parts; *part && !strncmp(name, prefix, size); part++)
+        if (!strncmp(name + size, *part, strlen(*part)))
+            return mem_format("%s%s", family->vision_prefixes[0], name + size);
+    return NULL;
+}
+
 /* ---- one picture ---- */
 
 void *vision_take(struct vision_run *r, size_t count)

@@ -22,6 +22,9 @@ void merger_close(struct merger *merger);
 /* Hash of the tower's tensors (not the merger's), whatever their prefix: equal hashes mean that one run serves both models. */
 int tower_hash(struct safetensors *st, const struct model_config *config, uint64_t hash[2], struct error *err);
 
+/* The published name of a tensor of st that is one of the tower's, malloc'ed; NULL: it is none. */
+char *tower_published(const struct safetensors *st, const struct model_config *config, const char *name);
+
 /* The states of one picture after the tower's last part, (grid_h * grid_w, d); rows in WINDOW order where the tower has windows,
  * and that order, else in raster order. */
 struct vision_states {

@@ -50,7 +50,7 @@ int estimate_print(const struct fit_options *o, int ranks, struct error *err)
     struct estimate e;
     struct model_config target, language, drafter;
     if (config_read(&target, o->target, err) || config_read(&language, o->drafter, err) ||
-        graft_config(&drafter, &target, &language, err))
+        graft_config(&drafter, &target, &language, err) || network_knows(&drafter, err))
         return -1;
     estimate_make(&e, &drafter, &target, o);
     printf("%s drafts for %s: %.1f M numbers of the language model, %.1f M of the %s projector, %.1f M of them trained\n",

@@ -15,6 +15,7 @@
 #include "model/family.h"
 #include "model/fingerprint.h"
 #include "model/tokenizer.h"
+#include "model/vision.h"
 #include "train/commands.h"
 #include "train/fit_flags.h"
 #include "train/graft.h"
@@ -104,13 +105,10 @@ static int tensor_add(struct export *x, struct safetensors *from, const struct t
 
 static int tower_add(struct export *x, struct error *err)
 {
-    const char *prefix = prefix_of(x->target_st, x->target.family->vision_prefixes, "patch_embed.proj.weight");
-    size_t size = strlen(prefix);
     for (int i = 0; i < safetensors_count(x->target_st); i++) {
         const struct tensor *t = safetensors_at(x->target_st, i);
-        if (strncmp(t->name, prefix, size) || !strncmp(t->name + size, "merger.", 7))
-            continue;
-        if (tensor_add(x, x->target_st, t, mem_format("visual.%s", t->name + size), t->dtype, err))
+        char *name = tower_published(x->target_st, &x->target, t->name);
+        if (name && tensor_add(x, x->target_st, t, name, t->dtype, err))
             return -1;
     }
     return 0;
@@ -126,18 +124,29 @@ static int trained_add(struct export *x, struct error *err)
     return 0;
 }
 
+/* Is it behind one of the prefixes? Some of those of language models begin those of what sees, too. */
+static bool has_prefix(const struct tensor *t, const char *const *prefixes)
+{
+    for (; prefixes && *prefixes; prefixes++)
+        if (!strncmp(t->name, *prefixes, strlen(*prefixes)))
+            return true;
+    return false;
+}
+
 /* What the run did not train. */
 static int language_add(struct export *x, struct error *err)
 {
     const char *prefix = prefix_of(x->drafter_st, x->language.family->language_prefixes, "embed_tokens.weight");
     const char *head = prefix_of(x->drafter_st, x->language.family->head_names, "");
+    const struct family *family = x->drafter.family;
     size_t size = strlen(prefix);
     for (int i = 0; i < safetensors_count(x->drafter_st); i++) {
         const struct tensor *t = safetensors_at(x->drafter_st, i);
         bool is_head = !strcmp(t->name, head) && !x->language.tied;
-        if (!is_head && (strncmp(t->name, prefix, size) || !strncmp(t->name + size, "visual.", 7)))
+        if (!is_head &&
+            (strncmp(t->name, prefix, size) || has_prefix(t, family->vision_prefixes) || has_prefix(t, family->projector_prefixes)))
             continue;
-        char *name = is_head ? mem_string("lm_head.weight") : mem_format("model.%s", t->name + size);
+        char *name = is_head ? mem_string(family->head_names[0]) : mem_format("%s%s", family->language_prefixes[0], t->name + size);
         if (state_value(x->state, name))
             free(name);
         else if (tensor_add(x, x->drafter_st, t, name, t->dtype, err))

@@ -20,7 +20,7 @@ struct export_report {
 /* out: a folder that is not there yet, or an empty one. config.json is written last: a folder without it is no checkpoint. */
 int export_run(struct export_report *report, const struct export_options *options, struct error *err);
 
-/* export_config.c: the config.json of the class of the target, in its flat published layout, from the files of both checkpoints. */
+/* export_config.c: the config.json of the class of the target, in its published layout, from the files of both checkpoints. */
 int export_config(json_t **config, const struct export_options *options, const struct model_config *drafter, const char *dtype,
                   struct error *err);
 

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "model/family.h"
-#include "train/network.h"
 
 static int sections_of(struct model_config *drafter, const struct model_config *target, struct error *err)
 {
@@ -28,8 +27,6 @@ int graft_config(struct model_config *drafter, const struct model_config *target
     if (language->family->config != target->family->config)
         return fail(err, "%s is a model of %s, %s of %s: a drafter is made of a small language model of the target's own family",
                     language->name, language->family->model_type, target->name, target->family->model_type);
-    if (network_knows(target, err) || network_knows(language, err))
-        return -1;
     *drafter = *language;
     if (!language->has_vision && sections_of(drafter, target, err))
         return -1;
