@@ -34,7 +34,7 @@ PB_C     := $(PROTOS:%.proto=$(BUILD)/%.pb-c.c) $(BUILD)/grpc/reflection/v1/refl
 # What the public port speaks, by the names that clients know the files by.
 PUBLIC_PROTOS := massv.proto kserve.proto grpc/health/v1/health.proto $(addsuffix /reflection.proto,grpc/reflection/v1 grpc/reflection/v1alpha)
 PUBLIC_PATHS := -Iproto -Igrpc/health/v1/health.proto=proto/health.proto -I/usr/share/grpc-proto
-TSAN_TESTS := $(patsubst %.c,%,$(wildcard tests/proto/test_*.c tests/coordinator/test_*.c))
+TSAN_TESTS := $(patsubst %.c,%,$(foreach f,proto coordinator worker,$(wildcard tests/$(f)/test_*.c)))
 TESTS    := $(wildcard tests/*/test_*.c)
 MPI_TESTS := $(wildcard tests/*/mpi_*.c)
 FUZZERS  := $(wildcard tests/fuzz/fuzz_*.c)
@@ -59,7 +59,7 @@ help:
 	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
 	@echo "make transformers  compare exported drafters with Hugging Face transformers; brings gigabytes from PyPI into $(BUILD)/transformers"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
-	@echo "make tsan      the tests of rpc and coordinator under the thread sanitizer"
+	@echo "make tsan      the tests of proto, coordinator and worker under the thread sanitizer"
 	@echo "make chaos     kill and stop the processes of a service under load, CHAOS_SECONDS=$(CHAOS_SECONDS) from SEED=... (printed); compare all answers"
 	@echo "make fuzz      every parser of foreign bytes under libFuzzer for FUZZ_SECONDS=$(FUZZ_SECONDS) each; FUZZ=\"image step\" runs those"
 	@echo "make bench     every figure of docs/bench.md on this machine, some ten minutes; PARTS=\"open ranks\" runs those"
