@@ -9,8 +9,20 @@
 #include "model/config.h"
 #include "model/model.h"
 #include "model/safetensors.h"
+#include "proto/limit_flags.h"
 
-enum { KEY_MODEL = 256, KEY_PROMPT, KEY_SYSTEM, KEY_IMAGE, KEY_RAW, KEY_RANKS, KEY_ACTIVATIONS, KEY_THREADS, KEY_OUT };
+enum {
+    KEY_MODEL = 256,
+    KEY_PROMPT,
+    KEY_SYSTEM,
+    KEY_IMAGE,
+    KEY_RAW,
+    KEY_RANKS,
+    KEY_ACTIVATIONS,
+    KEY_THREADS,
+    KEY_PAN_AND_SCAN,
+    KEY_OUT
+};
 
 struct arguments {
     struct dump_options dump;
@@ -26,6 +38,8 @@ static const struct argp_option flags[] = {
     {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 0},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 0},
     {"raw-prompt", KEY_RAW, 0, 0, "the prompt is already rendered by a chat template, with one placeholder per picture", 0},
+    {"pan-and-scan", KEY_PAN_AND_SCAN, "auto|on|off", 0,
+     "show the model wide and tall pictures in crops, too (Gemma3); default auto: as the checkpoint says", 0},
     {"ranks", KEY_RANKS, "N", 0, "tensor-parallel ranks, started by mpirun; default 1", 0},
     {"threads", KEY_THREADS, "T", 0, "compute threads per rank; default: cores / ranks", 0},
     {"activations", KEY_ACTIVATIONS, "auto|f32", 0,
@@ -33,13 +47,13 @@ static const struct argp_option flags[] = {
     {"out", KEY_OUT, "FILE", 0, "the .safetensors file to write", 0},
     {0}};
 
-static const char doc[] =
-    "massv dump - run one forward pass and write what it computed\v"
-    "Tensors: input_ids, position_ids, per picture i pixel_values.i, grid_thw.i, image_features.i; logits of every position; "
-    "greedy_ids, the 48 tokens that follow greedily, without penalties, end tokens ignored.\n\n"
-    "Example:\n  massv dump --model models/scenes-large --ranks 2 --out dump.safetensors \\\n"
-    "    --image models/pictures/scene-00002.png \\\n"
-    "    --prompt 'What can you see in this picture?'";
+static const char doc[] = "massv dump - run one forward pass and write what it computed\v"
+                          "Tensors: input_ids, position_ids, per picture i, crops included, pixel_values.i, grid_thw.i, "
+                          "image_features.i; logits of every position; "
+                          "greedy_ids, the 48 tokens that follow greedily, without penalties, end tokens ignored.\n\n"
+                          "Example:\n  massv dump --model models/scenes-large --ranks 2 --out dump.safetensors \\\n"
+                          "    --image models/pictures/scene-00002.png \\\n"
+                          "    --prompt 'What can you see in this picture?'";
 
 static int arguments_activations(const struct argp_state *state, const char *arg)
 {
@@ -84,6 +98,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_ACTIVATIONS:
         a->activations_auto = arguments_activations(state, arg);
+        return 0;
+    case KEY_PAN_AND_SCAN:
+        a->dump.pan_and_scan = pan_and_scan_flag(state, arg);
         return 0;
     case KEY_OUT:
         a->out = arg;

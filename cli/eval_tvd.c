@@ -33,9 +33,10 @@ struct reader { /* one model along prompt and answer */
     /* of the question */
     struct prompt prompt;
     struct sequence *sequence;
-    float *features; /* of its picture */
-    float *first;    /* (vocabulary) scores behind the prompt */
-    float *row;      /* (vocabulary) */
+    float **features; /* (n_features) of its picture and of its crops */
+    int n_features;
+    float *first; /* (vocabulary) scores behind the prompt */
+    float *row;   /* (vocabulary) */
 };
 
 struct reading {
@@ -141,52 +142,64 @@ static void reading_close(struct reading *r)
 
 /* ---- a question ---- */
 
-/* The picture's features for every model, and its grid of tokens. */
-static int states_read(struct reading *r, const struct patches *patches, struct error *err)
+/* The features of one view of the picture, for every model. */
+static int view_read(struct reading *r, int view, const struct patches *patches, struct error *err)
 {
     struct vision_states states;
     struct reader *target = &r->readers[0];
     if (tower_run(r->tower, patches, &states, err))
         return -1;
     size_t rows = (size_t)patches_tokens(patches, &target->config);
-    target->features = mem_new(rows * (size_t)target->config.d, sizeof *target->features);
-    int result = merger_run(r->merger, &states, target->features, err);
+    target->features[view] = mem_new(rows * (size_t)target->config.d, sizeof *target->features[view]);
+    int result = merger_run(r->merger, &states, target->features[view], err);
     for (int i = 1; !result && i < r->n_readers; i++)
-        result =
-            drafter_sight_features(&r->readers[i].sight, &r->readers[i].config, patches, &states, &r->readers[i].features, err);
+        result = drafter_sight_features(&r->readers[i].sight, &r->readers[i].config, patches, &states,
+                                        &r->readers[i].features[view], err);
     vision_states_free(r->tower, &states);
     return result;
 }
 
-static int picture_read(struct reading *r, const struct question *q, int grid[2], struct error *err)
+static int views_read(struct reading *r, const struct views *views, struct error *err)
+{
+    int result = 0;
+    for (int i = 0; i < r->n_readers; i++) {
+        r->readers[i].features = mem_new((size_t)views->n, sizeof *r->readers[i].features);
+        r->readers[i].n_features = views->n;
+    }
+    for (int view = 0; view < views->n && !result; view++)
+        result = view_read(r, view, &views->patches[view], err);
+    return result;
+}
+
+static int picture_read(struct reading *r, const struct question *q, struct picture_shape *shape, struct error *err)
 {
     struct generate_picture file = {0};
     struct image image = {0};
-    struct patches patches = {0};
+    struct views views = {0};
     const struct model_config *config = &r->readers[0].config;
     int result = 0;
     if (!config->has_vision)
         return fail(err, "%s reads no pictures: it is a text model", config->name);
     if (ask_picture(&file, q->path, err) || image_decode(&image, file.bytes, file.size, PICTURE_PIXELS, err) ||
-        patches_make(&patches, &image, config, err))
+        views_make(&views, &image, config, err))
         result = fail_in(err, "%s", q->path);
-    grid[0] = result ? 0 : patches.grid_h / config->vision.merge;
-    grid[1] = result ? 0 : patches.grid_w / config->vision.merge;
-    if (!result)
-        result = states_read(r, &patches, err);
-    patches_free(&patches);
+    if (!result) {
+        *shape = views_shape(&views, config);
+        result = views_read(r, &views, err);
+    }
+    views_free(&views);
     image_free(&image);
     free(file.bytes);
     return result;
 }
 
-static int prompts_make(struct reading *r, const struct question *q, const int (*grids)[2], struct error *err)
+static int prompts_make(struct reading *r, const struct question *q, const struct picture_shape *shape, struct error *err)
 {
     struct prompt_part parts[] = {{NULL}, {q->prompt}};
     int skip = q->path ? 0 : 1;
     const struct prompt_turn turn = {ROLE_USER, parts + skip, 2 - skip};
     struct reader *target = &r->readers[0];
-    if (prompt_make_turns(&target->prompt, &target->config, target->tokenizer, &turn, 1, grids, 1 - skip, err))
+    if (prompt_make_turns(&target->prompt, &target->config, target->tokenizer, &turn, 1, shape, 1 - skip, err))
         return -1;
     for (int i = 1; i < r->n_readers; i++)
         if (r->readers[i].kind == DRAFTER_TEXT)
@@ -202,23 +215,25 @@ static const struct prompt *prompt_of(const struct reading *r, const struct read
 
 static int prompt_chunk(struct reader *reader, const struct prompt *p, int first, int n, struct error *err)
 {
-    struct span_picture picture;
+    struct span_picture *pictures = mem_new((size_t)p->n_pictures, sizeof *pictures);
     struct span span = {.sequence = reader->sequence,
                         .n = n,
                         .ids = p->ids + first,
                         .positions = (const int32_t(*)[3])(p->positions + first),
                         .n_scored = first + n == p->n,
+                        .pictures = pictures,
                         .repetition_penalty = 1};
-    if (p->n_pictures) {
-        const struct prompt_picture *at = &p->pictures[0];
+    for (int i = 0; i < p->n_pictures; i++) {
+        const struct prompt_picture *at = &p->pictures[i];
         int from = at->first > first ? at->first : first,
             to = at->first + at->count < first + n ? at->first + at->count : first + n;
-        picture = (struct span_picture){from - first, to - from,
-                                        reader->features + (size_t)(from - at->first) * (size_t)reader->config.d};
-        span.pictures = &picture;
-        span.n_pictures = from < to;
+        if (from < to)
+            pictures[span.n_pictures++] = (struct span_picture){
+                from - first, to - from, reader->features[i] + (size_t)(from - at->first) * (size_t)reader->config.d};
     }
-    return model_extend(reader->model, &span, 1, err);
+    int result = model_extend(reader->model, &span, 1, err);
+    free(pictures);
+    return result;
 }
 
 static int prompt_read(struct reading *r, struct reader *reader, struct error *err)
@@ -336,9 +351,12 @@ static void question_end(struct reading *r)
         struct reader *reader = &r->readers[i];
         sequence_release(reader->model, reader->sequence);
         prompt_free(&reader->prompt);
+        for (int view = 0; view < reader->n_features; view++)
+            free(reader->features[view]);
         free(reader->features);
         reader->sequence = NULL;
         reader->features = NULL;
+        reader->n_features = 0;
     }
 }
 
@@ -353,10 +371,10 @@ static bool is_answered(const struct reading *r, const struct tvd *tvd, int ques
 static int question_read(struct reading *r, struct tvd *tvd, int question, struct error *err)
 {
     const struct question *q = &r->e->questions.list[question];
-    int grid[1][2];
+    struct picture_shape shape;
     if (!is_answered(r, tvd, question))
         return 0;
-    int result = (q->path && picture_read(r, q, grid[0], err)) || prompts_make(r, q, (const int(*)[2])grid, err) ? -1 : 0;
+    int result = (q->path && picture_read(r, q, &shape, err)) || prompts_make(r, q, &shape, err) ? -1 : 0;
     for (int i = 0; !result && i < r->n_readers; i++)
         result = prompt_read(r, &r->readers[i], err);
     if (!result)

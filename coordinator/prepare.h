@@ -10,8 +10,8 @@
 
 struct preparer;
 
-struct prepared_picture {
-    uint64_t hash[2];              /* of the file's bytes */
+struct prepared_picture {          /* or a crop of one */
+    uint64_t hash[2];              /* of the file's bytes; a crop's is made of that */
     int rows;                      /* tokens */
     float *target;                 /* (rows, d of the target); shared, counted */
     float *drafter;                /* (rows, d of the drafter), or NULL */
@@ -20,7 +20,7 @@ struct prepared_picture {
 
 struct prepared {
     struct prompt prompt;
-    struct prepared_picture *pictures;
+    struct prepared_picture *pictures; /* as in prompt */
     int n_pictures;
     int image_tokens;
     double image_ms;

@@ -106,12 +106,18 @@ static int context_check(const struct server *s, struct error *err)
     return 0;
 }
 
+static int pan_and_scan_choose(struct server *s, struct error *err)
+{
+    int choice = s->options->limits.pan_and_scan; /* limit_flags.h: an enum pan_and_scan */
+    return config_pan_and_scan(&s->config, (enum pan_and_scan)choice, err) ? fail_in(err, "--pan-and-scan on") : 0;
+}
+
 static int models_open(struct server *s, struct error *err)
 {
     struct safetensors *st = NULL;
     const char *dir = s->options->target;
-    if (config_read(&s->config, dir, err) != 0 || tokenizer_open(&s->tokenizer, dir, err) != 0 ||
-        safetensors_open(&st, dir, err) != 0)
+    if (config_read(&s->config, dir, err) != 0 || pan_and_scan_choose(s, err) != 0 ||
+        tokenizer_open(&s->tokenizer, dir, err) != 0 || safetensors_open(&st, dir, err) != 0)
         return fail_in(err, "--target");
     int rc = context_check(s, err) == 0 && devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
     safetensors_close(st);

@@ -6,11 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/views.h"
+
 struct shared_picture {
     atomic_int holders;
     uint64_t hash[2]; /* XXH3-128 of the file's bytes */
-    int lines, columns, rows;
-    float *target, *drafter; /* (rows, d) of each; NULL before they are computed, drafter also without one */
+    struct picture_shape shape;
+    int rows;                /* tokens of it, and of each crop */
+    float *target, *drafter; /* ((1 + crops) * rows, d) of each; NULL before they are computed, drafter also without one */
     size_t bytes;            /* of both */
 };
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "model/prompt_parts.h"
 #include "model/utf8.h"
 
@@ -49,17 +48,34 @@ static int put_trimmed(struct rendering *r, const char *text)
     return rendering_put(r, text, end);
 }
 
+static int put_view(struct rendering *r)
+{
+    return rendering_text(r, EMPTY_LINE) || rendering_mark(r, MARK_PICTURE_START) || rendering_mark(r, MARK_PICTURE) ||
+                   rendering_mark(r, MARK_PICTURE_END) || rendering_text(r, EMPTY_LINE)
+               ? -1
+               : 0;
+}
+
+/* What Gemma3Processor makes of the mark of a picture. */
+static int put_views(struct rendering *r, int crops)
+{
+    if (crops == 0)
+        return put_view(r);
+    if (rendering_text(r, "Here is the original image ") || put_view(r) ||
+        rendering_text(r, " and here are some crops to help you see better"))
+        return -1;
+    for (int i = 0; i < crops; i++)
+        if (rendering_text(r, " ") || put_view(r))
+            return -1;
+    return 0;
+}
+
 /* As text the picture is what templates write, one mark; the rest is the processor's. */
 static int put_picture(struct rendering *r)
 {
     if (rendering_picture(r, MARK_PICTURE, "image_token_index"))
         return -1;
-    if (!r->tokenizer)
-        return rendering_text(r, MARK_PICTURE_START);
-    return rendering_text(r, EMPTY_LINE) || rendering_mark(r, MARK_PICTURE_START) || rendering_mark(r, MARK_PICTURE) ||
-                   rendering_mark(r, MARK_PICTURE_END) || rendering_text(r, EMPTY_LINE)
-               ? -1
-               : 0;
+    return r->tokenizer ? put_views(r, rendering_crops(r)) : rendering_text(r, MARK_PICTURE_START);
 }
 
 static int put_turn(struct rendering *r, const struct prompt_turn *turn, const struct prompt_turn *system)
@@ -103,17 +119,17 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
     return rendering_mark(r, MARK_START) || rendering_text(r, "model\n") ? -1 : 0;
 }
 
-static char *expand(const char *text)
+static char *expand(const char *text, const struct picture_shape *shapes, int n_shapes)
 {
-    static const char whole[] = EMPTY_LINE MARK_PICTURE_START MARK_PICTURE MARK_PICTURE_END EMPTY_LINE;
-    size_t count = 0;
-    for (const char *at = text; (at = strstr(at, MARK_PICTURE_START)); at++)
-        count++;
-    char *out = mem_new(strlen(text) + count * sizeof whole + 1, 1), *to = out;
-    for (const char *at; (at = strstr(text, MARK_PICTURE_START)); text = at + strlen(MARK_PICTURE_START))
-        to = stpcpy(mempcpy(to, text, (size_t)(at - text)), whole);
-    strcpy(to, text);
-    return out;
+    struct rendering r = {0};
+    rendering_text(&r, "");
+    for (const char *at; (at = strstr(text, MARK_PICTURE_START)); text = at + strlen(MARK_PICTURE_START)) {
+        rendering_put(&r, text, (size_t)(at - text));
+        put_views(&r, r.pictures < n_shapes ? shapes[r.pictures].crops : 0);
+        r.pictures++;
+    }
+    rendering_text(&r, text);
+    return r.text;
 }
 
 static const char *const picture_marks[] = {MARK_PICTURE_START, MARK_PICTURE, MARK_PICTURE_END, NULL};

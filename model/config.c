@@ -182,3 +182,12 @@ int config_read(struct model_config *config, const char *dir, struct error *err)
         free(paths[i]);
     return status;
 }
+
+int config_pan_and_scan(struct model_config *config, enum pan_and_scan choice, struct error *err)
+{
+    if (choice == PAN_AND_SCAN_ON && !config->picture.crop_most)
+        return fail(err, "%s cannot pan and scan: models of its family see no crops of pictures", config->name);
+    if (choice != PAN_AND_SCAN_AUTO)
+        config->picture.crops = choice == PAN_AND_SCAN_ON;
+    return 0;
+}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/pan_and_scan.h"
 #include "model/image.h"
 
 enum { CONFIG_STOP_IDS = 8, CONFIG_LAYERS = 1024 };
@@ -26,6 +27,10 @@ struct picture_config { /* preprocessing */
     enum image_filter filter;
     int block; /* patches go in raster order of blocks of block x block, and in raster order within each */
     float mean[3], std[3];
+    /* Pan-and-scan (model/views.h). crop_most 0: the family has none. */
+    bool crops;                /* it is on */
+    int crop_most, crop_least; /* crops of a picture; pixels of a crop's shorter side */
+    double crop_ratio;         /* of a picture's longer side to the shorter, from which on it has crops */
 };
 
 struct generation_config { /* defaults of a request */
@@ -76,5 +81,8 @@ static inline int config_picture_tokens(const struct model_config *config)
 
 /* Reads the folder `dir`. Errors name the file and the field. */
 int config_read(struct model_config *config, const char *dir, struct error *err);
+
+/* Turns pan-and-scan on or off, or leaves it as the checkpoint has it. On is an error where the family has none. */
+int config_pan_and_scan(struct model_config *config, enum pan_and_scan choice, struct error *err);
 
 #endif

@@ -201,17 +201,36 @@ static int vision_read(struct model_config *c, const struct source *s)
 
 /* ---- the preprocessor ---- */
 
+enum { CROPS_MOST = 64 };
+
+/* Absent or null: as Gemma3Processor has it. The ratio is compared as the double that it is in the file. */
+static int crops_read(struct picture_config *p, const struct source *s)
+{
+    const json_t *on = field_get(s->root, "do_pan_and_scan"), *least = field_get(s->root, "pan_and_scan_min_crop_size"),
+                 *most = field_get(s->root, "pan_and_scan_max_num_crops"),
+                 *ratio = field_get(s->root, "pan_and_scan_min_ratio_to_activate");
+    float rounded;
+    p->crop_least = 256;
+    p->crop_most = 4;
+    p->crop_ratio = ratio ? json_number_value(ratio) : 1.2;
+    p->crops = json_is_true(on);
+    if (on && !json_is_boolean(on))
+        return fail(s->err, "%s: do_pan_and_scan must be true or false", s->path);
+    if ((least && int_check(s, "pan_and_scan_min_crop_size", least, 1, SIDE_MOST, &p->crop_least)) ||
+        (most && int_check(s, "pan_and_scan_max_num_crops", most, 1, CROPS_MOST, &p->crop_most)))
+        return -1;
+    return number_or_absent(s, "pan_and_scan_min_ratio_to_activate", ratio, 0, 1e6, 0, &rounded);
+}
+
 static int picture_read(struct model_config *c, const struct source *s)
 {
     struct picture_config *p = &c->picture;
-    const json_t *size = field_get(s->root, "size"), *crops = field_get(s->root, "do_pan_and_scan");
+    const json_t *size = field_get(s->root, "size");
     const struct source edges = {.path = s->path, .root = (json_t *)(uintptr_t)size, .err = s->err}; /* read only */
     int grid = p->side / c->vision.patch / c->vision.merge;
     *p = (struct picture_config){
         .side = p->side, .filter = IMAGE_BILINEAR, .block = 1, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f}};
-    if (crops && !json_is_false(crops))
-        return fail(s->err, "%s: do_pan_and_scan must be false: crops of a picture are not supported", s->path);
-    return steps_check(s, 2, "bilinear") || channels_read(s, "image_mean", -1e3, p->mean) ||
+    return crops_read(p, s) || steps_check(s, 2, "bilinear") || channels_read(s, "image_mean", -1e3, p->mean) ||
                    channels_read(s, "image_std", 1e-6, p->std) || same_check(&edges, "height", p->side) ||
                    same_check(&edges, "width", p->side) || same_check(s, "image_seq_length", grid * grid)
                ? -1

@@ -29,8 +29,9 @@ struct pass {
     struct tokenizer *tokenizer;
     struct tower *tower;
     struct merger *merger;
-    int (*grids)[2];        /* (pictures) lines, columns of tokens */
-    const float **features; /* (pictures) (tokens, d); the dump's */
+    struct picture_shape *shapes; /* (pictures) */
+    const float **features;       /* (n_views) (tokens, d) of pictures and their crops; the dump's */
+    int n_views;
     struct prompt prompt;
     struct model *model;
     struct sequence *sequence;
@@ -113,18 +114,17 @@ static int pass_pixels(struct pass *p, int i, const struct patches *patches, str
     return 0;
 }
 
-/* Tower and merger over one picture; adds its tensors. */
-static int pass_see(struct pass *p, int i, const struct patches *patches, struct error *err)
+/* Tower and merger over one picture or crop; adds its tensors. */
+static int pass_see(struct pass *p, const struct patches *patches, struct error *err)
 {
     const struct model_config *c = &p->config;
-    int tokens = patches_tokens(patches, c);
-    p->grids[i][0] = patches->grid_h / c->vision.merge;
-    p->grids[i][1] = patches->grid_w / c->vision.merge;
+    int i = p->n_views++;
     if (pass_pixels(p, i, patches, err))
         return -1;
-    float *features = dump_add_numbered(p->dump, "image_features", i, DTYPE_F32, tokens, c->d, err);
+    float *features = dump_add_numbered(p->dump, "image_features", i, DTYPE_F32, patches_tokens(patches, c), c->d, err);
     if (!features)
         return -1;
+    p->features = mem_grow(p->features, (size_t)p->n_views, sizeof *p->features);
     p->features[i] = features;
     struct vision_states states = {0};
     if (tower_run(p->tower, patches, &states, err))
@@ -134,29 +134,35 @@ static int pass_see(struct pass *p, int i, const struct patches *patches, struct
     return result;
 }
 
+static int pass_picture(struct pass *p, int i, struct error *err)
+{
+    struct image image = {0};
+    struct views views = {0};
+    const char *path = p->options->pictures[i];
+    int result = file_read(path, &image, err);
+    if (!result && (result = views_make(&views, &image, &p->config, err)))
+        fail_in(err, "%s", path);
+    if (!result)
+        p->shapes[i] = views_shape(&views, &p->config);
+    for (int view = 0; view < views.n && !result; view++)
+        result = pass_see(p, &views.patches[view], err);
+    views_free(&views);
+    image_free(&image);
+    return result;
+}
+
 static int pass_pictures(struct pass *p, struct error *err)
 {
     const struct dump_options *o = p->options;
     if (o->n_pictures && !p->config.has_vision)
         return fail(err, "%s: a text-only model cannot look at %s", o->dir, o->pictures[0]);
-    p->grids = mem_new((size_t)o->n_pictures + 1, sizeof *p->grids);
-    p->features = mem_new((size_t)o->n_pictures + 1, sizeof *p->features);
+    p->shapes = mem_new((size_t)o->n_pictures + 1, sizeof *p->shapes);
     if (o->n_pictures && (tower_open(&p->tower, p->st, &p->config, o->kernels, o->device, err) ||
                           merger_open(&p->merger, p->st, &p->config, o->kernels, o->device, err)))
         return -1;
-    for (int i = 0; i < o->n_pictures; i++) {
-        struct image image = {0};
-        struct patches patches = {0};
-        int result = file_read(o->pictures[i], &image, err);
-        if (!result && (result = patches_make(&patches, &image, &p->config, err)))
-            fail_in(err, "%s", o->pictures[i]);
-        if (!result)
-            result = pass_see(p, i, &patches, err);
-        patches_free(&patches);
-        image_free(&image);
-        if (result)
+    for (int i = 0; i < o->n_pictures; i++)
+        if (pass_picture(p, i, err))
             return -1;
-    }
     return 0;
 }
 
@@ -170,8 +176,7 @@ static int pass_turns(struct pass *p, struct error *err)
     const struct prompt_turn turns[] = {{.role = ROLE_SYSTEM, .parts = &system, .n_parts = 1},
                                         {.role = ROLE_USER, .parts = parts, .n_parts = o->n_pictures + 1}};
     int skip = o->system ? 0 : 1;
-    int result = prompt_make_turns(&p->prompt, &p->config, p->tokenizer, turns + skip, 2 - skip, (const int(*)[2])p->grids,
-                                   o->n_pictures, err);
+    int result = prompt_make_turns(&p->prompt, &p->config, p->tokenizer, turns + skip, 2 - skip, p->shapes, o->n_pictures, err);
     free(parts);
     return result;
 }
@@ -179,8 +184,7 @@ static int pass_turns(struct pass *p, struct error *err)
 static int pass_prompt(struct pass *p, struct error *err)
 {
     const struct dump_options *o = p->options;
-    if (o->raw ? prompt_make(&p->prompt, &p->config, p->tokenizer, o->prompt, (const int(*)[2])p->grids, o->n_pictures, err)
-               : pass_turns(p, err))
+    if (o->raw ? prompt_make(&p->prompt, &p->config, p->tokenizer, o->prompt, p->shapes, o->n_pictures, err) : pass_turns(p, err))
         return -1;
     int n = p->prompt.n, axes = config_axes(&p->config);
     if (n < 1)
@@ -297,8 +301,9 @@ static int pass_language(struct pass *p, struct error *err)
 static int pass_run(struct pass *p, struct error *err)
 {
     const struct dump_options *o = p->options;
-    if (config_read(&p->config, o->dir, err) || model_ranks_possible(&p->config, o->comm->size, err) ||
-        tokenizer_open(&p->tokenizer, o->dir, err) || safetensors_open(&p->st, o->dir, err))
+    if (config_read(&p->config, o->dir, err) || config_pan_and_scan(&p->config, o->pan_and_scan, err) ||
+        model_ranks_possible(&p->config, o->comm->size, err) || tokenizer_open(&p->tokenizer, o->dir, err) ||
+        safetensors_open(&p->st, o->dir, err))
         return -1;
     return pass_pictures(p, err) || pass_prompt(p, err) || pass_language(p, err) ? -1 : 0;
 }
@@ -314,7 +319,7 @@ static void pass_close(struct pass *p)
     tower_close(p->tower);
     tokenizer_close(p->tokenizer);
     safetensors_close(p->st);
-    free(p->grids);
+    free(p->shapes);
     free(p->features);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "base/pan_and_scan.h"
 #include "cluster/comm.h"
 #include "kernels/kernels.h"
 #include "model/safetensors.h"
@@ -18,6 +19,7 @@ struct dump_options {
     bool raw;
     const char *const *pictures; /* files, in order of their placeholders */
     int n_pictures;
+    enum pan_and_scan pan_and_scan;
     const struct kernels *kernels;
     struct device *device;
     struct comm *comm;
@@ -26,7 +28,7 @@ struct dump_options {
 
 /* N positions of the prompt, V rows of the head: input_ids (N) i64; position_ids (3, N), or (N) for a model with 1-D positions; per
  * picture i pixel_values.i (patches, width) and grid_thw.i (3) i64, or where all pictures have one size S pixel_values.i (3, S, S);
- * image_features.i (tokens, d); logits (N, V); greedy_ids (48) i64,
+ * image_features.i (tokens, d), where crops count as pictures, behind theirs; logits (N, V); greedy_ids (48) i64,
  * the greedy continuation without penalties, end tokens ignored. */
 struct dump;
 int dump_run(struct dump **dump, const struct dump_options *options, struct error *err);

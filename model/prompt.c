@@ -68,6 +68,11 @@ int rendering_picture(struct rendering *r, const char *mark, const char *field)
     return 0;
 }
 
+int rendering_crops(const struct rendering *r)
+{
+    return r->pictures <= r->n_shapes ? r->shapes[r->pictures - 1].crops : 0;
+}
+
 static int render(struct rendering *r, const struct prompt_turn *turns, int n_turns)
 {
     if (n_turns < 1)
@@ -86,11 +91,12 @@ int prompt_render(char **text, const struct model_config *config, const struct p
     return 0;
 }
 
-/* The ids of a conversation, malloc'ed, one placeholder per picture; their number, or -1. */
+/* The ids of a conversation, malloc'ed, one placeholder per picture and crop; their number, or -1. */
 static int encode_turns(int32_t **ids, int *pictures, const struct model_config *config, const struct tokenizer *tokenizer,
-                        const struct prompt_turn *turns, int n_turns, struct error *err)
+                        const struct prompt_turn *turns, int n_turns, const struct picture_shape *shapes, int n_shapes,
+                        struct error *err)
 {
-    struct rendering r = {.config = config, .tokenizer = tokenizer, .err = err};
+    struct rendering r = {.config = config, .tokenizer = tokenizer, .shapes = shapes, .n_shapes = n_shapes, .err = err};
     int rc = render(&r, turns, n_turns) || flush_text(&r) ? -1 : 0;
     free(r.text);
     if (rc) {
@@ -122,24 +128,25 @@ static int put_words_of_turns(struct prompt *prompt, const struct model_config *
     int pictures;
     free(prompt->words);
     prompt->words = NULL;
-    prompt->n_words = encode_turns(&prompt->words, &pictures, config, tokenizer, bare, n_turns, err);
+    prompt->n_words = encode_turns(&prompt->words, &pictures, config, tokenizer, bare, n_turns, NULL, 0, err);
     free(parts);
     free(bare);
     return prompt->n_words < 0 ? -1 : 0;
 }
 
 int prompt_make_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
-                      const struct prompt_turn *turns, int n_turns, const int (*grids)[2], int n_grids, struct error *err)
+                      const struct prompt_turn *turns, int n_turns, const struct picture_shape *shapes, int n_shapes,
+                      struct error *err)
 {
     int32_t *ids;
-    int pictures, n = encode_turns(&ids, &pictures, config, tokenizer, turns, n_turns, err);
+    int pictures, n = encode_turns(&ids, &pictures, config, tokenizer, turns, n_turns, shapes, n_shapes, err);
     if (n < 0)
         return -1;
-    int rc = pictures == n_grids ? prompt_make_ids(prompt, config, ids, n, grids, n_grids, err)
-                                 : fail(err, "the conversation shows %d picture%s, the request brings %d", pictures,
-                                        pictures == 1 ? "" : "s", n_grids);
+    int rc = pictures == n_shapes ? prompt_make_ids(prompt, config, ids, n, shapes, n_shapes, err)
+                                  : fail(err, "the conversation shows %d picture%s, the request brings %d", pictures,
+                                         pictures == 1 ? "" : "s", n_shapes);
     free(ids);
-    if (!rc && n_grids && put_words_of_turns(prompt, config, tokenizer, turns, n_turns, err)) {
+    if (!rc && n_shapes && put_words_of_turns(prompt, config, tokenizer, turns, n_turns, err)) {
         prompt_free(prompt);
         return -1;
     }
@@ -179,18 +186,18 @@ static int put_words_of_text(struct prompt *prompt, const struct model_config *c
 }
 
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
-                const int (*grids)[2], int n_grids, struct error *err)
+                const struct picture_shape *shapes, int n_shapes, struct error *err)
 {
     int32_t *ids;
     const struct chat_format *chat = config->family->chat;
-    char *expanded = chat->expand ? chat->expand(text) : NULL;
+    char *expanded = chat->expand ? chat->expand(text, shapes, n_shapes) : NULL;
     int n = encode_text(&ids, tokenizer, expanded ? expanded : text, err);
     free(expanded);
     if (n < 0)
         return -1;
-    int rc = prompt_make_ids(prompt, config, ids, n, grids, n_grids, err);
+    int rc = prompt_make_ids(prompt, config, ids, n, shapes, n_shapes, err);
     free(ids);
-    if (!rc && n_grids && put_words_of_text(prompt, config, tokenizer, text, err)) {
+    if (!rc && n_shapes && put_words_of_text(prompt, config, tokenizer, text, err)) {
         prompt_free(prompt);
         return -1;
     }

@@ -7,6 +7,7 @@
 
 #include "model/config.h"
 #include "model/tokenizer.h"
+#include "model/views.h"
 
 enum prompt_role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT };
 
@@ -20,38 +21,41 @@ struct prompt_turn {
     int n_parts;
 };
 
-struct prompt_picture { /* where one picture stands */
+struct prompt_picture { /* where one picture, or a crop of it, stands */
     int first, count;   /* rows of the prompt */
     int lines, columns; /* of its tokens: grid / merge */
 };
 
 struct prompt {
     int n;
-    int32_t *ids;            /* (n) */
-    int32_t (*positions)[3]; /* (n) time, height, width; all three equal for text */
-    int32_t next_position;   /* of the first generated token; rope_delta = next_position - n */
-    struct prompt_picture *pictures;
+    int32_t *ids;                    /* (n) */
+    int32_t (*positions)[3];         /* (n) time, height, width; all three equal for text */
+    int32_t next_position;           /* of the first generated token; rope_delta = next_position - n */
+    struct prompt_picture *pictures; /* each in front of its crops */
     int n_pictures;
     bool pictures_whole; /* rows of a picture go into one step (model/family.h) */
     int32_t *words;      /* (n_words) where it has pictures: the ids of the same prompt without them */
     int n_words;
 };
 
-/* Picture i takes grids[i] = {lines, columns} tokens. In all three, a count of placeholders other than n_grids is an error. */
+/* In all three shapes[i] is picture i's, and another count of placeholders an error. A picture with crops stands in a conversation,
+ * and in a rendered prompt, like any other: the family's words and placeholders around crops are put in here. */
 
 /* A conversation through the family's chat template; a missing system turn gets the family's default. Only the template makes
  * special tokens: the text of a turn never does, so a user cannot forge a turn or a placeholder. */
 int prompt_make_turns(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
-                      const struct prompt_turn *turns, int n_turns, const int (*grids)[2], int n_grids, struct error *err);
+                      const struct prompt_turn *turns, int n_turns, const struct picture_shape *shapes, int n_shapes,
+                      struct error *err);
 
 /* A prompt that the caller rendered: special tokens are parsed, one placeholder per picture. */
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
-                const int (*grids)[2], int n_grids, struct error *err);
+                const struct picture_shape *shapes, int n_shapes, struct error *err);
 
-/* From ids that already hold one placeholder per picture. Its words are the ids but for placeholders and vision markers; the other
- * two render the text alone, where line feeds and words beside a picture may become other tokens. */
-int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
-                    int n_grids, struct error *err);
+/* From ids that already hold one placeholder per picture and one for each of its crops behind it. Its words are the ids but for
+ * placeholders and vision markers; the other two render the text alone, where line feeds and words beside a picture may become
+ * other tokens. */
+int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n,
+                    const struct picture_shape *shapes, int n_shapes, struct error *err);
 
 /* Rows that may go into one step from row `first` on: at most `most`, fewer where these would cut a picture that must be whole. 0:
  * that picture is next, and `most` rows do not hold it. */

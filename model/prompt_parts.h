@@ -15,6 +15,8 @@ struct rendering {
     int32_t *ids;
     size_t n;
     int pictures;
+    const struct picture_shape *shapes; /* of pictures, as far as they are known */
+    int n_shapes;
     struct error *err;
 };
 
@@ -25,6 +27,9 @@ int rendering_mark(struct rendering *r, const char *mark);
 /* Counts a picture; `mark`, which stands for one token of it, must be config.json's image id, `field` names that there. */
 int rendering_picture(struct rendering *r, const char *mark, const char *field);
 
+/* Crops of the picture that was counted last. */
+int rendering_crops(const struct rendering *r);
+
 struct chat_format {
     const char *default_system; /* of a conversation without a system turn; "": nothing */
     /* What a checkpoint's own chat template has instead: into text (size), "" where the template has none, left alone where there
@@ -32,9 +37,9 @@ struct chat_format {
     int (*template_system)(char *text, size_t size, const char *dir, struct error *err);
     /* The whole conversation up to where the answer begins; there is at least one turn. */
     int (*render)(struct rendering *r, const struct prompt_turn *turns, int n_turns);
-    /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture, malloc'ed; NULL: it is that.
-     */
-    char *(*expand)(const char *text);
+    /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture and each crop, malloc'ed;
+     * NULL: it is that. */
+    char *(*expand)(const char *text, const struct picture_shape *shapes, int n_shapes);
     const char *const *picture_marks; /* what stands for a picture in a rendered prompt; NULL-terminated */
 };
 extern const struct chat_format chat_format_qwen_vl, chat_format_qwen, chat_format_gemma;

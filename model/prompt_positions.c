@@ -1,6 +1,7 @@
 /* prompt_positions.c - ids with one placeholder per picture to rows with positions on three axes (M-RoPE; Qwen2.5-VL technical
  * report, 2025): text counts on all three at once, the tokens of a picture stand at one time in a grid of height and width. Models
  * with one axis count pictures' tokens like text. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,9 +11,10 @@
 
 enum { ROWS_MAX = 1 << 28 }; /* keeps sums of lying grids within an int; far above any context */
 
-static int check_ids(const struct model_config *config, const int32_t *ids, int n, int n_grids, struct error *err)
+static int check_ids(const struct model_config *config, const int32_t *ids, int n, int n_pictures, int n_crops, struct error *err)
 {
     int placeholders = 0;
+    char crops[32] = "";
     if (n <= 0)
         return fail(err, "the prompt is empty");
     for (int i = 0; i < n; i++) {
@@ -20,20 +22,24 @@ static int check_ids(const struct model_config *config, const int32_t *ids, int 
             return fail(err, "the prompt's id %d at %d is outside 0..%d", (int)ids[i], i, config->vocabulary - 1);
         placeholders += config->image_id >= 0 && ids[i] == config->image_id;
     }
-    if (placeholders != n_grids)
-        return fail(err, "the prompt has %d picture placeholder%s, the request %d picture%s; there must be one for each",
-                    placeholders, placeholders == 1 ? "" : "s", n_grids, n_grids == 1 ? "" : "s");
+    if (n_crops)
+        snprintf(crops, sizeof crops, " and %d crop%s", n_crops, n_crops == 1 ? "" : "s");
+    if (placeholders != n_pictures + n_crops)
+        return fail(err, "the prompt has %d picture placeholder%s, the request %d picture%s%s; there must be one for each",
+                    placeholders, placeholders == 1 ? "" : "s", n_pictures, n_pictures == 1 ? "" : "s", crops);
     return 0;
 }
 
 /* Rows with every placeholder expanded, or -1. */
-static int count_rows(int n, const int (*grids)[2], int n_grids, struct error *err)
+static int count_rows(int n, const struct picture_shape *shapes, int n_shapes, struct error *err)
 {
     int64_t rows = n;
-    for (int i = 0; i < n_grids; i++) {
-        if (grids[i][0] < 1 || grids[i][1] < 1 || grids[i][0] > ROWS_MAX || grids[i][1] > ROWS_MAX)
-            return fail(err, "picture %d has a grid of %d x %d tokens", i + 1, grids[i][0], grids[i][1]);
-        rows += (int64_t)grids[i][0] * grids[i][1] - 1;
+    for (int i = 0; i < n_shapes; i++) {
+        const struct picture_shape *s = &shapes[i];
+        if (s->lines < 1 || s->columns < 1 || s->lines > ROWS_MAX || s->columns > ROWS_MAX)
+            return fail(err, "picture %d has a grid of %d x %d tokens", i + 1, s->lines, s->columns);
+        for (int view = 0; view <= s->crops && rows <= ROWS_MAX; view++)
+            rows += (int64_t)s->lines * s->columns - 1;
         if (rows > ROWS_MAX)
             return fail(err, "the prompt has more than %d tokens", ROWS_MAX);
     }
@@ -84,23 +90,31 @@ static void put_words(struct prompt *p, const struct model_config *config, const
             p->words[p->n_words++] = ids[i];
 }
 
-int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n, const int (*grids)[2],
-                    int n_grids, struct error *err)
+int prompt_make_ids(struct prompt *prompt, const struct model_config *config, const int32_t *ids, int n,
+                    const struct picture_shape *shapes, int n_shapes, struct error *err)
 {
-    if (check_ids(config, ids, n, n_grids, err))
+    int crops = 0, view = 0;
+    for (int i = 0; i < n_shapes; i++)
+        crops += shapes[i].crops;
+    if (check_ids(config, ids, n, n_shapes, crops, err))
         return -1;
-    int rows = count_rows(n, grids, n_grids, err);
+    int rows = count_rows(n, shapes, n_shapes, err);
     if (rows < 0)
         return -1;
-    prompt_allocate(prompt, rows, n_grids);
+    prompt_allocate(prompt, rows, n_shapes + crops);
     prompt->pictures_whole = config->family->pictures_whole;
-    if (n_grids)
+    if (n_shapes)
         put_words(prompt, config, ids, n);
     for (int i = 0; i < n; i++) {
-        if (config->image_id >= 0 && ids[i] == config->image_id)
-            put_picture(prompt, ids[i], grids[prompt->n_pictures][0], grids[prompt->n_pictures][1], config_axes(config));
-        else
+        if (config->image_id < 0 || ids[i] != config->image_id) {
             put_text(prompt, ids[i]);
+            continue;
+        }
+        put_picture(prompt, ids[i], shapes->lines, shapes->columns, config_axes(config));
+        if (view++ == shapes->crops) {
+            shapes++;
+            view = 0;
+        }
     }
     return 0;
 }

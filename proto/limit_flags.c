@@ -13,26 +13,30 @@
 
 enum { KEY_FIRST = 12288 }; /* beyond any parent's keys */
 
+static const char *const switch_words[] = {"off", "on", NULL}, *const pan_and_scan_words[] = {"auto", "on", "off", NULL};
+
 /* Least values leave room for the warm-up: a picture of 56 x 56 pixels and a short question. */
 static const struct limit {
     const char *flag;
     size_t offset;
     int least, most, fallback;
-    bool is_switch; /* written on and off */
+    const char *const *words; /* how its values from 0 on are written, NULL-terminated; NULL: as numbers */
 } limits[LIMIT_FLAGS] = {
-    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_AUTO, false},
-    {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32, false},
-    {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128, false},
-    {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600, false},
-    {"--message-limit", offsetof(struct service_limits, message_limit), 1, 1024, 64, false},
-    {"--max-picture-pixels", offsetof(struct service_limits, max_picture_pixels), 56 * 56, 1 << 30, 64 << 20, false},
-    {"--max-prompt-tokens", offsetof(struct service_limits, max_prompt_tokens), 64, INT_MAX, 0, false},
-    {"--max-positions", offsetof(struct service_limits, max_positions), 64, INT_MAX, 0, false},
-    {"--draft-positions", offsetof(struct service_limits, draft_positions), 64, INT_MAX, 32768, false},
-    {"--drain-seconds", offsetof(struct service_limits, drain_seconds), 0, 3600, 10, false},
-    {"--group-wait-seconds", offsetof(struct service_limits, group_wait_seconds), 1, 86400, 60, false},
-    {"--stall-ms", offsetof(struct service_limits, stall_ms), 1, 60000, 50, false},
-    {"--prefix-cache", offsetof(struct service_limits, prefix_cache), 0, 1, 1, true},
+    {"--draft-tokens", offsetof(struct service_limits, draft_tokens), 0, DRAFT_TOKENS_MAX, DRAFT_TOKENS_AUTO, NULL},
+    {"--max-requests", offsetof(struct service_limits, max_requests), 1, 4096, 32, NULL},
+    {"--max-waiting", offsetof(struct service_limits, max_waiting), 1, 65536, 128, NULL},
+    {"--max-wait-seconds", offsetof(struct service_limits, max_wait_seconds), 1, 86400, 600, NULL},
+    {"--message-limit", offsetof(struct service_limits, message_limit), 1, 1024, 64, NULL},
+    {"--max-picture-pixels", offsetof(struct service_limits, max_picture_pixels), 56 * 56, 1 << 30, 64 << 20, NULL},
+    {"--max-prompt-tokens", offsetof(struct service_limits, max_prompt_tokens), 64, INT_MAX, 0, NULL},
+    {"--max-positions", offsetof(struct service_limits, max_positions), 64, INT_MAX, 0, NULL},
+    {"--draft-positions", offsetof(struct service_limits, draft_positions), 64, INT_MAX, 32768, NULL},
+    {"--drain-seconds", offsetof(struct service_limits, drain_seconds), 0, 3600, 10, NULL},
+    {"--group-wait-seconds", offsetof(struct service_limits, group_wait_seconds), 1, 86400, 60, NULL},
+    {"--stall-ms", offsetof(struct service_limits, stall_ms), 1, 60000, 50, NULL},
+    {"--prefix-cache", offsetof(struct service_limits, prefix_cache), 0, 1, 1, switch_words},
+    {"--pan-and-scan", offsetof(struct service_limits, pan_and_scan), PAN_AND_SCAN_AUTO, PAN_AND_SCAN_OFF, PAN_AND_SCAN_AUTO,
+     pan_and_scan_words},
 };
 
 static const struct argp_option flags[] = {
@@ -51,6 +55,8 @@ static const struct argp_option flags[] = {
     {"group-wait-seconds", KEY_FIRST + 10, "S", 0, "time that requests wait for any worker group; default 60", 10},
     {"stall-ms", KEY_FIRST + 11, "MS", 0, "time that entering prompts may add to a step of running answers; default 50", 10},
     {"prefix-cache", KEY_FIRST + 12, "on|off", 0, "compute what prompts begin with in common only once; default on", 10},
+    {"pan-and-scan", KEY_FIRST + 13, "auto|on|off", 0,
+     "show models that know it (Gemma3) wide and tall pictures in crops, too; default auto: as the checkpoint says", 10},
     {0},
 };
 
@@ -74,13 +80,29 @@ void limits_default(struct service_limits *all)
         value_set(all, &limits[i], limits[i].fallback);
 }
 
+/* Which of the words it is. */
+static int word_parse(const struct argp_state *state, const char *flag, const char *text, const char *const *words)
+{
+    char wanted[64] = "";
+    for (int i = 0; words[i]; i++) {
+        if (strcmp(text, words[i]) == 0)
+            return i;
+        size_t n = strlen(wanted);
+        snprintf(wanted + n, sizeof wanted - n, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+    }
+    argp_error(state, "%s %s: %s is wanted", flag, text, wanted);
+    return 0;
+}
+
+enum pan_and_scan pan_and_scan_flag(const struct argp_state *state, const char *text)
+{
+    return (enum pan_and_scan)word_parse(state, "--pan-and-scan", text, pan_and_scan_words);
+}
+
 static int value_parse(const struct limit *limit, const char *text, const struct argp_state *state)
 {
-    if (!limit->is_switch)
-        return flag_number(state, limit->flag, text, limit->least, limit->most);
-    if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
-        argp_error(state, "%s %s: on or off is wanted", limit->flag, text);
-    return strcmp(text, "on") == 0;
+    return limit->words ? word_parse(state, limit->flag, text, limit->words)
+                        : flag_number(state, limit->flag, text, limit->least, limit->most);
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -101,8 +123,8 @@ const char *limit_flag(const struct service_limits *all, int i, char text[LIMIT_
 {
     int value;
     memcpy(&value, (const char *)all + limits[i].offset, sizeof value);
-    if (limits[i].is_switch)
-        snprintf(text, LIMIT_TEXT, "%s", value ? "on" : "off");
+    if (limits[i].words)
+        snprintf(text, LIMIT_TEXT, "%s", limits[i].words[value]);
     else
         snprintf(text, LIMIT_TEXT, "%d", value);
     return value == limits[i].fallback ? NULL : limits[i].flag;

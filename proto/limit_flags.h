@@ -4,6 +4,8 @@
 
 #include <argp.h>
 
+#include "base/pan_and_scan.h"
+
 struct service_limits {
     int draft_tokens; /* per step, where a request does not say; DRAFT_TOKENS_AUTO: as many as pay */
     int max_requests, max_waiting, max_wait_seconds;
@@ -15,9 +17,10 @@ struct service_limits {
     int drain_seconds, group_wait_seconds;
     int stall_ms;     /* that entering prompts may add to a step of answers */
     int prefix_cache; /* 1 = prompts that begin like earlier ones are not computed again; 0 = they are */
+    int pan_and_scan; /* an enum pan_and_scan */
 };
 
-enum { LIMIT_FLAGS = 13, LIMIT_TEXT = 16 };
+enum { LIMIT_FLAGS = 14, LIMIT_TEXT = 16 };
 
 /* A child parser whose input (child_inputs) is a struct service_limits: it fills in the defaults, then what is given. */
 extern const struct argp limit_argp;
@@ -29,5 +32,8 @@ const char *limit_flag(const struct service_limits *limits, int i, char value[LI
 
 /* The word behind --draft-tokens: a number, or auto. */
 int draft_tokens_flag(const struct argp_state *state, const char *text);
+
+/* The word behind --pan-and-scan. */
+enum pan_and_scan pan_and_scan_flag(const struct argp_state *state, const char *text);
 
 #endif

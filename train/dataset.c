@@ -76,10 +76,10 @@ static int prompt_of(const struct dataset *d, const struct record *record, const
                      struct error *err)
 {
     const struct prompt_part parts[] = {{NULL}, {record->prompt}};
-    const int grid[1][2] = {{rows->lines, rows->columns}};
+    const struct picture_shape shape = {rows->lines, rows->columns, 0};
     bool seen = record->image != NULL;
     const struct prompt_turn turn = {ROLE_USER, seen ? parts : parts + 1, seen ? 2 : 1};
-    return prompt_make_turns(prompt, d->reader.target, d->reader.tokenizer, &turn, 1, grid, seen, err);
+    return prompt_make_turns(prompt, d->reader.target, d->reader.tokenizer, &turn, 1, &shape, seen, err);
 }
 
 /* The k most probable ids of each answer token that the drafter knows, their probabilities summing to 1. */

@@ -59,6 +59,8 @@ static int folder_name(struct features *f, struct safetensors *st, const char *f
 int features_open(struct features **out, struct safetensors *st, const struct model_config *config, const struct kernels *k,
                   struct device *dev, const char *folder, struct error *err)
 {
+    if (config->picture.crops)
+        return fail(err, "%s: do_pan_and_scan is on: drafters are not trained on crops of pictures", config->name);
     struct features *f = mem_new(1, sizeof *f);
     *f = (struct features){.config = *config, .k = k, .dev = dev};
     if (folder_name(f, st, folder, err) || tower_open(&f->tower, st, config, k, dev, err)) {

@@ -1,5 +1,6 @@
 /* test_prepare.c - requests to ids, positions and features against the goldens; requests that must be refused */
 #include "tests/coordinator/target.h"
+#include "tests/model/pan_and_scan.h"
 #include "tests/model/pictures.h"
 
 #include <pthread.h>
@@ -220,6 +221,39 @@ static void what_was_prepared_is_freed_by_any_thread(void **state)
         pthread_join(threads[i], NULL);
 }
 
+/* ---- crops ---- */
+
+/* wide.png, 330 x 30 pixels, in four crops: five pictures to everybody behind this, each with a name of its own, kept as one. */
+static void crops_are_pictures_of_their_own(void **state)
+{
+    (void)state;
+    struct target t;
+    static const char *const pictures[] = {"tests/golden/images/wide.png", "tests/golden/images/speck.png",
+                                           "tests/golden/images/wide.png"};
+    target_open(&t, "tests/golden/gemma3-tiny", "tests/golden/gemma3-tiny-bf16", 0);
+    pan_and_scan_settings(&t.config);
+    struct prepared p = prepared_of(&t, "<start_of_image><start_of_image>Which?<start_of_image>", pictures, 3);
+    struct prepared again = prepared_of(&t, "<start_of_image>", pictures, 1);
+    assert_int_equal(p.n_pictures, 5 + 1 + 5);
+    assert_int_equal(p.prompt.n_pictures, p.n_pictures);
+    assert_int_equal(p.image_tokens, 11 * 16);
+    size_t count = 16 * (size_t)t.config.d;
+    for (int i = 0; i < 5; i++) {
+        assert_ptr_equal(p.pictures[i].target, p.pictures[6 + i].target);
+        assert_ptr_equal(p.pictures[i].target, again.pictures[i].target);
+        assert_ptr_equal(p.pictures[i].drafter, p.pictures[0].drafter + (size_t)i * count);
+        assert_true(case_difference(p.pictures[i].drafter, p.pictures[i].target, count) < 0.1); /* the target's own, rounded */
+        assert_memory_equal(p.pictures[i].hash, p.pictures[6 + i].hash, 16);
+        for (int k = 0; k < i; k++) {
+            assert_memory_not_equal(p.pictures[i].hash, p.pictures[k].hash, 16);
+            assert_true(case_difference(p.pictures[i].target, p.pictures[k].target, count) > 1e-3);
+        }
+    }
+    prepared_free(&again);
+    prepared_free(&p);
+    target_close(&t);
+}
+
 /* ---- refusals ---- */
 
 struct bad {
@@ -312,6 +346,24 @@ static void a_prompt_over_the_service_s_own_limit_is_refused_by_its_name(void **
     preparer_close(t.preparer);
 }
 
+static void more_pictures_than_a_prompt_may_have_are_refused_unseen(void **state)
+{
+    struct target t = *(struct target *)*state;
+    struct error err = {0};
+    const struct preparer_options limited = {.kernels = t.kernels,
+                                             .device = t.device,
+                                             .config = &t.config,
+                                             .tokenizer = t.tokenizer,
+                                             .max_picture_pixels = 1 << 20,
+                                             .max_prompt_tokens = 70};
+    must(preparer_open(&t.preparer, t.st, &limited, &err), &err);
+    struct generate_request request = {.prompt = mem_string("<|image_pad|>")};
+    for (int i = 0; i < 4; i++)
+        request_add_picture(&request, scene[0]); /* 30 tokens each */
+    refused(&t, &request, RPC_RESOURCE_EXHAUSTED, "media[0..2] alone: prompt: 90 tokens, but this service takes at most 70");
+    preparer_close(t.preparer);
+}
+
 /* The bound of the tests' target is 2^20 pixels; the PNG's header says 60000 x 60000. */
 static void an_enormous_picture_is_refused_before_it_is_decoded(void **state)
 {
@@ -344,6 +396,8 @@ int main(void)
         cmocka_unit_test(the_drafter_gets_its_own_features),
         cmocka_unit_test(the_same_picture_is_computed_once),
         cmocka_unit_test(pictures_beyond_the_bound_are_forgotten_and_computed_again),
+        cmocka_unit_test(crops_are_pictures_of_their_own),
+        cmocka_unit_test(more_pictures_than_a_prompt_may_have_are_refused_unseen),
         cmocka_unit_test(what_was_prepared_is_freed_by_any_thread),
         cmocka_unit_test(bad_requests_are_refused_and_the_next_one_is_served),
         cmocka_unit_test(a_prompt_that_leaves_no_room_for_an_answer_is_refused),

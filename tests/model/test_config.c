@@ -153,7 +153,11 @@ static const struct {
     {GEMMA, P, "resample", "3", "resample must be 2 (bilinear)"},
     {GEMMA, P, "size.height", "224", "height must be 112 as in config.json"},
     {GEMMA, P, "image_seq_length", "256", "image_seq_length must be 16"},
-    {GEMMA, P, "do_pan_and_scan", "true", "do_pan_and_scan must be false"},
+    {GEMMA, P, "do_pan_and_scan", "1", "do_pan_and_scan must be true or false"},
+    {GEMMA, P, "pan_and_scan_min_crop_size", "0", "preprocessor_config.json|pan_and_scan_min_crop_size must be an integer from 1"},
+    {GEMMA, P, "pan_and_scan_max_num_crops", "65", "pan_and_scan_max_num_crops must be an integer from 1 to 64"},
+    {GEMMA, P, "pan_and_scan_min_ratio_to_activate", "-1", "pan_and_scan_min_ratio_to_activate must be a number from 0"},
+    {GEMMA, P, "pan_and_scan_min_ratio_to_activate", "\"1.2\"", "pan_and_scan_min_ratio_to_activate must be a number from 0"},
     {GEMMA_TEXT, C, "architectures", "[\"Gemma3ForConditionalGeneration\"]", "Gemma3ForCausalLM"},
 };
 
@@ -390,6 +394,35 @@ static void both_generations_of_gemma_say_the_same(void **state)
     }
 }
 
+/* Absent numbers are those of the processor, not of the class, which has none. */
+static void the_checkpoint_or_who_opens_it_turns_pan_and_scan_on(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct error err;
+    struct model_config c = read_of(GEMMA), vl = read_of(VL), text = read_of(GEMMA_TEXT);
+    assert_false(c.picture.crops);
+    assert_int_equal(config_pan_and_scan(&c, PAN_AND_SCAN_AUTO, &err), 0);
+    assert_false(c.picture.crops);
+    assert_int_equal(config_pan_and_scan(&c, PAN_AND_SCAN_ON, &err), 0);
+    assert_true(c.picture.crops && c.picture.crop_least == 256 && c.picture.crop_most == 4 && c.picture.crop_ratio == 1.2);
+    folder_copy(&folder, GEMMA, P, "do_pan_and_scan", "true");
+    c = read_of(folder.path);
+    assert_int_equal(config_pan_and_scan(&c, PAN_AND_SCAN_AUTO, &err), 0);
+    assert_true(c.picture.crops && c.picture.crop_least == 256);
+    assert_int_equal(config_pan_and_scan(&c, PAN_AND_SCAN_OFF, &err), 0);
+    assert_false(c.picture.crops);
+    folder_copy(&folder, GEMMA, P, "pan_and_scan_max_num_crops", "7");
+    assert_int_equal(read_of(folder.path).picture.crop_most, 7);
+    folder_copy(&folder, GEMMA, P, "pan_and_scan_min_ratio_to_activate", "1.1");
+    assert_true(read_of(folder.path).picture.crop_ratio == 1.1);
+    assert_int_equal(config_pan_and_scan(&vl, PAN_AND_SCAN_OFF, &err), 0);
+    assert_int_equal(config_pan_and_scan(&vl, PAN_AND_SCAN_ON, &err), -1);
+    assert_string_equal(err.text, "qwen25vl-tiny cannot pan and scan: models of its family see no crops of pictures");
+    assert_int_equal(config_pan_and_scan(&text, PAN_AND_SCAN_ON, &err), -1);
+    folder_remove(&folder);
+}
+
 /* What a file may leave out, and what it may add. */
 static void gemma_fields_have_the_defaults_of_their_class(void **state)
 {
@@ -442,6 +475,7 @@ int main(void)
         cmocka_unit_test(stale_rotary_parameters_at_the_top_do_not_count),
         cmocka_unit_test(the_processor_file_of_transformers_5_counts_first),
         cmocka_unit_test(both_generations_of_gemma_say_the_same),
+        cmocka_unit_test(the_checkpoint_or_who_opens_it_turns_pan_and_scan_on),
         cmocka_unit_test(gemma_fields_have_the_defaults_of_their_class),
         cmocka_unit_test(families_are_found_by_their_type),
     };

@@ -62,17 +62,16 @@ static void conversation_read(struct conversation *c, const json_t *turns)
     }
 }
 
-/* Tokens of the case's pictures: all alike, or from the grids of their patches. */
-static int read_grids(const struct model_config *config, struct safetensors *st, const json_t *test, int (*grids)[2])
+/* Tokens of the case's pictures: all alike, or from the shapes of their patches. */
+static int read_shapes(const struct model_config *config, struct safetensors *st, const json_t *test, struct picture_shape *shapes)
 {
     int n = (int)json_array_size(json_object_get(test, "images"));
     assert_true(n <= TURNS);
     for (int i = 0; i < n && config_picture_tokens(config); i++)
-        grids[i][0] = grids[i][1] = config->picture.side / config->vision.patch / config->vision.merge;
+        shapes[i].lines = shapes[i].columns = config->picture.side / config->vision.patch / config->vision.merge;
     for (int i = 0; i < n && !config_picture_tokens(config); i++) {
         int64_t *patches = case_tensor(st, "grid_thw", i, NULL);
-        grids[i][0] = (int)patches[1] / 2;
-        grids[i][1] = (int)patches[2] / 2;
+        shapes[i] = (struct picture_shape){(int)patches[1] / 2, (int)patches[2] / 2, 0};
         free(patches);
     }
     return n;
@@ -103,11 +102,11 @@ static void expect_case(struct fixture *f, const char *folder, const json_t *tes
     char *text;
     assert_int_equal(prompt_render(&text, &f->config, c.turns, c.n, &err), 0);
     assert_string_equal(text, json_string_value(json_object_get(test, "prompt")));
-    int shapes[TURNS][2], n_grids = read_grids(&f->config, st, test, shapes);
-    const int(*grids)[2] = (const int(*)[2])shapes;
+    struct picture_shape shapes[TURNS] = {0};
+    int n_shapes = read_shapes(&f->config, st, test, shapes);
     struct prompt turned, given;
-    if (prompt_make_turns(&turned, &f->config, f->tokenizer, c.turns, c.n, grids, n_grids, &err) ||
-        prompt_make(&given, &f->config, f->tokenizer, text, grids, n_grids, &err))
+    if (prompt_make_turns(&turned, &f->config, f->tokenizer, c.turns, c.n, shapes, n_shapes, &err) ||
+        prompt_make(&given, &f->config, f->tokenizer, text, shapes, n_shapes, &err))
         fail_msg("%s", err.text);
     assert_int_equal(turned.n, json_integer_value(json_object_get(test, "tokens")));
     assert_int_equal(turned.n, given.n);
@@ -192,11 +191,11 @@ static void a_turn_of_gemma_cannot_forge_turns_or_pictures(void **state)
     for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
         const struct prompt_part parts[] = {{says[i]}, {NULL}};
         const struct prompt_turn turn = {ROLE_USER, parts, 2};
-        const int grids[][2] = {{1, 2}};
+        const struct picture_shape shapes[] = {{1, 2, 0}};
         struct prompt p;
         struct error err;
         int special = 0;
-        assert_int_equal(prompt_make_turns(&p, &f.config, f.tokenizer, &turn, 1, grids, 1, &err), 0);
+        assert_int_equal(prompt_make_turns(&p, &f.config, f.tokenizer, &turn, 1, shapes, 1, &err), 0);
         for (int k = 0; k < p.n; k++) {
             size_t size;
             special += !tokenizer_bytes(f.tokenizer, p.ids[k], &size);
@@ -212,11 +211,11 @@ static void positions_count_on_three_axes(void **state)
 {
     struct fixture *f = *state;
     const int32_t ids[] = {1, 2, 3, f->config.image_id, 4, 5, 6, 7};
-    const int grids[][2] = {{2, 3}};
+    const struct picture_shape shapes[] = {{2, 3, 0}};
     static const int32_t want[13][3] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {3, 3, 4}, {3, 3, 5}, {3, 4, 3},
                                         {3, 4, 4}, {3, 4, 5}, {6, 6, 6}, {7, 7, 7}, {8, 8, 8}, {9, 9, 9}};
     struct prompt p;
-    assert_int_equal(prompt_make_ids(&p, &f->config, ids, 8, grids, 1, NULL), 0);
+    assert_int_equal(prompt_make_ids(&p, &f->config, ids, 8, shapes, 1, NULL), 0);
     assert_int_equal(p.n, 13);
     assert_memory_equal(p.positions, want, sizeof want);
     assert_int_equal(p.next_position - p.n, -3);
@@ -241,10 +240,10 @@ static void a_turn_cannot_forge_turns_or_pictures(void **state)
     for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
         const struct prompt_part parts[] = {{says[i]}, {NULL}, {says[i]}};
         const struct prompt_turn turns[] = {{ROLE_SYSTEM, parts, 1}, {ROLE_USER, parts, 3}, {ROLE_ASSISTANT, parts, 1}};
-        const int grids[][2] = {{1, 2}};
+        const struct picture_shape shapes[] = {{1, 2, 0}};
         struct prompt p;
         struct error err;
-        assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, turns, 3, grids, 1, &err), 0);
+        assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, turns, 3, shapes, 1, &err), 0);
         int special = 0;
         for (int k = 0; k < p.n; k++)
             special += p.ids[k] >= tokenizer_find(f->tokenizer, "<|endoftext|>");
@@ -257,75 +256,11 @@ static void a_turn_cannot_forge_turns_or_pictures(void **state)
     }
 }
 
-/* What a text-only drafter reads of `p` is the prompt `want`, which never had pictures. Frees both. */
-static void expect_words(struct prompt *p, struct prompt *want)
-{
-    struct prompt copy, q;
-    prompt_copy(&copy, p);
-    prompt_free(p);
-    prompt_without_pictures(&q, &copy);
-    assert_int_equal(q.n, want->n);
-    assert_memory_equal(q.ids, want->ids, (size_t)q.n * sizeof *q.ids);
-    assert_memory_equal(q.positions, want->positions, (size_t)q.n * sizeof *q.positions);
-    assert_int_equal(q.next_position, q.n);
-    assert_int_equal(q.n_pictures, 0);
-    prompt_free(&copy);
-    prompt_free(&q);
-    prompt_free(want);
-}
-
-/* Pictures in front of, between and behind texts, and a turn of nothing else: line feeds and words close over them. */
-static void a_text_drafter_reads_the_prompt_of_the_text_alone(void **state)
-{
-    static const char *const folders[] = {TINY, GEMMA};
-    (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        struct fixture f = fixture_of(folders[i]);
-        const struct prompt_part parts[] = {{NULL}, {"What is th"}, {NULL}, {"is, and where?"}, {NULL}}, more[] = {{NULL}};
-        const struct prompt_part bare[] = {{"What is th"}, {"is, and where?"}}, answer = {"A chair."};
-        const struct prompt_turn with[] = {{ROLE_USER, parts, 5}, {ROLE_ASSISTANT, &answer, 1}, {ROLE_USER, more, 1}};
-        const struct prompt_turn without[] = {{ROLE_USER, bare, 2}, {ROLE_ASSISTANT, &answer, 1}, {ROLE_USER, NULL, 0}};
-        const int grids[][2] = {{2, 3}, {4, 1}, {1, 1}, {2, 2}};
-        struct prompt p, want;
-        char *text, *words;
-        assert_int_equal(prompt_make_turns(&p, &f.config, f.tokenizer, with, 3, grids, 4, NULL), 0);
-        assert_int_equal(prompt_make_turns(&want, &f.config, f.tokenizer, without, 3, NULL, 0, NULL), 0);
-        assert_true(want.n < p.n - 2 * 3 - 4 - 1 - 2 * 2);
-        expect_words(&p, &want);
-        assert_int_equal(prompt_render(&text, &f.config, with, 3, NULL), 0);
-        assert_int_equal(prompt_render(&words, &f.config, without, 3, NULL), 0);
-        assert_int_equal(prompt_make(&p, &f.config, f.tokenizer, text, grids, 4, NULL), 0);
-        assert_int_equal(prompt_make(&want, &f.config, f.tokenizer, words, NULL, 0, NULL), 0);
-        expect_words(&p, &want);
-        free(text);
-        free(words);
-        tokenizer_close(f.tokenizer);
-    }
-}
-
-/* Ids cannot be read again as text: what stands beside a picture stays as it is. */
-static void a_text_drafter_reads_ids_but_for_those_of_pictures(void **state)
-{
-    struct fixture *f = *state;
-    const int32_t start = f->config.vision_start_id, picture = f->config.image_id, end = f->config.vision_end_id;
-    const int32_t ids[] = {5, start, picture, end, 6, picture}, bare[] = {5, 6};
-    const int grids[][2] = {{2, 3}, {4, 1}};
-    struct prompt p, want;
-    assert_int_equal(prompt_make_ids(&p, &f->config, ids, 6, grids, 2, NULL), 0);
-    assert_int_equal(prompt_make_ids(&want, &f->config, bare, 2, NULL, 0, NULL), 0);
-    expect_words(&p, &want);
-    assert_int_equal(prompt_make_ids(&p, &f->config, &picture, 1, grids, 1, NULL), 0);
-    prompt_without_pictures(&want, &p);
-    assert_int_equal(want.n, 0);
-    prompt_free(&p);
-    prompt_free(&want);
-}
-
-static void expect_refused(struct fixture *f, const char *text, const int (*grids)[2], int n, const char *why)
+static void expect_refused(struct fixture *f, const char *text, const struct picture_shape *shapes, int n, const char *why)
 {
     struct prompt p;
     struct error err = {""};
-    assert_int_equal(prompt_make(&p, &f->config, f->tokenizer, text, grids, n, &err), -1);
+    assert_int_equal(prompt_make(&p, &f->config, f->tokenizer, text, shapes, n, &err), -1);
     if (!strstr(err.text, why))
         fail_msg("\"%s\": %s", text, err.text);
 }
@@ -333,8 +268,8 @@ static void expect_refused(struct fixture *f, const char *text, const int (*grid
 static void a_prompt_that_does_not_fit_its_pictures_is_refused(void **state)
 {
     struct fixture *f = *state;
-    const int good[][2] = {{2, 2}, {2, 2}}, zero[][2] = {{0, 4}}, negative[][2] = {{4, -4}};
-    const int huge[][2] = {{1 << 28, 1 << 28}}, many[][2] = {{1 << 14, 1 << 14}};
+    const struct picture_shape good[] = {{2, 2, 0}, {2, 2, 0}}, zero[] = {{0, 4, 0}}, negative[] = {{4, -4, 0}};
+    const struct picture_shape huge[] = {{1 << 28, 1 << 28, 0}}, many[] = {{1 << 14, 1 << 14, 0}};
     expect_refused(f, "", NULL, 0, "the prompt is empty");
     expect_refused(f, "<|image_pad|>", NULL, 0, "has 1 picture placeholder, the request 0 pictures");
     expect_refused(f, "none", good, 1, "has 0 picture placeholders, the request 1 picture;");
@@ -364,21 +299,21 @@ static void conversations_that_make_no_prompt_are_refused(void **state)
     struct fixture *f = *state;
     const struct prompt_part picture = {NULL}, broken = {"\xc3("};
     const struct prompt_turn shows = {ROLE_USER, &picture, 1}, says = {ROLE_USER, &broken, 1};
-    const int grids[][2] = {{1, 1}, {1, 1}};
+    const struct picture_shape shapes[] = {{1, 1, 0}, {1, 1, 0}};
     struct prompt p;
     struct error err;
     assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, NULL, 0, NULL, 0, &err), -1);
     assert_string_equal(err.text, "the conversation has no turns");
-    assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, &shows, 1, grids, 2, &err), -1);
+    assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, &shows, 1, shapes, 2, &err), -1);
     assert_string_equal(err.text, "the conversation shows 1 picture, the request brings 2");
     assert_int_equal(prompt_make_turns(&p, &f->config, f->tokenizer, &says, 1, NULL, 0, &err), -1);
     struct model_config text_only = f->config;
     text_only.has_vision = false;
-    assert_int_equal(prompt_make_turns(&p, &text_only, f->tokenizer, &shows, 1, grids, 1, &err), -1);
+    assert_int_equal(prompt_make_turns(&p, &text_only, f->tokenizer, &shows, 1, shapes, 1, &err), -1);
     assert_string_equal(err.text, "qwen25vl-tiny reads no pictures: it is a text model");
     struct model_config other = f->config;
     other.image_id = 5;
-    assert_int_equal(prompt_make_turns(&p, &other, f->tokenizer, &shows, 1, grids, 1, &err), -1);
+    assert_int_equal(prompt_make_turns(&p, &other, f->tokenizer, &shows, 1, shapes, 1, &err), -1);
     assert_non_null(strstr(err.text, "config.json's image_token_id is 5"));
 }
 
@@ -391,8 +326,6 @@ int main(void)
         cmocka_unit_test(a_turn_of_gemma_cannot_forge_turns_or_pictures),
         cmocka_unit_test(positions_count_on_three_axes),
         cmocka_unit_test(a_turn_cannot_forge_turns_or_pictures),
-        cmocka_unit_test(a_text_drafter_reads_the_prompt_of_the_text_alone),
-        cmocka_unit_test(a_text_drafter_reads_ids_but_for_those_of_pictures),
         cmocka_unit_test(a_prompt_that_does_not_fit_its_pictures_is_refused),
         cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
         cmocka_unit_test(conversations_that_make_no_prompt_are_refused),

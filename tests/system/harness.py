@@ -87,6 +87,15 @@ def gemma_massv(folder):
     return folder
 
 
+def gemma_pan_and_scan(folder, **settings):
+    """gemma3-tiny with its pictures in crops, of sizes as tests/golden/pan_and_scan has them."""
+    shutil.copytree(GOLDEN / "gemma3-tiny", folder, ignore=shutil.ignore_patterns("golden"))
+    file = folder / "preprocessor_config.json"
+    settings = json.loads((GOLDEN / "pan_and_scan/cases.json").read_text())["settings"] | {"do_pan_and_scan": True} | settings
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    return folder
+
+
 def descendants(pid):
     """Process ids of all children, grandchildren, ... of pid that are no zombies, with their command lines."""
     children = {}

@@ -5,7 +5,7 @@ import os
 import numpy
 import pytest
 
-from harness import GOLDEN, massv, read_tensors
+from harness import GOLDEN, gemma_pan_and_scan, massv, read_tensors
 
 VLM = "qwen25vl-tiny"
 GEMMA = "gemma3-tiny"
@@ -56,6 +56,28 @@ def test_dump_of_bf16_weights_equals_transformers(model, case, tmp_path):
     assert numpy.abs(ours["logits"][-len(expected):] - expected).max() <= TOLERANCE["logits"]
 
 
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "pan_and_scan/cases.json").read_text())["prompts"], ids=lambda c: c["name"])
+def test_dump_of_pictures_in_crops_equals_transformers(case, tmp_path):
+    on, off = gemma_pan_and_scan(tmp_path / "on"), gemma_pan_and_scan(tmp_path / "off", do_pan_and_scan=False)
+
+    def run(folder, *words, name="out.safetensors"):
+        pictures = [f"--image={GOLDEN / 'images' / picture}" for picture in case["images"]]
+        done = massv("dump", "--model", folder, "--raw-prompt", "--prompt", case["prompt"], *pictures, *words, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        return read_tensors(tmp_path / name)
+
+    ours = run(on)
+    assert ours["input_ids"].tolist() == case["ids"] and ours["greedy_ids"].tolist() == case["greedy_ids"]
+    assert numpy.abs(ours["logits"][-1] - case["logits"]).max() <= TOLERANCE["logits"]
+    views = sum(name.startswith("pixel_values.") for name in ours)
+    assert views == case["ids"].count(830) > len(case["images"])  # 830: <start_of_image>
+    told, same, without = run(off, "--pan-and-scan", "on"), run(on, "--ranks", "2"), run(on, "--pan-and-scan", "off")
+    assert all(numpy.array_equal(told[name], ours[name]) for name in ours)
+    assert numpy.array_equal(same["greedy_ids"], ours["greedy_ids"])
+    assert sum(name.startswith("pixel_values.") for name in without) == len(case["images"])
+    assert numpy.array_equal(without["input_ids"], run(off)["input_ids"]) and len(without["input_ids"]) < len(ours["input_ids"])
+
+
 @pytest.mark.parametrize("ranks", (2, 4))  # 4: more ranks than key/value heads, which are then replicated
 @pytest.mark.parametrize("model,name", [(VLM, "two-images"), (VLM, "two-turns"), (VLM, "text-only"), ("massv-tiny", "picture"),
                                         ("qwen2-tiny", "unicode"), (GEMMA, "two-images"), ("gemma3-text-tiny", "long")])
@@ -87,6 +109,8 @@ def test_a_conversation_is_rendered_as_the_chat_template_does(model, tmp_path):
     (["--model", GOLDEN / VLM, "--prompt", "<|image_pad|>", "--raw-prompt"], "picture"),
     (["--model", GOLDEN / VLM, "--prompt", "x" * 70000, "--raw-prompt"], "at most"),
     (["--model", GOLDEN / VLM, "--prompt", "x", "--ranks", "3"], "3"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--pan-and-scan", "on"], "qwen25vl-tiny cannot pan and scan"),
+    (["--model", GOLDEN / "gemma3-text-tiny", "--prompt", "x", "--pan-and-scan", "on", "--ranks", "2"], "gemma3-text-tiny cannot pan and scan"),
     (["--model", GOLDEN / VLM, "--prompt", "x", "--image", GOLDEN / VLM / "config.json", "--ranks", "2"], "config.json"),
 ])
 def test_bad_input_is_one_line(arguments, words, tmp_path):

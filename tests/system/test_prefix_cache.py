@@ -87,4 +87,4 @@ def test_what_was_there_is_counted():
 
 def test_on_or_off_is_wanted():
     done = massv("up", "--target", MODELS / "scenes-small", "--prefix-cache", "perhaps")
-    assert done.returncode == 2 and "--prefix-cache perhaps: on or off is wanted" in done.stderr
+    assert done.returncode == 2 and "--prefix-cache perhaps: off or on is wanted" in done.stderr

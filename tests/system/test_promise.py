@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from harness import GOLDEN, MODELS, PICTURES, gemma_massv, service
+from harness import GOLDEN, MODELS, PICTURES, gemma_massv, gemma_pan_and_scan, service
 
 TINY = GOLDEN / "qwen25vl-tiny"
 GEMMA = GOLDEN / "gemma3-tiny"
@@ -90,6 +90,32 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
             assert alone > 0, "no draft was ever accepted"
         with concurrent.futures.ThreadPoolExecutor(8) as eight:  # each runs beside 7 others, of other lengths
             list(eight.map(lambda w: check(*w), work[::-1]))
+
+
+@pytest.mark.parametrize("kind,ranks,settings", [("text", 1, {}), ("massv", 2, {}), ("vision", 4, {"do_pan_and_scan": False})])
+def test_crops_of_pictures_keep_the_promise(kind, ranks, settings, tmp_path):
+    """Pan-and-scan, on by the checkpoint or by the flag: target and drafter see the same crops. Greedy ids are those of transformers."""
+    drafter = {"text": GOLDEN / "gemma3-text-tiny", "vision": GOLDEN / "gemma3-tiny-bf16"}.get(kind) or gemma_massv(tmp_path / "drafter")
+    flags = ("--pan-and-scan", "on") if settings else ()
+    golden = json.loads((GOLDEN / "pan_and_scan/cases.json").read_text())["prompts"][0]
+    asked = [dict(prompt="What is this?", pictures=[IMAGES / "wide.png"], max_tokens=48, ignore_eos=True),
+             dict(prompt="Which one is red?", pictures=[IMAGES / "deep.png", IMAGES / "wide.png"], max_tokens=24, ignore_eos=True)]
+    with service(gemma_pan_and_scan(tmp_path / "target", **settings), "--drafter", drafter, "--ranks", ranks, *flags) as client:
+        plain = [client.ask(k=0, **a) for a in asked]
+        assert plain[0][0] == golden["greedy_ids"]
+        assert plain[0][2].usage.prompt_tokens == len(golden["ids"])
+        assert [p[2].usage.image_tokens for p in plain] == [5 * 16, (3 + 5) * 16]
+
+        def check(i, k):
+            ids, text, finished = client.ask(k=k, **asked[i])
+            assert (ids, text) == plain[i][:2], (i, k)
+            assert not finished.speculation.inactive and (k == "auto" or finished.speculation.drafted > 0)
+            return finished.speculation.accepted
+
+        work = [(i, k) for k in (1, 2, 3, 4, 5, 6, 7, 8, "auto") for i in (0, 1)]
+        with concurrent.futures.ThreadPoolExecutor(4) as four:
+            accepted = sum(four.map(lambda w: check(*w), work))
+        assert kind != "vision" or accepted > 0
 
 
 def test_a_target_may_end_before_the_id_of_its_pictures(tmp_path):
