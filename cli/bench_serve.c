@@ -46,7 +46,9 @@ struct arguments {
 static const struct argp_option flags[] = {
     {0, 0, 0, 0, "What is sent:", 1},
     {"address", KEY_ADDRESS, "ADDR", 0, "the service", 1},
-    {"data", KEY_DATA, "FILE.jsonl", 0, "{\"image\": FILE or null, \"prompt\": TEXT} a line; default models/pictures/scenes.jsonl",
+    {"data", KEY_DATA, "FILE", 0,
+     "{\"image\": FILE or null, \"prompt\": TEXT} a line, or one JSON array of conversations as LLaVA has them; default "
+     "models/pictures/scenes.jsonl",
      1},
     {"requests", KEY_REQUESTS, "N", 0, "how many; default 100", 1},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens", 1},

@@ -48,8 +48,10 @@ static const struct argp_option flags[] = {
      "private services one after the other: memory for one target, but a machine that changes its speed favours one of them", 1},
     {"compare", KEY_COMPARE, "NAME,...", 0, "only these; " EVAL_OFF " is without drafts. Default: all, and " EVAL_OFF, 1},
     {0, 0, 0, 0, "What is asked:", 2},
-    {"data", KEY_DATA, "FILE.jsonl", 0,
-     "a line a prompt: {\"image\": FILE or null, \"prompt\": TEXT, \"reference\": TEXT, \"task\": NAME}; the last two are optional",
+    {"data", KEY_DATA, "FILE", 0,
+     "a line a prompt: {\"image\": FILE or null, \"prompt\": TEXT, \"reference\": TEXT, \"task\": NAME}, the last two optional; or "
+     "one "
+     "JSON array of conversations as LLaVA has them",
      2},
     {"limit", KEY_LIMIT, "N", 0, "only the first N prompts", 2},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens; default 256", 2},

@@ -183,6 +183,14 @@ static json_t *distances_json(const struct eval_results *r, int question)
     return list;
 }
 
+static json_t *earlier_json(const struct question *question)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < question->n_earlier; i++)
+        json_array_append_new(list, json_string(question->earlier[i]));
+    return list;
+}
+
 static json_t *prompts_json(const struct eval_results *r)
 {
     const struct eval *e = r->eval;
@@ -193,9 +201,10 @@ static json_t *prompts_json(const struct eval_results *r)
         for (int c = 0; c < e->n_configs; c++)
             if (eval_answer_at(e, c, q)->text)
                 json_array_append_new(answers, answer_json(e, c, q));
-        json_array_append_new(list, json_pack("{si ss? ss ss? ss? so so}", "line", question->line, "image", question->image,
-                                              "prompt", question->prompt, "reference", question->reference, "task", question->task,
-                                              "answers", answers, "tvd", distances_json(r, q)));
+        json_array_append_new(list,
+                              json_pack("{si ss? so ss ss? ss? so so}", "line", question->line, "image", question->image, "earlier",
+                                        earlier_json(question), "prompt", question->prompt, "reference", question->reference,
+                                        "task", question->task, "answers", answers, "tvd", distances_json(r, q)));
     }
     return list;
 }

@@ -195,11 +195,9 @@ static int picture_read(struct reading *r, const struct question *q, struct pict
 
 static int prompts_make(struct reading *r, const struct question *q, const struct picture_shape *shape, struct error *err)
 {
-    struct prompt_part parts[] = {{NULL}, {q->prompt}};
-    int skip = q->path ? 0 : 1;
-    const struct prompt_turn turn = {ROLE_USER, parts + skip, 2 - skip};
+    const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->path ? shape : NULL};
     struct reader *target = &r->readers[0];
-    if (prompt_make_turns(&target->prompt, &target->config, target->tokenizer, &turn, 1, shape, 1 - skip, err))
+    if (prompt_make_question(&target->prompt, &target->config, target->tokenizer, &question, err))
         return -1;
     for (int i = 1; i < r->n_readers; i++)
         if (r->readers[i].kind == DRAFTER_TEXT)

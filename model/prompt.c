@@ -153,6 +153,24 @@ int prompt_make_turns(struct prompt *prompt, const struct model_config *config, 
     return rc;
 }
 
+int prompt_make_question(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                         const struct prompt_question *q, struct error *err)
+{
+    size_t n = (size_t)q->n_earlier + 1;
+    struct prompt_turn *turns = mem_new(n, sizeof *turns);
+    struct prompt_part *parts = mem_new(n + 1, sizeof *parts); /* the first is the picture */
+    for (size_t i = 0; i < n; i++) {
+        parts[i + 1].text = i + 1 < n ? q->earlier[i] : q->text;
+        turns[i] = (struct prompt_turn){i % 2 ? ROLE_ASSISTANT : ROLE_USER, parts + i + 1, 1};
+    }
+    if (q->shape)
+        turns[0] = (struct prompt_turn){ROLE_USER, parts, 2};
+    int result = prompt_make_turns(prompt, config, tokenizer, turns, (int)n, q->shape, q->shape != NULL, err);
+    free(parts);
+    free(turns);
+    return result;
+}
+
 static int encode_text(int32_t **ids, const struct tokenizer *tokenizer, const char *text, struct error *err)
 {
     return tokenizer_encode(tokenizer, text, strlen(text), true, ids, err);

@@ -47,6 +47,16 @@ int prompt_make_turns(struct prompt *prompt, const struct model_config *config, 
                       const struct prompt_turn *turns, int n_turns, const struct picture_shape *shapes, int n_shapes,
                       struct error *err);
 
+/* A conversation of text alone, but for a picture, or none, before the first: what training data have. */
+struct prompt_question {
+    char *const *earlier; /* (n_earlier) the turns before, the user's and the assistant's in order */
+    int n_earlier;
+    const char *text;                  /* the user's last */
+    const struct picture_shape *shape; /* NULL = no picture */
+};
+int prompt_make_question(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
+                         const struct prompt_question *question, struct error *err);
+
 /* A prompt that the caller rendered: special tokens are parsed, one placeholder per picture. */
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
                 const struct picture_shape *shapes, int n_shapes, struct error *err);

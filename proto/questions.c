@@ -1,112 +1,153 @@
-/* questions.c - lines of JSON to questions, and a question to a request */
+/* questions.c - objects of JSON to questions, and a question to a request */
 #include "proto/questions.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "proto/ask.h"
+#include "proto/question_file.h"
+
+/* ---- from a file ---- */
 
 /* A member that is a string; *text NULL where it is null or not there. */
-static int text_take(char **text, const json_t *line, const char *name, const char *wanted, struct error *err)
+static int text_take(char **text, const json_t *object, const char *name, struct error *err)
 {
-    const json_t *value = json_object_get(line, name);
+    const json_t *value = json_object_get(object, name);
     if (!value || json_is_null(value))
         return 0;
     if (!json_is_string(value))
-        return fail(err, "%s: %s is wanted", name, wanted);
+        return fail(err, "%s: a string is wanted", name);
     *text = mem_string(json_string_value(value));
     return 0;
 }
 
-static int image_look(struct question *q, const char *file, struct error *err)
+static int earlier_take(struct question *q, const json_t *object, struct error *err)
 {
-    if (!q->image)
+    const json_t *earlier = json_object_get(object, "earlier");
+    size_t n = json_array_size(earlier);
+    if (!earlier || json_is_null(earlier))
         return 0;
-    q->path = ask_path_beside(file, q->image);
-    FILE *f = fopen(q->path, "rb");
-    if (!f)
-        return fail(err, "image: %s: %s", q->path, strerror(errno));
-    fclose(f);
+    if (!json_is_array(earlier) || n % 2 || n > INT_MAX)
+        return fail(err, "earlier: an even number of texts is wanted: the user's and the assistant's turns before, in order");
+    q->earlier = mem_new(n, sizeof *q->earlier);
+    for (; q->n_earlier < (int)n; q->n_earlier++) {
+        const char *text = json_string_value(json_array_get(earlier, (size_t)q->n_earlier));
+        if (!text)
+            return fail(err, "earlier[%d]: a string is wanted", q->n_earlier);
+        q->earlier[q->n_earlier] = mem_string(text);
+    }
     return 0;
 }
 
-static int line_take(struct question *q, const char *text, const char *file, struct error *err)
+int question_take(struct question *q, const json_t *object, struct error *err)
 {
-    json_error_t at;
-    json_t *line = json_loads(text, 0, &at);
-    if (!line)
-        return fail(err, "not JSON: %s", at.text);
-    int result = 0;
-    if (!json_is_object(line))
-        result = fail(err, "a JSON object is wanted: {\"image\": FILE or null, \"prompt\": TEXT}");
-    else if (!json_is_string(json_object_get(line, "prompt")))
-        result = fail(err, "prompt: a string is wanted");
-    else if (text_take(&q->prompt, line, "prompt", "a string", err) || text_take(&q->image, line, "image", "a path or null", err) ||
-             text_take(&q->reference, line, "reference", "a string", err) || text_take(&q->task, line, "task", "a string", err))
-        result = -1;
-    json_decref(line);
-    return result ? -1 : image_look(q, file, err);
+    *q = (struct question){0};
+    if (!json_is_string(json_object_get(object, "prompt")))
+        return fail(err, "prompt: a string is wanted");
+    if (text_take(&q->prompt, object, "prompt", err) || text_take(&q->image, object, "image", err) ||
+        earlier_take(q, object, err) || text_take(&q->reference, object, "reference", err) ||
+        text_take(&q->task, object, "task", err)) {
+        question_free(q);
+        return -1;
+    }
+    return 0;
 }
 
-static int lines_take(struct questions *questions, FILE *f, const char *path, int limit, struct error *err)
+void question_free(struct question *q)
 {
-    char *text = NULL;
-    size_t room = 0;
-    int result = 0;
-    for (int number = 1; !result && (!limit || questions->n < limit) && getline(&text, &room, f) >= 0; number++) {
-        if (!text[strspn(text, " \t\r\n")])
-            continue;
-        questions->list = mem_grow(questions->list, (size_t)questions->n + 1, sizeof *questions->list);
-        questions->list[questions->n] = (struct question){.line = number};
-        if ((result = line_take(&questions->list[questions->n++], text, path, err)))
-            fail_in(err, "%s: line %d", path, number);
+    for (int i = 0; i < q->n_earlier; i++)
+        free(q->earlier[i]);
+    free(q->earlier);
+    free(q->image);
+    free(q->path);
+    free(q->prompt);
+    free(q->reference);
+    free(q->task);
+    *q = (struct question){0};
+}
+
+int question_look(const struct question *q, struct error *err)
+{
+    FILE *f = q->path ? fopen(q->path, "rb") : NULL;
+    if (q->path && !f)
+        return fail(err, "image: %s: %s", q->path, strerror(errno));
+    if (f)
+        fclose(f);
+    return 0;
+}
+
+/* The next one into the list: 1; 0 where there is none. */
+static int question_add(struct questions *questions, struct question_file *file, const char *path, struct error *err)
+{
+    struct question_place place;
+    struct question q = {0};
+    json_t *object;
+    int result = question_file_next(file, &place, &object, err);
+    if (result != 1)
+        return result;
+    result = object ? question_take(&q, object, err) : -1;
+    json_decref(object);
+    q.line = place.number;
+    q.path = q.image ? ask_path_beside(path, q.image) : NULL;
+    if (result || question_look(&q, err)) {
+        question_free(&q);
+        return question_file_blame(file, &place, err);
     }
-    free(text);
-    if (!result && ferror(f))
-        result = fail(err, "%s: cannot be read: is it a file?", path);
-    else if (!result && !questions->n)
-        result = fail(err, "%s: has no line; a JSON object with a prompt is wanted on each", path);
-    return result;
+    questions->list = mem_grow(questions->list, (size_t)questions->n + 1, sizeof *questions->list);
+    questions->list[questions->n++] = q;
+    return 1;
 }
 
 int questions_read(struct questions *questions, const char *path, int limit, struct error *err)
 {
+    struct question_file *file;
+    int result = 1;
     *questions = (struct questions){0};
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return fail(err, "%s: %s", path, strerror(errno));
-    int result = lines_take(questions, f, path, limit, err);
-    fclose(f);
-    if (result)
+    if (question_file_open(&file, path, err))
+        return -1;
+    while (result == 1 && (!limit || questions->n < limit))
+        result = question_add(questions, file, path, err);
+    question_file_close(file);
+    if (result >= 0 && !questions->n)
+        result = fail(err, "%s: has no question", path);
+    if (result < 0)
         questions_free(questions);
-    return result;
+    return result < 0 ? -1 : 0;
 }
 
 void questions_free(struct questions *questions)
 {
-    for (int i = 0; i < questions->n; i++) {
-        struct question *q = &questions->list[i];
-        free(q->image);
-        free(q->path);
-        free(q->prompt);
-        free(q->reference);
-        free(q->task);
-    }
+    for (int i = 0; i < questions->n; i++)
+        question_free(&questions->list[i]);
     free(questions->list);
     *questions = (struct questions){0};
+}
+
+/* ---- to a request ---- */
+
+/* Its turns, (n_earlier + 1), of a part each; the first of two where it has a picture. parts: (n_earlier + 2) */
+static void turns_fill(const struct question *q, struct generate_turn *turns, struct generate_part *parts)
+{
+    static char user[] = "user", assistant[] = "assistant";
+    for (int i = 0; i <= q->n_earlier; i++) {
+        parts[i + 1].text = i < q->n_earlier ? q->earlier[i] : q->prompt;
+        turns[i] = (struct generate_turn){i % 2 ? assistant : user, parts + i + 1, 1};
+    }
+    if (q->path)
+        turns[0] = (struct generate_turn){user, parts, 2};
 }
 
 /* mark: NULL for a picture as it is. */
 static int pack(const struct question *question, const struct generate_request *like, const uint64_t *mark, struct rpc_bytes *bytes,
                 struct error *err)
 {
-    struct generate_part parts[2] = {{0}};
-    char role[] = "user";
-    struct generate_turn turn = {role, parts, 0};
+    size_t n = (size_t)question->n_earlier + 1;
+    struct generate_turn *turns = mem_new(n, sizeof *turns);
+    struct generate_part *parts = mem_new(n + 1, sizeof *parts);
     struct generate_picture picture = {0};
     struct generate_request request = *like;
     int result = question->path ? ask_picture(&picture, question->path, err) : 0;
@@ -115,15 +156,16 @@ static int pack(const struct question *question, const struct generate_request *
         memcpy(picture.bytes + picture.size, mark, sizeof *mark);
         picture.size += sizeof *mark;
     }
-    turn.n_parts += question->path != NULL; /* the picture, before the text */
-    parts[turn.n_parts++].text = question->prompt;
-    request.turns = &turn;
-    request.n_turns = 1;
+    turns_fill(question, turns, parts);
+    request.turns = turns;
+    request.n_turns = (int)n;
     request.pictures = &picture;
     request.n_pictures = question->path != NULL;
     if (!result)
         result = generate_request_pack(&request, bytes, err);
     free(picture.bytes);
+    free(parts);
+    free(turns);
     return result;
 }
 

@@ -12,21 +12,20 @@
 #include "base/memory.h"
 #include "base/signals.h"
 #include "model/prompt.h"
-#include "proto/ask.h"
 #include "train/record.h"
 
-struct question { /* of a record that can be used */
+struct usable { /* a record that can be used */
     int record;
     uint64_t picture[2];
-    uint64_t key; /* of picture and prompt */
+    uint64_t key; /* of picture, turns before and prompt */
 };
 
 struct dataset {
     struct dataset_options options;
     struct dataset_reader reader;
     struct records *records;
-    int32_t end_id; /* of an assistant's turn */
-    struct question *questions;
+    int32_t end_id;        /* of an assistant's turn */
+    struct usable *usable; /* (n) */
     int n, skipped;
     int64_t tokens, supervised;
     struct error first_fault;
@@ -62,9 +61,9 @@ static int answer_ids(const struct dataset *d, const struct record *record, int3
         memcpy(*ids, record->ids, (size_t)record->n * sizeof **ids);
         return record->n;
     }
-    if (!record->reference)
+    if (!record->question.reference)
         return fail(err, "has no reference to learn from");
-    int n = tokenizer_encode(d->reader.tokenizer, record->reference, strlen(record->reference), false, ids, err);
+    int n = tokenizer_encode(d->reader.tokenizer, record->question.reference, strlen(record->question.reference), false, ids, err);
     if (n < 0)
         return -1;
     *ids = mem_grow(*ids, (size_t)n + 1, sizeof **ids);
@@ -72,14 +71,12 @@ static int answer_ids(const struct dataset *d, const struct record *record, int3
     return n + 1;
 }
 
-static int prompt_of(const struct dataset *d, const struct record *record, const struct feature_rows *rows, struct prompt *prompt,
+static int prompt_of(const struct dataset *d, const struct question *q, const struct feature_rows *rows, struct prompt *prompt,
                      struct error *err)
 {
-    const struct prompt_part parts[] = {{NULL}, {record->prompt}};
     const struct picture_shape shape = {rows->lines, rows->columns, 0};
-    bool seen = record->image != NULL;
-    const struct prompt_turn turn = {ROLE_USER, seen ? parts : parts + 1, seen ? 2 : 1};
-    return prompt_make_turns(prompt, d->reader.target, d->reader.tokenizer, &turn, 1, &shape, seen, err);
+    const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->image ? &shape : NULL};
+    return prompt_make_question(prompt, d->reader.target, d->reader.tokenizer, &question, err);
 }
 
 /* The k most probable ids of each answer token that the drafter knows, their probabilities summing to 1. */
@@ -148,7 +145,7 @@ static int example_make(const struct dataset *d, const struct record *record, co
     int32_t *answer = NULL;
     *example = (struct example){.rows = *rows};
     int n = answer_ids(d, record, &answer, err);
-    int result = n < 0 || prompt_of(d, record, rows, &prompt, err) || ids_check(d, &prompt, answer, n, err) ? -1 : 0;
+    int result = n < 0 || prompt_of(d, &record->question, rows, &prompt, err) || ids_check(d, &prompt, answer, n, err) ? -1 : 0;
     if (!result) {
         sample_make(&example->sample, &prompt, answer, n);
         result = d->options.soft_k ? soft_of(d, record, &example->sample, err) : 0;
@@ -175,52 +172,54 @@ void example_free(struct example *example)
 
 /* ---- opening ---- */
 
-static uint64_t key_of(const struct record *record, const uint64_t picture[2])
+static uint64_t key_of(const struct question *q, const uint64_t picture[2])
 {
-    return XXH3_64bits_withSeed(record->prompt, strlen(record->prompt), picture[0] ^ picture[1]);
+    uint64_t key = picture[0] ^ picture[1];
+    for (int i = 0; i <= q->n_earlier; i++) {
+        const char *text = i < q->n_earlier ? q->earlier[i] : q->prompt;
+        key = XXH3_64bits_withSeed(text, strlen(text), key);
+    }
+    return key;
 }
 
-static int picture_add(struct dataset *d, const struct record *record, uint64_t hash[2], struct error *err)
+static int picture_add(struct dataset *d, const struct question *q, uint64_t hash[2], struct error *err)
 {
     hash[0] = hash[1] = 0;
-    if (!record->image)
+    if (!q->path)
         return 0;
-    if (!d->reader.features)
-        return fail(err, "has a picture, but the target reads none");
-    char *path = ask_path_beside(d->options.path, record->image);
-    int result = features_add(d->reader.features, path, hash, err);
-    free(path);
-    return result;
+    return d->reader.features ? features_add(d->reader.features, q->path, hash, err)
+                              : fail(err, "has a picture, but the target reads none");
 }
 
-/* Tries record i: counts it where it can be used. */
+/* Counts record i where it can be used. */
 static int record_try(struct dataset *d, int i, const struct record *record, struct error *err)
 {
-    struct question question = {.record = i};
+    struct usable usable = {.record = i};
     struct feature_rows rows = {0};
     struct example example = {0};
-    if (picture_add(d, record, question.picture, err) ||
-        (record->image && features_read(d->reader.features, question.picture, &rows, err)))
+    if (picture_add(d, &record->question, usable.picture, err) ||
+        (record->question.image && features_read(d->reader.features, usable.picture, &rows, err)))
         return -1;
     int result = example_make(d, record, &rows, &example, err);
     if (!result) {
-        question.key = key_of(record, question.picture);
+        usable.key = key_of(&record->question, usable.picture);
         d->tokens += example.sample.n;
         d->supervised += train_sample_supervised(&example.sample);
-        d->questions[d->n++] = question;
+        d->usable[d->n++] = usable;
     }
     example_free(&example);
     return result;
 }
 
-static int record_take(struct dataset *d, int i, struct error *err)
+/* Tries record i, and skips it where it cannot be used and that is allowed. */
+static int record_use(struct dataset *d, int i, struct error *err)
 {
     struct record record;
     int result = records_read(d->records, i, &record, err);
-    if (result)
+    if (result < 0)
         return -1;
-    if (record_try(d, i, &record, err)) {
-        result = fail_in(err, "%s: line %d", d->options.path, records_line(d->records, i));
+    if (result || record_try(d, i, &record, err)) {
+        result = records_blame(d->records, i, err);
         if (d->options.skip_errors) {
             if (!d->skipped++)
                 d->first_fault = *err;
@@ -242,7 +241,7 @@ static int pictures_share(struct dataset *d, int n, struct bar *bar)
         uint64_t hash[2];
         if (records_read(d->records, i, &record, &ignored))
             continue;
-        picture_add(d, &record, hash, &ignored);
+        picture_add(d, &record.question, hash, &ignored);
         record_free(&record);
         if (d->options.bar_words)
             bar_show(bar, i, n, d->options.bar_words);
@@ -258,11 +257,11 @@ static int records_take(struct dataset *d, struct error *err)
     struct bar bar;
     if (d->options.limit && d->options.limit < n)
         n = d->options.limit;
-    d->questions = mem_new((size_t)n, sizeof *d->questions);
+    d->usable = mem_new((size_t)n, sizeof *d->usable);
     bar_begin(&bar);
     int result = pictures_share(d, n, &bar);
     for (int i = 0; i < n && !result; i++) {
-        result = record_take(d, i, err);
+        result = record_use(d, i, err);
         if (d->options.bar_words)
             bar_show(&bar, i + 1, n, d->options.bar_words);
         if (!result && signals_pending())
@@ -270,7 +269,7 @@ static int records_take(struct dataset *d, struct error *err)
     }
     bar_end(&bar);
     if (!result && !d->n)
-        result = fail(err, "%s: no line can be used; the first: %s", d->options.path, d->first_fault.text);
+        result = fail(err, "%s: no record can be used; the first: %s", d->options.path, d->first_fault.text);
     return result;
 }
 
@@ -279,7 +278,11 @@ int dataset_open(struct dataset **dataset, const struct dataset_options *options
 {
     struct dataset *d = mem_new(1, sizeof *d);
     *d = (struct dataset){.options = *options, .reader = *reader};
-    int result = end_find(d, err) || records_open(&d->records, options->path, err) ? -1 : records_take(d, err);
+    int result = end_find(d, err) ? -1 : records_open(&d->records, options->path, options->pictures, err);
+    if (result == 1)
+        reader->comm->calls->barrier(reader->comm); /* where the others meet after their pictures */
+    if (!result)
+        result = records_take(d, err);
     if (result)
         dataset_close(d);
     else
@@ -292,7 +295,7 @@ void dataset_close(struct dataset *d)
     if (!d)
         return;
     records_close(d->records);
-    free(d->questions);
+    free(d->usable);
     free(d);
 }
 
@@ -327,11 +330,11 @@ int dataset_example(struct dataset *d, int i, struct example *example, struct er
 {
     struct record record;
     struct feature_rows rows = {0};
-    const struct question *question = &d->questions[i];
+    const struct usable *usable = &d->usable[i];
     *example = (struct example){0};
-    if (records_read(d->records, question->record, &record, err))
+    if (records_read(d->records, usable->record, &record, err))
         return -1;
-    int result = record.image ? features_read(d->reader.features, question->picture, &rows, err) : 0;
+    int result = record.question.image ? features_read(d->reader.features, usable->picture, &rows, err) : 0;
     if (!result)
         result = example_make(d, &record, &rows, example, err);
     record_free(&record);
@@ -351,12 +354,12 @@ int dataset_overlap(const struct dataset *a, const struct dataset *b, struct err
     int found = 0;
     uint64_t *keys = mem_new((size_t)a->n, sizeof *keys);
     for (int i = 0; i < a->n; i++)
-        keys[i] = a->questions[i].key;
+        keys[i] = a->usable[i].key;
     qsort(keys, (size_t)a->n, sizeof *keys, keys_compare);
     for (int i = 0; i < b->n && !found; i++)
-        if (bsearch(&b->questions[i].key, keys, (size_t)a->n, sizeof *keys, keys_compare)) {
-            fail(err, "%s: line %d: the same picture and prompt are in %s", b->options.path,
-                 records_line(b->records, b->questions[i].record), a->options.path);
+        if (bsearch(&b->usable[i].key, keys, (size_t)a->n, sizeof *keys, keys_compare)) {
+            fail(err, "the same picture and prompt are in %s", a->options.path);
+            records_blame(b->records, b->usable[i].record, err);
             found = 1;
         }
     free(keys);

@@ -1,7 +1,8 @@
 /* dataset.h - a file of records (record.h) as samples that a network trains on.
  *
- * A sample is the prompt as the service renders it for the target - one user turn, the picture before its text - and the answer
- * with the end of its turn. The answer's tokens are supervised. */
+ * A sample is the conversation as the service renders it for the target - the picture before its first text, the turns before, the
+ * prompt - and the answer with the end of its turn. The tokens of that last answer are supervised, those of answers in earlier
+ * turns are not: they are the records of their own turns. */
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
@@ -19,6 +20,7 @@ enum dataset_labels {
 
 struct dataset_options {
     const char *path;
+    const char *pictures; /* folder where relative paths of pictures begin; NULL = beside the file */
     enum dataset_labels labels;
     int soft_k;            /* most probable ids of the target beside each label, for KL and TVD; 0 = none are wanted */
     int limit;             /* of the records, the first so many; 0 = all */
@@ -37,7 +39,7 @@ struct dataset_reader { /* what reads all data sets of a run alike; stays the ca
 
 struct dataset;
 
-/* Reads all records once and sees to the features of their pictures. Collective. Errors name file and line. 1: a signal came. */
+/* Reads all records once and sees to the features of their pictures. Collective. Errors name file and record. 1: a signal came. */
 int dataset_open(struct dataset **dataset, const struct dataset_options *options, const struct dataset_reader *reader,
                  struct error *err);
 void dataset_close(struct dataset *dataset); /* NULL is legal */
@@ -48,7 +50,7 @@ const char *dataset_first_fault(const struct dataset *dataset); /* why the first
 int64_t dataset_tokens(const struct dataset *dataset);
 int64_t dataset_supervised(const struct dataset *dataset);
 
-/* Is a question - picture and prompt - of b in a, too? Then 1, and err says which line of which file. */
+/* Is a question - picture, turns before and prompt - of b in a, too? Then 1, and err says which of which file. */
 int dataset_overlap(const struct dataset *a, const struct dataset *b, struct error *err);
 
 struct example {

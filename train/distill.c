@@ -21,6 +21,7 @@ enum { SAMPLES_MAX = 1024, IN_FLIGHT_MAX = 4096, SECONDS_MAX = 86400 };
 enum {
     KEY_ADDRESS = 256,
     KEY_DATA,
+    KEY_PICTURES,
     KEY_OUT,
     KEY_LIMIT,
     KEY_SAMPLES,
@@ -45,7 +46,12 @@ struct arguments {
 static const struct argp_option flags[] = {
     {0, 0, 0, 0, "From where to where:", 1},
     {"address", KEY_ADDRESS, "ADDR", 0, "the service of the target; `massv up` starts one", 1},
-    {"data", KEY_DATA, "FILE.jsonl", 0, "questions: {\"image\": FILE or null, \"prompt\": TEXT, ...} a line", 1},
+    {"data", KEY_DATA, "FILE", 0,
+     "questions: {\"image\": FILE or null, \"prompt\": TEXT, ...} a line, or one JSON array of conversations as LLaVA has them: "
+     "each "
+     "human turn is a question, with the turns before it as they stand there",
+     1},
+    {"image-root", KEY_PICTURES, "DIR", 0, "where relative paths of pictures in --data begin; default: beside it", 1},
     {"out", KEY_OUT, "FILE.jsonl", 0, "answers, added to what is there: an interrupted run goes on with the same command", 1},
     {"limit", KEY_LIMIT, "N", 0, "of the questions, the first N", 1},
     {0, 0, 0, 0, "What is asked:", 2},
@@ -61,7 +67,7 @@ static const struct argp_option flags[] = {
     {"draft-tokens", KEY_DRAFT_TOKENS, "K", 0, "drafts per step, 0 to 16; default: the service's", 3},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "of each answer; default 600", 3},
     {"retry-seconds", KEY_RETRY, "SECONDS", 0, "how long a service that is away, or has no room, is asked again; default 60", 3},
-    {"on-error", KEY_ON_ERROR, "stop|skip", 0, "what follows where a question is refused; default stop", 3},
+    {"on-error", KEY_ON_ERROR, "stop|skip", 0, "what follows where a question cannot be asked, or is refused; default stop", 3},
     {"json", KEY_JSON, 0, 0, "print one JSON object at the end", 3},
     {0}};
 
@@ -168,6 +174,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
     case KEY_DATA:
         o->data = arg;
         return 0;
+    case KEY_PICTURES:
+        o->pictures = arg;
+        return 0;
     case KEY_OUT:
         o->out = arg;
         return 0;
@@ -196,10 +205,11 @@ static void report_json(const struct distill_report *r)
     for (int i = 0; i < DISTILL_STATUSES; i++)
         if (r->skipped[i])
             json_object_set_new(skipped, rpc_status_name((enum rpc_status)i), json_integer(r->skipped[i]));
-    json_t *all = json_pack("{si si si so si sI sf sf sI sI sI sf}", "wanted", r->wanted, "before", r->before, "made", r->made,
-                            "skipped", skipped, "retries", r->retries, "tokens", (json_int_t)r->tokens, "seconds", r->seconds,
-                            "tokens_per_s", (double)r->tokens / (r->seconds + 1e-9), "steps", (json_int_t)r->steps, "drafted",
-                            (json_int_t)r->drafted, "accepted", (json_int_t)r->accepted, "mean_acceptance_length", mean_length(r));
+    json_t *all =
+        json_pack("{si si si si so si sI sf sf sI sI sI sf}", "wanted", r->wanted, "before", r->before, "made", r->made, "unusable",
+                  r->unusable, "skipped", skipped, "retries", r->retries, "tokens", (json_int_t)r->tokens, "seconds", r->seconds,
+                  "tokens_per_s", (double)r->tokens / (r->seconds + 1e-9), "steps", (json_int_t)r->steps, "drafted",
+                  (json_int_t)r->drafted, "accepted", (json_int_t)r->accepted, "mean_acceptance_length", mean_length(r));
     json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
     putchar('\n');
     json_decref(all);
@@ -211,6 +221,8 @@ static void report_print(const struct distill_report *r, const char *out)
         printf("%d of %d answers were in %s\n", r->before, r->wanted, out);
     printf("%d answers of %" PRId64 " tokens in %.1f s, %.0f tokens/s, mean acceptance length %.2f\n", r->made, r->tokens,
            r->seconds, (double)r->tokens / (r->seconds + 1e-9), mean_length(r));
+    if (r->unusable)
+        printf("%d questions cannot be asked; the first: %s\n", r->unusable, r->first_unusable.text);
     for (int i = 0; i < DISTILL_STATUSES; i++)
         if (r->skipped[i])
             printf("%d skipped; the first: %s\n", r->skipped[i], r->first[i].text);

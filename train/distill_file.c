@@ -20,6 +20,15 @@ struct distill_file {
     off_t size; /* up to the end of the last whole line */
 };
 
+/* A data set that --out names by mistake is not to be cut. */
+static int lines_check(const struct distill_file *file, struct error *err)
+{
+    char first = '{';
+    if (pread(file->fd, &first, 1, 0) < 0)
+        return fail(err, "%s: %s", file->path, strerror(errno));
+    return first == '{' ? 0 : fail(err, "%s: is no file of answers: it does not begin with {", file->path);
+}
+
 /* The size up to the last end of a line. */
 static int whole_size(const struct distill_file *file, off_t size, off_t *whole, struct error *err)
 {
@@ -49,7 +58,7 @@ static int file_prepare(struct distill_file *file, long *cut, struct error *err)
         return fail(err, "%s: is no ordinary file", file->path);
     if (flock(file->fd, LOCK_EX | LOCK_NB))
         return fail(err, "%s: %s", file->path, errno == EWOULDBLOCK ? "another process adds to it" : strerror(errno));
-    if (whole_size(file, status.st_size, &file->size, err))
+    if (lines_check(file, err) || whole_size(file, status.st_size, &file->size, err))
         return -1;
     *cut = (long)(status.st_size - file->size);
     if (*cut && ftruncate(file->fd, file->size))
@@ -85,24 +94,25 @@ void distill_file_close(struct distill_file *file)
 int distill_file_each(struct distill_file *file, int (*take)(void *user, const struct record *record, struct error *err),
                       void *user, struct error *err)
 {
-    FILE *f = fopen(file->path, "r");
-    char *text = NULL;
-    size_t room = 0;
-    int result = f ? 0 : fail(err, "%s: %s", file->path, strerror(errno));
-    for (int line = 1; !result && getline(&text, &room, f) >= 0; line++) {
-        struct record record;
-        result = record_parse(&record, text, err);
+    struct question_file *lines;
+    struct question_place place;
+    struct record record;
+    json_t *object;
+    int result;
+    if (question_file_open(&lines, file->path, err))
+        return -1;
+    while ((result = question_file_next(lines, &place, &object, err)) == 1) {
+        result = record_take(&record, object, err);
+        json_decref(object);
         if (!result)
             result = take(user, &record, err);
         record_free(&record);
-        if (result)
-            fail_in(err, "%s: line %d", file->path, line);
+        if (result) {
+            question_file_blame(lines, &place, err);
+            break;
+        }
     }
-    if (!result && ferror(f))
-        result = fail(err, "%s: cannot be read", file->path);
-    free(text);
-    if (f)
-        fclose(f);
+    question_file_close(lines);
     return result;
 }
 

@@ -37,6 +37,14 @@ static int same_text(const char *a, const char *b)
     return !a == !b && (!a || !strcmp(a, b));
 }
 
+static int same_earlier(const struct question *a, const struct question *b)
+{
+    int same = a->n_earlier == b->n_earlier;
+    for (int i = 0; same && i < a->n_earlier; i++)
+        same = !strcmp(a->earlier[i], b->earlier[i]);
+    return same;
+}
+
 /* Of lines that were written and read again with eight digits. */
 static int same_real(double a, double b)
 {
@@ -50,9 +58,10 @@ int distill_matches(const struct record *r, const struct question *q, const char
     int stored = r->logprobs ? r->logprobs[0].n_top : -1;
     if (!r->answer)
         return fail(err, "it has no answer: this is no file that distill wrote");
-    if (!same_text(r->prompt, q->prompt) || !same_text(r->image, image))
+    const struct question *answered = &r->question;
+    if (!same_text(answered->prompt, q->prompt) || !same_text(answered->image, image) || !same_earlier(answered, q))
         return fail(err, "it answers another question than line %d of the data", r->line);
-    if (!same_text(r->reference, q->reference))
+    if (!same_text(answered->reference, q->reference))
         return fail(err, "its reference is not that on line %d of the data", r->line);
     if (!same_text(r->fingerprint, fingerprint))
         return fail(err, "it was said by another target (%s, fingerprint %s)", r->target ? r->target : "?",

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bar.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/signals.h"
@@ -11,8 +10,7 @@
 #include "proto/ask.h"
 #include "proto/flight.h"
 #include "proto/rpc_flags.h"
-#include "train/distill.h"
-#include "train/distill_file.h"
+#include "train/distill_parts.h"
 
 static const double LOOK_SECONDS = 0.05, SYNC_SECONDS = 5;
 static const double PAUSE_FIRST = 0.25, PAUSE_LONGEST = 5; /* s, before a question is asked again */
@@ -21,150 +19,31 @@ struct job { /* one of the in_flight places */
     enum { JOB_FREE, JOB_FLIES, JOB_WAITS } state;
     int task; /* question * samples + sample */
     int tries;
-    double again; /* when it is sent again, where it waits */
+    double again;         /* when it is sent again, where it waits */
+    struct record record; /* its question, as the data has it */
     struct answer answer;
 };
 
-struct distill {
-    const struct distill_options *options;
-    struct distill_report *report;
-    struct model_info model;
-    struct questions questions;
-    char **images; /* (questions) as the output names them */
-    bool *done;    /* (tasks) */
-    int tasks, next, over;
-    double well;   /* when the service last said something */
-    double synced; /* when the file was */
-    struct distill_file *file;
-    struct flight *flight;
-    struct job *jobs; /* (in_flight) */
-    struct bar bar;
-};
-
-/* ---- before ---- */
-
-static int model_ask(struct distill *d, struct error *err)
-{
-    const struct distill_options *o = d->options;
-    struct rpc_channel *channel;
-    struct rpc_bytes reply = {0};
-    enum rpc_status status = RPC_OK;
-    if (rpc_channel_open_with(&channel, o->address, &o->security, err))
-        return -1;
-    int result = rpc_unary(channel, MODEL_INFO_PATH, "", 0, 10, &reply, &status, err);
-    if (!result)
-        result = model_info_unpack(&d->model, reply.data, reply.size, err);
-    else
-        ask_failed(o->address, status, err);
-    free(reply.data);
-    rpc_channel_close(channel);
-    return result;
-}
-
-static int images_name(struct distill *d, struct error *err)
-{
-    d->images = mem_new((size_t)d->questions.n, sizeof *d->images);
-    for (int i = 0; i < d->questions.n; i++)
-        if (d->questions.list[i].image &&
-            !(d->images[i] = record_path_from(d->options->out, d->options->data, d->questions.list[i].image, err)))
-            return -1;
-    return 0;
-}
-
-/* The question on a line of the data: lines ascend. */
-static int question_on(const struct questions *questions, int line)
-{
-    int low = 0, high = questions->n;
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (questions->list[middle].line < line)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < questions->n && questions->list[low].line == line ? low : -1;
-}
-
-/* Puts words behind the text that a callee left. */
-static int fail_after(struct error *err, const char *words)
-{
-    size_t n = strlen(err->text);
-    snprintf(err->text + n, sizeof err->text - n, "%s", words);
-    return -1;
-}
-
-static int line_resume(void *user, const struct record *r, struct error *err)
-{
-    struct distill *d = user;
-    const struct distill_options *o = d->options;
-    int i = question_on(&d->questions, r->line), result;
-    if (i < 0 && r->answer)
-        result = fail(err, "it answers line %d, which the data does not have", r->line);
-    else
-        result = distill_matches(r, &d->questions.list[i < 0 ? 0 : i], d->images[i < 0 ? 0 : i], &o->settings, d->model.fingerprint,
-                                 err);
-    bool *done = result ? NULL : &d->done[i * o->settings.samples + r->sample];
-    if (done && *done)
-        result = fail(err, "sample %d of line %d is there twice", r->sample, r->line);
-    if (result)
-        return fail_after(err, "; give the data and the options that made it, or another --out");
-    *done = true;
-    d->report->before++;
-    return 0;
-}
-
-static int distill_begin(struct distill *d, struct error *err)
-{
-    const struct distill_options *o = d->options;
-    if (model_ask(d, err) || questions_read(&d->questions, o->data, o->limit, err) || images_name(d, err))
-        return -1;
-    d->tasks = d->report->wanted = d->questions.n * o->settings.samples;
-    d->done = mem_new((size_t)d->tasks, sizeof *d->done);
-    d->jobs = mem_new((size_t)o->in_flight, sizeof *d->jobs);
-    if (distill_file_open(&d->file, o->out, &d->report->cut, err) || distill_file_each(d->file, line_resume, d, err))
-        return -1;
-    d->over = d->report->before;
-    d->well = d->synced = clock_seconds();
-    return flight_open(&d->flight, o->address, &o->security, err);
-}
-
-static void distill_end(struct distill *d)
-{
-    flight_close(d->flight);
-    distill_file_close(d->file);
-    for (int i = 0; d->jobs && i < d->options->in_flight; i++)
-        answer_free(&d->jobs[i].answer);
-    for (int i = 0; d->images && i < d->questions.n; i++)
-        free(d->images[i]);
-    free(d->images);
-    free(d->jobs);
-    free(d->done);
-    questions_free(&d->questions);
-}
-
 /* ---- one answer ---- */
-
-static const struct question *job_question(const struct distill *d, const struct job *job)
-{
-    return &d->questions.list[job->task / d->options->settings.samples];
-}
 
 static struct distill_draw job_draw(const struct distill *d, const struct job *job)
 {
-    return distill_draw(&d->options->settings, job_question(d, job)->line, job->task % d->options->settings.samples);
+    return distill_draw(&d->options->settings, job->record.question.line, job->task % d->options->settings.samples);
 }
 
 static void job_end(struct distill *d, struct job *job)
 {
     answer_free(&job->answer);
+    record_free(&job->record);
     *job = (struct job){.state = JOB_FREE};
     d->over++;
 }
 
-/* A line that is refused: the end of the run, or one that is counted. */
+/* A question that is refused: the end of the run, or one that is counted. */
 static int job_refused(struct distill *d, struct job *job, enum rpc_status status, struct error *err)
 {
-    fail_in(err, "%s: line %d: %s", d->options->data, job_question(d, job)->line, rpc_status_name(status));
+    fail_in(err, "%s", rpc_status_name(status));
+    records_blame(d->records, job->task / d->options->settings.samples, err);
     if (!d->options->skip_errors)
         return -1;
     if (!d->report->skipped[status]++)
@@ -190,10 +69,10 @@ static int job_failed(struct distill *d, struct job *job, enum rpc_status status
     for (int i = 0; i < job->tries && pause < PAUSE_LONGEST; i++)
         pause *= 2;
     answer_free(&job->answer);
-    *job = (struct job){.state = JOB_WAITS,
-                        .task = job->task,
-                        .tries = job->tries + 1,
-                        .again = now + (pause < PAUSE_LONGEST ? pause : PAUSE_LONGEST)};
+    job->answer = (struct answer){0};
+    job->state = JOB_WAITS;
+    job->tries++;
+    job->again = now + (pause < PAUSE_LONGEST ? pause : PAUSE_LONGEST);
     d->report->retries++;
     return 0;
 }
@@ -216,12 +95,20 @@ static struct generate_request request_like(const struct distill *d, struct dist
                                      .draft_tokens = d->options->draft_tokens};
 }
 
+/* Its question, for as long as it is under way. */
+static int job_read(struct distill *d, struct job *job, struct error *err)
+{
+    int i = job->task / d->options->settings.samples;
+    int result = records_read(d->records, i, &job->record, err);
+    return result == 1 ? records_blame(d->records, i, err) : result;
+}
+
 static int job_send(struct distill *d, struct job *job, struct error *err)
 {
     struct rpc_bytes bytes = {0};
     const struct generate_request like = request_like(d, job_draw(d, job));
     enum rpc_status status = RPC_INVALID_ARGUMENT;
-    int result = question_pack(job_question(d, job), &like, &bytes, err);
+    int result = question_pack(&job->record.question, &like, &bytes, err);
     if (!result && (result = flight_send(d->flight, GENERATE_PATH, &bytes, d->options->timeout, job, err)))
         status = RPC_OUT_OF_RANGE; /* larger than a message may be */
     free(bytes.data);
@@ -232,28 +119,27 @@ static int job_send(struct distill *d, struct job *job, struct error *err)
 static int answer_store(struct distill *d, struct job *job, struct error *err)
 {
     const struct distill_settings *s = &d->options->settings;
-    const struct question *q = job_question(d, job);
     struct distill_draw draw = job_draw(d, job);
     struct answer *a = &job->answer;
     char none[] = "";
-    const struct record record = {.image = d->images[job->task / s->samples],
-                                  .prompt = q->prompt,
-                                  .reference = q->reference,
-                                  .task = q->task,
-                                  .answer = a->text ? a->text : none,
-                                  .ids = a->ids,
-                                  .logprobs = a->logprobs,
-                                  .n = a->n,
-                                  .finish = a->reason,
-                                  .target = d->model.model,
-                                  .fingerprint = d->model.fingerprint,
-                                  .line = q->line,
-                                  .sample = job->task % s->samples,
-                                  .max_tokens = s->max_tokens,
-                                  .temperature = draw.temperature,
-                                  .top_p = s->top_p,
-                                  .seed = draw.seed};
-    if (distill_file_add(d->file, &record, err))
+    struct record record = {.question = job->record.question,
+                            .answer = a->text ? a->text : none,
+                            .ids = a->ids,
+                            .logprobs = a->logprobs,
+                            .n = a->n,
+                            .finish = a->reason,
+                            .target = d->model.model,
+                            .fingerprint = d->model.fingerprint,
+                            .line = job->record.question.line,
+                            .sample = job->task % s->samples,
+                            .max_tokens = s->max_tokens,
+                            .temperature = draw.temperature,
+                            .top_p = s->top_p,
+                            .seed = draw.seed};
+    record.question.image = distill_image(d, &job->record.question);
+    int result = distill_file_add(d->file, &record, err);
+    free(record.question.image);
+    if (result)
         return -1;
     struct distill_report *report = d->report;
     report->made++;
@@ -297,9 +183,9 @@ static int jobs_send(struct distill *d, struct error *err)
     double now = clock_seconds();
     for (int i = 0; i < d->options->in_flight; i++) {
         struct job *job = &d->jobs[i];
-        while (job->state == JOB_FREE && d->next < d->tasks) {
+        while (job->state == JOB_FREE && d->next < d->n_tasks) {
             job->task = d->next++;
-            if (!d->done[job->task] && job_send(d, job, err))
+            if (d->tasks[job->task] == TASK_OPEN && (job_read(d, job, err) || job_send(d, job, err)))
                 return -1;
         }
         if (job->state == JOB_WAITS && now >= job->again && job_send(d, job, err))
@@ -315,7 +201,7 @@ static int progress_note(struct distill *d, struct error *err)
     double now = clock_seconds();
     snprintf(words, sizeof words, "%.0f tokens/s, %.2f a step", (double)r->tokens / (now - d->bar.begun + 1e-9),
              r->steps ? 1 + (double)r->accepted / (double)r->steps : 1.0);
-    bar_show(&d->bar, d->over - r->before, d->tasks - r->before, words);
+    bar_show(&d->bar, d->over - (d->n_tasks - r->wanted) - r->before, r->wanted - r->before, words);
     if (now - d->synced < SYNC_SECONDS)
         return 0;
     d->synced = now;
@@ -325,7 +211,7 @@ static int progress_note(struct distill *d, struct error *err)
 static int distill_loop(struct distill *d, struct error *err)
 {
     struct flight_event event;
-    while (d->over < d->tasks) {
+    while (d->over < d->n_tasks) {
         if (jobs_send(d, err) || progress_note(d, err))
             return -1;
         if (signals_pending())
@@ -337,13 +223,30 @@ static int distill_loop(struct distill *d, struct error *err)
     return 0;
 }
 
+static void distill_end(struct distill *d)
+{
+    flight_close(d->flight);
+    distill_file_close(d->file);
+    for (int i = 0; d->jobs && i < d->options->in_flight; i++) {
+        answer_free(&d->jobs[i].answer);
+        record_free(&d->jobs[i].record);
+    }
+    free(d->jobs);
+    free(d->tasks);
+    free(d->pictures);
+    records_close(d->records);
+}
+
 int distill_run(struct distill_report *report, const struct distill_options *options, struct error *err)
 {
     struct distill d = {.options = options, .report = report};
     struct error late;
     *report = (struct distill_report){0};
     int result = distill_begin(&d, err);
+    if (!result)
+        result = flight_open(&d.flight, options->address, &options->security, err);
     if (!result) {
+        d.jobs = mem_new((size_t)options->in_flight, sizeof *d.jobs);
         report->begun = true;
         bar_begin(&d.bar);
         result = distill_loop(&d, err);

@@ -105,6 +105,7 @@ static int data_open(struct fit *f, struct error *err)
     const struct fit_options *o = f->options;
     const struct dataset_reader reader = {&f->target, f->tokenizer, f->features, f->comm, f->common};
     struct dataset_options options = {.path = o->data,
+                                      .pictures = o->pictures,
                                       .labels = o->labels,
                                       .soft_k = o->loss == LOSS_CE ? 0 : SAMPLING_TOP_LOGPROBS,
                                       .limit = o->limit,

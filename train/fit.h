@@ -10,6 +10,7 @@ struct fit_options {
     const char *command; /* "project", "tune": stands in settings and messages */
     const char *target, *drafter, *data, *out;
     const char *held_out; /* records whose loss is measured on the way; NULL = none */
+    const char *pictures; /* folder where relative paths of pictures in data and held_out begin; NULL = beside the file */
     const char *from;     /* run whose values this one begins with; NULL = the drafter's own */
     const char *features; /* folder of picture features; NULL = "features" beside out */
     enum projector_kind projector;

@@ -22,6 +22,7 @@ enum {
     KEY_DRAFTER,
     KEY_DATA,
     KEY_HELD_OUT,
+    KEY_PICTURES,
     KEY_OUT,
     KEY_FEATURES,
     KEY_LIMIT,
@@ -51,9 +52,14 @@ static const struct argp_option flags[] = {
     {0, 0, 0, 0, "From what to what:", 1},
     {"target", KEY_TARGET, "DIR", 0, "checkpoint of the target: its vision tower and its chat template", 1},
     {"drafter", KEY_DRAFTER, "DIR", 0, "checkpoint of the small language model", 1},
-    {"data", KEY_DATA, "FILE.jsonl", 0, "records: {\"image\": FILE or null, \"prompt\": TEXT, \"reference\": TEXT} a line", 1},
-    {"held-out", KEY_HELD_OUT, "FILE.jsonl", 0,
+    {"data", KEY_DATA, "FILE", 0,
+     "records: {\"image\": FILE or null, \"prompt\": TEXT, \"reference\": TEXT} a line, or one JSON array of conversations as "
+     "LLaVA has "
+     "them: each human turn is a record, with the turns before it; its own answer alone is learned",
+     1},
+    {"held-out", KEY_HELD_OUT, "FILE", 0,
      "records whose cross-entropy is measured on the way, on the target's answers where they have some; none may be in --data", 1},
+    {"image-root", KEY_PICTURES, "DIR", 0, "where relative paths of pictures in both begin; default: beside the file", 1},
     {"out", KEY_OUT, "DIR", 0, "the run: its state, settings and loss curve", 1},
     {"features", KEY_FEATURES, "DIR", 0, "what the tower sees in the pictures, kept for later runs; default: features beside --out",
      1},
@@ -207,6 +213,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_HELD_OUT:
         o->held_out = arg;
+        return 0;
+    case KEY_PICTURES:
+        o->pictures = arg;
         return 0;
     case KEY_OUT:
         o->out = arg;

@@ -1,9 +1,9 @@
-/* record.c - one line of training data, from and to JSON */
+/* record.c - one record of training data, from and to JSON */
 #include "train/record.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,21 +60,26 @@ static int ids_take(struct record *r, const json_t *object, struct error *err)
     return 0;
 }
 
+static int logprob_take(float *value, const json_t *number)
+{
+    *value = (float)json_number_value(number);
+    return json_is_number(number) && isfinite(*value) ? 0 : -1;
+}
+
 /* [logprob, [[id, logprob], ...]] */
 static int logprobs_one(struct logprobs *l, const json_t *token)
 {
-    const json_t *chosen = json_array_get(token, 0), *top = json_array_get(token, 1);
+    const json_t *top = json_array_get(token, 1);
     size_t n = json_array_size(top);
-    if (!json_is_number(chosen) || !json_is_array(top) || n > SAMPLING_TOP_LOGPROBS)
+    if (logprob_take(&l->chosen, json_array_get(token, 0)) || !json_is_array(top) || n > SAMPLING_TOP_LOGPROBS)
         return -1;
-    l->chosen = (float)json_number_value(chosen);
     l->n_top = (int)n;
     for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(json_array_get(top, i), 0), *value = json_array_get(json_array_get(top, i), 1);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX || !json_is_number(value))
+        const json_t *pair = json_array_get(top, i), *id = json_array_get(pair, 0);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX ||
+            logprob_take(&l->top[i], json_array_get(pair, 1)))
             return -1;
         l->top_ids[i] = (int32_t)json_integer_value(id);
-        l->top[i] = (float)json_number_value(value);
     }
     return 0;
 }
@@ -108,28 +113,15 @@ static int distilled_take(struct record *r, const json_t *object, struct error *
     return r->finish ? 0 : fail(err, "finish: stop or length is wanted");
 }
 
-int record_parse(struct record *r, const char *text, struct error *err)
+int record_take(struct record *r, const json_t *object, struct error *err)
 {
-    json_error_t at;
     *r = (struct record){0};
-    json_t *object = json_loads(text, 0, &at);
-    if (!object)
-        return fail(err, "not JSON: %s", at.text);
-    int result;
-    if (!json_is_object(object))
-        result = fail(err, "a JSON object is wanted: {\"image\": FILE or null, \"prompt\": TEXT, ...}");
-    else if (!json_is_string(json_object_get(object, "prompt")))
-        result = fail(err, "prompt: a string is wanted");
-    else
-        result = text_take(&r->image, object, "image", err) || text_take(&r->prompt, object, "prompt", err) ||
-                 text_take(&r->reference, object, "reference", err) || text_take(&r->task, object, "task", err) ||
-                 text_take(&r->answer, object, "answer", err);
-    if (!result && r->answer)
-        result = distilled_take(r, object, err);
-    json_decref(object);
-    if (result)
+    if (question_take(&r->question, object, err) || text_take(&r->answer, object, "answer", err) ||
+        (r->answer && distilled_take(r, object, err))) {
         record_free(r);
-    return result ? -1 : 0;
+        return -1;
+    }
+    return 0;
 }
 
 /* ---- to JSON ---- */
@@ -173,13 +165,25 @@ static void distilled_add(json_t *object, const struct record *r)
         json_object_set_new(object, "logprobs", logprobs);
 }
 
+static json_t *question_json(const struct question *q)
+{
+    json_t *object = json_pack("{so ss}", "image", text_or_null(q->image), "prompt", q->prompt);
+    if (q->n_earlier) {
+        json_t *earlier = json_array();
+        for (int i = 0; i < q->n_earlier; i++)
+            json_array_append_new(earlier, json_string(q->earlier[i]));
+        json_object_set_new(object, "earlier", earlier);
+    }
+    if (q->reference)
+        json_object_set_new(object, "reference", json_string(q->reference));
+    if (q->task)
+        json_object_set_new(object, "task", json_string(q->task));
+    return object;
+}
+
 char *record_text(const struct record *r)
 {
-    json_t *object = json_pack("{so ss}", "image", text_or_null(r->image), "prompt", r->prompt);
-    if (r->reference)
-        json_object_set_new(object, "reference", json_string(r->reference));
-    if (r->task)
-        json_object_set_new(object, "task", json_string(r->task));
+    json_t *object = question_json(&r->question);
     if (r->answer)
         distilled_add(object, r);
     char *json = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(8)), *text = mem_format("%s\n", json);
@@ -190,10 +194,7 @@ char *record_text(const struct record *r)
 
 void record_free(struct record *r)
 {
-    free(r->image);
-    free(r->prompt);
-    free(r->reference);
-    free(r->task);
+    question_free(&r->question);
     free(r->answer);
     free(r->ids);
     free(r->logprobs);

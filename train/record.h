@@ -1,25 +1,23 @@
-/* record.h - the JSON lines that training reads and distillation writes.
+/* record.h - what training reads and distillation writes: a question (proto/questions.h), and the target's answer to it.
  *
- * A line is an object: {"image": "path beside the file" or null, "prompt": "...", "reference": "the data set's answer", "task":
- * "..."}, of which only the prompt must be there. A distilled line has more: "line" (of the questions' file, from 1) and "sample"
- * say which question it answers; "answer", "ids" (of the target's tokenizer, with the end token where the answer ended by itself)
- * and "finish" (stop, length) what the target said; "temperature", "top_p", "seed" and "max_tokens" how it was asked, "target" and
- * "fingerprint" who; and, where they were asked for, "logprobs": [[logprob, [[id, logprob] of the most probable, ...]] for each
- * id]. Other members are not looked at. */
+ * Files are read as proto/question_file.h says: lines, or one array of conversations. A distilled line has, beside the question's
+ * members, "line" (of the questions' file, from 1; in an array the question's number) and "sample", which say which question it
+ * answers; "answer", "ids" (of the target's tokenizer, with the end token where the answer ended by itself) and "finish" (stop,
+ * length) what the target said; "temperature", "top_p", "seed" and "max_tokens" how it was asked, "target" and "fingerprint" who;
+ * and, where they were asked for, "logprobs": [[logprob, [[id, logprob] of the most probable, ...]] for each id]. Other members are
+ * not looked at. */
 #ifndef TRAIN_RECORD_H
 #define TRAIN_RECORD_H
 
-#include <stddef.h>
-
-#include "base/error.h"
 #include "base/sampling.h"
+#include "proto/question_file.h"
+#include "proto/questions.h"
 
 struct record {
-    char *image;                     /* as the file has it; NULL = no picture */
-    char *prompt, *reference, *task; /* NULL where not given, but for the prompt */
-    char *answer;                    /* NULL: not distilled, and all below is empty */
-    int32_t *ids;                    /* (n) */
-    struct logprobs *logprobs;       /* (n), or NULL */
+    struct question question;
+    char *answer;              /* NULL: not distilled, and all below is empty */
+    int32_t *ids;              /* (n) */
+    struct logprobs *logprobs; /* (n), or NULL */
     int n;
     char *finish, *target, *fingerprint;
     int line, sample, max_tokens;
@@ -27,8 +25,8 @@ struct record {
     uint64_t seed;
 };
 
-/* One line of text. An error names the member. After it the record is empty. */
-int record_parse(struct record *record, const char *text, struct error *err);
+/* One object of a file; the question's line and path stay empty. An error names the member, and leaves the record empty. */
+int record_take(struct record *record, const json_t *object, struct error *err);
 /* The line with its end, malloc'ed. */
 char *record_text(const struct record *record);
 void record_free(struct record *record);
@@ -37,13 +35,17 @@ void record_free(struct record *record);
  * exist. */
 char *record_path_from(const char *to, const char *from, const char *path, struct error *err);
 
-/* A file of such lines, too large to be held: it is read once to check every line, then line by line as they are wanted. */
+/* A file of records, too large to be held: it is read once to know where they are, then record by record as they are wanted. */
 struct records;
-int records_open(struct records **records, const char *path, struct error *err); /* an error names file and line */
-void records_close(struct records *records);
+/* pictures: the folder where relative paths of pictures begin; NULL = beside the file. An error names file and line. 1: a signal
+ * came. */
+int records_open(struct records **records, const char *path, const char *pictures, struct error *err);
+void records_close(struct records *records); /* NULL is legal */
 int records_count(const struct records *records);
-/* Line i, counted from 0 without empty ones. -1: the file has changed or broke since. */
+int records_number(const struct records *records, int i); /* of record i's question (question_file.h); they ascend */
+/* Record i, from 0. 0; 1: it is JSON, but no record that can be used, and err says why; -1: the file has changed or broke since. */
 int records_read(struct records *records, int i, struct record *record, struct error *err);
-int records_line(const struct records *records, int i); /* its number in the file, from 1 */
+/* Puts the file and the place of record i before what is wrong with it; always -1. */
+int records_blame(const struct records *records, int i, struct error *err);
 
 #endif

@@ -1,49 +1,39 @@
-/* records.c - a file of training data, line by line */
-#include <errno.h>
-#include <stdio.h>
+/* records.c - a file of training data, record by record */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
+#include "base/signals.h"
+#include "proto/ask.h"
 #include "train/record.h"
 
 struct records {
-    char *path;
-    FILE *f;
-    char *text; /* of the line read last */
-    size_t room;
-    struct place {
-        long at; /* bytes from the beginning */
-        int line;
-    } * places; /* (n) */
+    char *pictures; /* a file beside which they lie */
+    struct question_file *file;
+    struct question_place *places; /* (n) */
     int n;
 };
 
-static int lines_check(struct records *rs, struct error *err)
+static int places_find(struct records *rs, const char *path, struct error *err)
 {
-    struct record record;
-    long at = 0;
-    for (int line = 1; getline(&rs->text, &rs->room, rs->f) >= 0; line++, at = ftell(rs->f)) {
-        if (!rs->text[strspn(rs->text, " \t\r\n")])
-            continue;
-        if (record_parse(&record, rs->text, err))
-            return fail_in(err, "%s: line %d", rs->path, line);
-        record_free(&record);
+    struct question_place place;
+    int result;
+    while ((result = question_file_next(rs->file, &place, NULL, err)) == 1) {
         if ((rs->n & (rs->n - 1)) == 0) /* full: 0, 1, 2, 4, ... */
             rs->places = mem_grow(rs->places, rs->n ? 2 * (size_t)rs->n : 1, sizeof *rs->places);
-        rs->places[rs->n++] = (struct place){at, line};
+        rs->places[rs->n++] = place;
+        if (signals_pending())
+            return 1;
     }
-    if (ferror(rs->f))
-        return fail(err, "%s: cannot be read: is it a file?", rs->path);
-    return rs->n ? 0 : fail(err, "%s: has no line; a JSON object with a prompt is wanted on each", rs->path);
+    return result || rs->n ? result : fail(err, "%s: has no question", path);
 }
 
-int records_open(struct records **out, const char *path, struct error *err)
+int records_open(struct records **out, const char *path, const char *pictures, struct error *err)
 {
     struct records *rs = mem_new(1, sizeof *rs);
-    rs->path = mem_string(path);
-    rs->f = fopen(path, "r");
-    int result = rs->f ? lines_check(rs, err) : fail(err, "%s: %s", path, strerror(errno));
+    rs->pictures = pictures ? mem_format("%s/", pictures) : mem_string(path);
+    int result = question_file_open(&rs->file, path, err);
+    if (!result)
+        result = places_find(rs, path, err);
     if (result)
         records_close(rs);
     else
@@ -55,11 +45,9 @@ void records_close(struct records *rs)
 {
     if (!rs)
         return;
-    if (rs->f)
-        fclose(rs->f);
+    question_file_close(rs->file);
     free(rs->places);
-    free(rs->text);
-    free(rs->path);
+    free(rs->pictures);
     free(rs);
 }
 
@@ -68,16 +56,28 @@ int records_count(const struct records *rs)
     return rs->n;
 }
 
-int records_line(const struct records *rs, int i)
+int records_number(const struct records *rs, int i)
 {
-    return rs->places[i].line;
+    return rs->places[i].number;
+}
+
+int records_blame(const struct records *rs, int i, struct error *err)
+{
+    return question_file_blame(rs->file, &rs->places[i], err);
 }
 
 int records_read(struct records *rs, int i, struct record *record, struct error *err)
 {
+    json_t *object;
     *record = (struct record){0};
-    if (fseek(rs->f, rs->places[i].at, SEEK_SET) || getline(&rs->text, &rs->room, rs->f) < 0)
-        return fail(err, "%s: line %d cannot be read again: %s", rs->path, rs->places[i].line,
-                    feof(rs->f) ? "the file became shorter" : strerror(errno));
-    return record_parse(record, rs->text, err) ? fail_in(err, "%s: line %d", rs->path, rs->places[i].line) : 0;
+    if (question_file_read(rs->file, &rs->places[i], &object, err))
+        return -1;
+    int result = object && !record_take(record, object, err) ? 0 : 1;
+    json_decref(object);
+    if (!result) {
+        struct question *q = &record->question;
+        q->line = rs->places[i].number;
+        q->path = q->image ? ask_path_beside(rs->pictures, q->image) : NULL;
+    }
+    return result;
 }

@@ -102,6 +102,39 @@ static void a_question_is_packed_with_its_picture_before_its_text(void **state)
     folder_remove(&f);
 }
 
+/* A conversation of an array, and the line that says the same, make the same request. */
+static void turns_before_are_asked_with_the_picture_before_all(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"image\": \"a.png\", \"earlier\": [\"one\", \"1\"], \"prompt\": \"two\"}",
+        "[{\"image\": \"a.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"one\\n<image>\"}, {\"from\": \"gpt\", "
+        "\"value\": \"1\"}, {\"from\": \"human\", \"value\": \"two\"}]}]"};
+    for (int i = 0; i < 2; i++) {
+        struct folder f = folder_make(texts[i]);
+        const struct generate_request like = {.draft_tokens = 3};
+        struct generate_request request;
+        struct questions q;
+        struct rpc_bytes bytes;
+        struct error err;
+        assert_int_equal(questions_read(&q, f.data, 0, &err), 0);
+        assert_int_equal(q.n, 1 + i);
+        assert_int_equal(question_pack(&q.list[i], &like, &bytes, &err), 0);
+        assert_int_equal(generate_request_unpack(&request, bytes.data, bytes.size, &err), 0);
+        assert_true(request.n_turns == 3 && request.n_pictures == 1 && request.turns[0].n_parts == 2);
+        assert_null(request.turns[0].parts[0].text);
+        static const char *const roles[] = {"user", "assistant", "user"}, *const said[] = {"one", "1", "two"};
+        for (int t = 0; t < 3; t++) {
+            assert_string_equal(request.turns[t].role, roles[t]);
+            assert_string_equal(request.turns[t].parts[t == 0].text, said[t]);
+        }
+        generate_request_free(&request);
+        free(bytes.data);
+        questions_free(&q);
+        folder_remove(&f);
+    }
+}
+
 static void a_bad_line_is_named(void **state)
 {
     (void)state;
@@ -109,16 +142,20 @@ static void a_bad_line_is_named(void **state)
         const char *text, *words;
     } bad[] = {
         {"{\"prompt\": \"x\"}\n{\"prompt\": ", "line 2: not JSON"},
-        {"\n[1]", "line 2: a JSON object is wanted"},
+        {"\n5", "line 2: a JSON object is wanted"},
+        {"{\"prompt\": \"x\"} {\"prompt\": \"y\"}", "line 1: not JSON: more stands behind the object"},
+        {"{\"prompt\": \"x\", \"earlier\": [\"one\"]}", "line 1: earlier: an even number"},
+        {"[{\"conversations\": []}]", "entry 1 (line 1): conversations: 0 turns"},
         {"{\"image\": null}", "line 1: prompt: a string is wanted"},
         {"{\"prompt\": 5}", "line 1: prompt: a string is wanted"},
-        {"{\"prompt\": \"x\", \"image\": 3}", "line 1: image: a path or null is wanted"},
+        {"{\"prompt\": \"x\", \"image\": 3}", "line 1: image: a string is wanted"},
         {"{\"prompt\": \"x\", \"task\": []}", "line 1: task: a string is wanted"},
         {"{\"prompt\": \"x\", \"reference\": {}}", "line 1: reference: a string is wanted"},
         {"{\"prompt\": \"x\"}\n{\"prompt\": \"x\", \"image\": \"none.png\"}", "line 2: image: "},
         {"{\"prompt\": \"x\xff\"}", "line 1: not JSON"},
-        {"", "has no line"},
-        {"\n \n", "has no line"},
+        {"", "has no question"},
+        {"\n \n", "has no question"},
+        {"[]", "has no question"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct folder f = folder_make(bad[i].text);
@@ -139,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_become_questions),
         cmocka_unit_test(a_question_is_packed_with_its_picture_before_its_text),
+        cmocka_unit_test(turns_before_are_asked_with_the_picture_before_all),
         cmocka_unit_test(a_bad_line_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -92,8 +92,8 @@ def test_control_c_ends_it(client):
 
 
 @pytest.mark.parametrize("line,words", [("{", "line 1: not JSON"), ('{"image": null}', "line 1: prompt: a string is wanted"),
-                                        ('{"prompt": "x", "image": 3}', "line 1: image: a path or null"),
-                                        ('{"prompt": "x"}\n{"prompt": "x", "image": "none.png"}', "line 2: "), ("\n", "has no line")])
+                                        ('{"prompt": "x", "image": 3}', "line 1: image: a string"),
+                                        ('{"prompt": "x"}\n{"prompt": "x", "image": "none.png"}', "line 2: "), ("\n", "has no question")])
 def test_bad_data_is_named_with_its_line(tmp_path, line, words):
     (tmp_path / "bad.jsonl").write_text(line)
     done = massv("bench", "serve", "--address", "127.0.0.1:9", "--concurrency", "1", "--data", tmp_path / "bad.jsonl")

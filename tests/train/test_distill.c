@@ -64,9 +64,7 @@ static struct record record_like(const struct question *q, int sample)
     static int32_t ids[] = {1, 642};
     static char answer[] = "a", finish[] = "stop", target[] = "m", fingerprint[] = "f";
     struct distill_draw draw = distill_draw(&settings, q->line, sample);
-    return (struct record){.image = q->image,
-                           .prompt = q->prompt,
-                           .reference = q->reference,
+    return (struct record){.question = *q,
                            .answer = answer,
                            .ids = ids,
                            .n = 2,
@@ -93,7 +91,7 @@ static void differs(const struct record *r, const struct question *q, const stru
 static void a_line_of_another_run_is_told_by_what_differs(void **state)
 {
     (void)state;
-    char image[] = "p.png", prompt[] = "What?", other[] = "Who?";
+    char image[] = "p.png", prompt[] = "What?", other[] = "Who?", *earlier[] = {other, prompt};
     struct question q = {.line = 7, .image = image, .prompt = prompt};
     struct record r = record_like(&q, 3);
     struct distill_settings s = settings;
@@ -102,6 +100,10 @@ static void a_line_of_another_run_is_told_by_what_differs(void **state)
     q.prompt = other;
     differs(&r, &q, &settings, "f", "another question than line 7");
     q.prompt = prompt;
+    q.earlier = earlier;
+    q.n_earlier = 2;
+    differs(&r, &q, &settings, "f", "another question than line 7");
+    q.n_earlier = 0;
     q.reference = other;
     differs(&r, &q, &settings, "f", "its reference is not that on line 7");
     q.reference = NULL;
@@ -179,6 +181,24 @@ static void a_torn_line_is_cut_off_and_whole_ones_stay(void **state)
     unlink(path);
 }
 
+static void what_is_no_file_of_answers_is_not_cut(void **state)
+{
+    (void)state;
+    static const char data[] = "[{\"conversations\": []}]"; /* without an end of line, so that all of it is a torn line */
+    char path[] = "/tmp/massv-distill-XXXXXX", there[64] = "";
+    struct distill_file *file;
+    struct error err;
+    long cut;
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, data, strlen(data)), strlen(data));
+    assert_int_equal(distill_file_open(&file, path, &cut, &err), -1);
+    assert_non_null(strstr(err.text, "is no file of answers"));
+    assert_int_equal(pread(fd, there, sizeof there - 1, 0), strlen(data));
+    assert_string_equal(there, data);
+    close(fd);
+    unlink(path);
+}
+
 /* As on a full disk: the file may not grow beyond a limit, in the middle of a line. */
 static void a_line_that_does_not_fit_is_taken_back(void **state)
 {
@@ -217,6 +237,7 @@ int main(void)
         cmocka_unit_test(seeds_differ_and_follow_from_the_seed),
         cmocka_unit_test(a_line_of_another_run_is_told_by_what_differs),
         cmocka_unit_test(a_torn_line_is_cut_off_and_whole_ones_stay),
+        cmocka_unit_test(what_is_no_file_of_answers_is_not_cut),
         cmocka_unit_test(a_line_that_does_not_fit_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
