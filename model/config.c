@@ -1,5 +1,6 @@
 /* config.c - the configuration of a checkpoint folder: which files there are, which family reads them, and generation_config.json
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,21 @@ static void name_read(struct model_config *c, const char *dir)
         name = last_component(real, &n);
     snprintf(c->name, sizeof c->name, "%.*s", (int)n, name);
     free(real);
+}
+
+float config_attention_scale(const struct model_config *config)
+{
+    return 1.0f / sqrtf((float)(config->query_scalar ? config->query_scalar : config->c));
+}
+
+float config_embed_scale(const struct model_config *config, enum dtype dtype)
+{
+    float scale = config->family->scaled_embeddings ? (float)sqrt((double)config->d) : 1;
+    if (dtype == DTYPE_F32)
+        return scale;
+    int exponent, bits = dtype == DTYPE_BF16 ? 8 : 11; /* of the significand */
+    float fraction = frexpf(scale, &exponent);
+    return ldexpf(rintf(ldexpf(fraction, bits)), exponent - bits);
 }
 
 int config_read(struct model_config *config, const char *dir, struct error *err)

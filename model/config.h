@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "base/pan_and_scan.h"
 #include "model/image.h"
@@ -71,6 +72,13 @@ static inline int config_axes(const struct model_config *config)
 {
     return config->mrope_section[0] | config->mrope_section[1] | config->mrope_section[2] ? 3 : 1;
 }
+
+/* What attention's scores are multiplied by before the softmax. */
+float config_attention_scale(const struct model_config *config);
+
+/* What rows of the embedding table are multiplied by, rounded to numbers of `dtype`: 1, or where the family scales them sqrt(d).
+ * The published models were trained with the factor rounded to the table's numbers; for computing as if in f32, DTYPE_F32. */
+float config_embed_scale(const struct model_config *config, enum dtype dtype);
 
 /* Tokens of a picture where all pictures have one size, else 0. */
 static inline int config_picture_tokens(const struct model_config *config)

@@ -2,7 +2,6 @@
 #include "model/model.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,20 +62,6 @@ static int source_check(const struct model_options *o, const struct safetensors 
     return 0;
 }
 
-/* sqrt(d) is rounded to the table's numbers, unless the model shall compute as if it were stored in f32: the published models were
- * trained with the rounded factor. */
-static float embed_scale(const struct model *m)
-{
-    float scale = (float)sqrt((double)m->config.d);
-    if (!m->config.family->scaled_embeddings)
-        return 1;
-    if (m->weights.embed_dtype == DTYPE_F32 || m->k->activations_f32(m->dev))
-        return scale;
-    int exponent, bits = m->weights.embed_dtype == DTYPE_BF16 ? 8 : 11; /* of the significand */
-    float fraction = frexpf(scale, &exponent);
-    return ldexpf(rintf(ldexpf(fraction, bits)), exponent - bits);
-}
-
 /* A picture that is computed at once must fit into one step. */
 static int rows_check(const struct model *m, struct error *err)
 {
@@ -93,7 +78,7 @@ static int parts_open(struct model *m, struct safetensors *st, const struct mode
     if (rows_check(m, err) || shard_plan(&m->shard, &m->config, o->comm->rank, o->comm->size, err) ||
         weights_load(&m->weights, &source, &m->config, &m->shard, m->k, m->dev, err))
         return -1;
-    m->embed_scale = embed_scale(m);
+    m->embed_scale = config_embed_scale(&m->config, m->k->activations_f32(m->dev) ? DTYPE_F32 : m->weights.embed_dtype);
     return cache_open(m, o->kv_positions, err) || step_open(&m->step, &m->config, m->max_rows, m->k, m->dev, err) ||
                    activations_open(m, err)
                ? -1
@@ -112,7 +97,7 @@ int model_open(struct model **model, struct safetensors *st, const struct model_
     m->dev = options->device;
     m->comm = options->comm;
     m->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
-    m->attention_scale = 1.0f / sqrtf((float)(config->query_scalar ? config->query_scalar : config->c));
+    m->attention_scale = config_attention_scale(config);
     if (parts_open(m, st, options, err)) {
         model_close(m);
         return -1;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/family.h"
 #include "model/rotary.h"
 #include "train/network_parts.h"
 
@@ -78,7 +79,7 @@ static int batch_count(struct batch *b, const struct network *net, const struct 
     b->samples = n;
     b->n = b->pictures = b->feature_rows = b->tokens = b->n_scored = 0;
     b->soft_k = objective->loss == LOSS_CE || !n ? 0 : samples[0].soft_k;
-    b->pairs = b->cross_pairs = 0;
+    b->cross_pairs = 0;
     for (int i = 0; i < n; i++) {
         const struct train_sample *s = &samples[i];
         if (s->n < 1)
@@ -89,7 +90,6 @@ static int batch_count(struct batch *b, const struct network *net, const struct 
         b->n += s->n;
         b->n_scored += train_sample_supervised(s);
         b->pictures += s->n_pictures;
-        b->pairs += 0.5 * (double)s->n * (double)(s->n + 1);
         for (int p = 0; p < s->n_pictures; p++) {
             b->feature_rows += s->pictures[p].rows;
             b->tokens += network_picture_tokens(net, s->pictures[p].rows);
@@ -103,11 +103,12 @@ static int batch_count(struct batch *b, const struct network *net, const struct 
 /* ---- layout ---- */
 
 /* Cuts a block, or none yet (NULL), into columns; its bytes. */
-static size_t columns_lay(struct batch_columns *c, const struct batch *b, int half, void *block)
+static size_t columns_lay(struct batch_columns *c, const struct batch *b, const struct model_config *m, void *block)
 {
     size_t n = (size_t)b->n, tokens = (size_t)b->tokens, scored = (size_t)b->n_scored, soft = scored * (size_t)b->soft_k;
-    size_t cross = (size_t)b->cross_rows, angles = n * (size_t)half, resampled = cross ? tokens : 0;
+    size_t cross = (size_t)b->cross_rows, angles = n * (size_t)(m->c / 2), resampled = cross ? tokens : 0;
     size_t keys = cross ? (size_t)b->feature_rows : 0, pictures = cross ? (size_t)b->pictures + 1 : 0;
+    size_t local = m->window ? n : 0, local_angles = m->window ? angles : 0;
     const struct {
         void *column; /* of pointers to 4-byte numbers */
         size_t count;
@@ -115,15 +116,19 @@ static size_t columns_lay(struct batch_columns *c, const struct batch *b, int ha
                    {&c->table, n},
                    {&c->first, n},
                    {&c->last, n},
+                   {&c->local_first, local},
                    {&c->bound, (size_t)b->samples + 1},
                    {&c->place, tokens},
                    {&c->scored, scored},
                    {&c->labels, scored},
                    {&c->soft_ids, soft},
                    {&c->soft_probs, soft},
-                   {&c->cosine, angles},
-                   {&c->sine, angles},
-                   {&c->reverse, angles},
+                   {&c->global.cosine, angles},
+                   {&c->global.sine, angles},
+                   {&c->global.reverse, angles},
+                   {&c->local.cosine, local_angles},
+                   {&c->local.sine, local_angles},
+                   {&c->local.reverse, local_angles},
                    {&c->query, resampled},
                    {&c->query_row, resampled},
                    {&c->key_row, keys},
@@ -142,7 +147,7 @@ static size_t columns_lay(struct batch_columns *c, const struct batch *b, int ha
 
 static int batch_reserve(struct batch *b, const struct network *net, struct error *err)
 {
-    size_t bytes = columns_lay(&b->host, b, net->config.c / 2, NULL);
+    size_t bytes = columns_lay(&b->host, b, &net->config, NULL);
     if (bytes > b->bytes) {
         batch_free(b, net);
         b->host_block = malloc(bytes);
@@ -151,8 +156,8 @@ static int batch_reserve(struct batch *b, const struct network *net, struct erro
             return fail(err, "no memory for a batch of %d rows", b->n);
         b->bytes = bytes;
     }
-    columns_lay(&b->host, b, net->config.c / 2, b->host_block);
-    columns_lay(&b->device, b, net->config.c / 2, b->device_block);
+    columns_lay(&b->host, b, &net->config, b->host_block);
+    columns_lay(&b->device, b, &net->config, b->device_block);
     return 0;
 }
 
@@ -160,18 +165,29 @@ struct place { /* how far the layout has come */
     int row, token, scored, feature_row, cross, picture;
 };
 
+static void row_angles(const struct batch_angles *a, int row, const struct model_config *m, const float *frequency,
+                       const int32_t position[3])
+{
+    size_t half = (size_t)(m->c / 2), at = (size_t)row * half;
+    rotary_angles(a->cosine + at, a->sine + at, m, frequency, position);
+    for (size_t j = at; j < at + half; j++)
+        a->reverse[j] = -a->sine[j];
+}
+
+/* A row sees what is before it in its sample and itself; in local layers the last `window` of these. */
 static void sample_rows(struct batch *b, const struct network *net, const struct train_sample *s, struct place *at)
 {
     struct batch_columns *c = &b->host;
-    int half = net->config.c / 2, begin = at->row;
+    int begin = at->row, window = net->config.window;
     for (int t = 0; t < s->n; t++, at->row++) {
-        size_t angles = (size_t)at->row * (size_t)half;
         c->ids[at->row] = c->table[at->row] = s->ids[t];
         c->first[at->row] = begin;
         c->last[at->row] = at->row + 1;
-        rotary_angles(c->cosine + angles, c->sine + angles, &net->config, net->frequency, s->positions[t]);
-        for (int j = 0; j < half; j++)
-            c->reverse[angles + (size_t)j] = -c->sine[angles + (size_t)j];
+        row_angles(&c->global, at->row, &net->config, net->frequency, s->positions[t]);
+        if (window) {
+            c->local_first[at->row] = t >= window ? at->row + 1 - window : begin;
+            row_angles(&c->local, at->row, &net->config, net->local_frequency, s->positions[t]);
+        }
         if (s->labels[t] == TRAIN_UNSUPERVISED)
             continue;
         c->scored[at->scored] = at->row - 1;
@@ -198,6 +214,7 @@ static void picture_cross(struct batch *b, int tokens, int rows, struct place *a
     c->cross_bound[at->picture + 1] = at->cross = end;
 }
 
+/* Where the family has it so, the rows of a picture see each other both ways. */
 static void sample_pictures(struct batch *b, const struct network *net, const struct train_sample *s, int begin, struct place *at)
 {
     for (int p = 0; p < s->n_pictures; p++, at->picture++) {
@@ -208,8 +225,20 @@ static void sample_pictures(struct batch *b, const struct network *net, const st
             b->host.ids[first + i] = 0; /* any row: it is replaced */
             b->host.table[first + i] = -1;
             b->host.place[at->token++] = first + i;
+            if (net->config.family->pictures_whole)
+                b->host.last[first + i] = first + tokens;
         }
         at->feature_row += s->pictures[p].rows;
+    }
+}
+
+static void pairs_count(struct batch *b, bool local)
+{
+    const struct batch_columns *c = &b->host;
+    b->pairs = b->local_pairs = 0;
+    for (int r = 0; r < b->n; r++) {
+        b->pairs += c->last[r] - c->first[r];
+        b->local_pairs += local ? c->last[r] - c->local_first[r] : 0;
     }
 }
 
@@ -232,7 +261,8 @@ int batch_make(struct batch *b, const struct network *net, const struct train_sa
         }
     }
     b->host.bound[n] = at.row;
-    net->k->upload(net->dev, b->device_block, b->host_block, columns_lay(&b->host, b, net->config.c / 2, NULL));
+    pairs_count(b, net->config.window);
+    net->k->upload(net->dev, b->device_block, b->host_block, columns_lay(&b->host, b, &net->config, NULL));
     return 0;
 }
 

@@ -4,16 +4,21 @@
 
 #include "train/network.h"
 
+struct batch_angles {
+    float *cosine, *sine, *reverse; /* (n, c / 2); reverse: of the opposite turn's sine */
+};
+
 /* One piece of memory twice, on the host and on the device; columns stand at the same places of both. */
 struct batch_columns {
-    int32_t *ids, *table;           /* (n) rows of the embedding table; table: -1 at a picture's places */
-    int32_t *first, *last;          /* (n) rows that a row sees */
-    int32_t *bound;                 /* (samples + 1) */
-    int32_t *place;                 /* (tokens) rows of pictures */
-    int32_t *scored, *labels;       /* (n_scored) rows that predict, and what */
-    int32_t *soft_ids;              /* (n_scored, soft_k) */
-    float *soft_probs;              /* (n_scored, soft_k) */
-    float *cosine, *sine, *reverse; /* (n, c / 2) angles; reverse: of the opposite turn's sine */
+    int32_t *ids, *table;     /* (n) rows of the embedding table; table: -1 at a picture's places */
+    int32_t *first, *last;    /* (n) rows that a row sees */
+    int32_t *local_first;     /* (n) in local layers, where the model has them; last is the same */
+    int32_t *bound;           /* (samples + 1) */
+    int32_t *place;           /* (tokens) rows of pictures */
+    int32_t *scored, *labels; /* (n_scored) rows that predict, and what */
+    int32_t *soft_ids;        /* (n_scored, soft_k) */
+    float *soft_probs;        /* (n_scored, soft_k) */
+    struct batch_angles global, local;
     /* Resampler: rows of each picture's queries and then of its features, over which one attention runs. */
     int32_t *query, *query_row;                      /* (tokens) which query, and where it stands */
     int32_t *key_row;                                /* (feature_rows) */
@@ -22,7 +27,7 @@ struct batch_columns {
 
 struct batch {
     int samples, n, pictures, feature_rows, tokens, n_scored, soft_k, cross_rows;
-    double pairs, cross_pairs; /* of queries and keys that see each other */
+    double pairs, local_pairs, cross_pairs; /* of queries and keys that see each other */
     struct batch_columns host, device;
     void *host_block, *device_block;
     size_t bytes;

@@ -1,6 +1,5 @@
 /* decoder.c - the language model over a batch, forward and backward; forward as model/forward.c, over rows instead of a cache.
  * Letters: n rows, d width, h query heads, g key/value heads, c head width, ff MLP width. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,26 +20,46 @@ static int add(struct network *net, int layer, const char *name, int rows, int c
     return parameters_add(&net->parameters, whole, rows, cols, FRESH_ZERO, follows);
 }
 
+/* A norm's weight; -1 where the family has none of this name. */
+static int norm_add(struct network *net, int layer, const char *name, int width)
+{
+    char whole[64];
+    if (!name)
+        return -1;
+    snprintf(whole, sizeof whole, "%s.weight", name);
+    return add(net, layer, whole, 0, width, false);
+}
+
+static int qkv_bias_add(struct network *net, int i, int q, int k)
+{
+    if (!net->config.family->qkv_bias)
+        return -1;
+    int first = add(net, i, "self_attn.q_proj.bias", 0, q, false);
+    add(net, i, "self_attn.k_proj.bias", 0, k, true);
+    add(net, i, "self_attn.v_proj.bias", 0, k, true);
+    return first;
+}
+
 static void layer_add(struct network *net, int i)
 {
     const struct model_config *m = &net->config;
+    const struct family *f = m->family;
     struct layer_parameters *l = &net->layers[i];
     int q = m->h * m->c, k = m->g * m->c;
-    l->attention_norm = add(net, i, "input_layernorm.weight", 0, m->d, false);
+    l->attention_norm = norm_add(net, i, f->attention_norm, m->d);
     l->qkv = add(net, i, "self_attn.q_proj.weight", q, m->d, false);
     add(net, i, "self_attn.k_proj.weight", k, m->d, true);
     add(net, i, "self_attn.v_proj.weight", k, m->d, true);
-    l->qkv_bias = -1;
-    if (m->family->qkv_bias) {
-        l->qkv_bias = add(net, i, "self_attn.q_proj.bias", 0, q, false);
-        add(net, i, "self_attn.k_proj.bias", 0, k, true);
-        add(net, i, "self_attn.v_proj.bias", 0, k, true);
-    }
+    l->qkv_bias = qkv_bias_add(net, i, q, k);
+    l->q_norm = norm_add(net, i, f->qk_norm ? "self_attn.q_norm" : NULL, m->c);
+    l->k_norm = norm_add(net, i, f->qk_norm ? "self_attn.k_norm" : NULL, m->c);
     l->o = add(net, i, "self_attn.o_proj.weight", m->d, q, false);
-    l->mlp_norm = add(net, i, "post_attention_layernorm.weight", 0, m->d, false);
+    l->attention_after = norm_add(net, i, f->attention_after, m->d);
+    l->mlp_norm = norm_add(net, i, f->mlp_norm, m->d);
     l->gate_up = add(net, i, "mlp.gate_proj.weight", m->ff, m->d, false);
     add(net, i, "mlp.up_proj.weight", m->ff, m->d, true);
     l->down = add(net, i, "mlp.down_proj.weight", m->d, m->ff, false);
+    l->mlp_after = norm_add(net, i, f->mlp_after, m->d);
 }
 
 void decoder_add(struct network *net)
@@ -113,12 +132,39 @@ static size_t stream_count(const struct network *net)
     return (size_t)net->batch.n * (size_t)net->config.d;
 }
 
-static struct attention self_attention(const struct network *net)
+static bool is_local(const struct network *net, int layer)
+{
+    return net->config.local[layer];
+}
+
+static struct attention self_attention(const struct network *net, int layer)
 {
     const struct model_config *m = &net->config;
     const struct batch_columns *c = &net->batch.device;
-    return (struct attention){
-        .h = m->h, .g = m->g, .c = m->c, .scale = 1.0f / sqrtf((float)m->c), .first = c->first, .last = c->last};
+    return (struct attention){.h = m->h,
+                              .g = m->g,
+                              .c = m->c,
+                              .scale = net->attention_scale,
+                              .cap = m->attention_cap,
+                              .first = is_local(net, layer) ? c->local_first : c->first,
+                              .last = c->last};
+}
+
+static const struct batch_angles *angles_of(const struct network *net, int layer)
+{
+    return is_local(net, layer) ? &net->batch.device.local : &net->batch.device.global;
+}
+
+/* Multiplications and additions of `times` products over the pairs that see each other. */
+static double attention_flops(const struct network *net, int layer, int times)
+{
+    double pairs = is_local(net, layer) ? net->batch.local_pairs : net->batch.pairs;
+    return 2.0 * times * pairs * (double)(net->config.h * net->config.c);
+}
+
+static int qkv_stride(const struct model_config *m)
+{
+    return (m->h + 2 * m->g) * m->c;
 }
 
 static void norm_forward(struct network *net, float *y, const float *x, int weight)
@@ -136,93 +182,174 @@ static void norm_backward(struct network *net, float *dx, const float *dy, const
                               parameters_vector(&net->parameters, weight), m->family->norm_offset, m->norm_eps);
 }
 
-/* middle = x + O attention(norm(x)) */
-static void attention_forward(struct network *net, const struct layer_parameters *l, struct layer_state *s, const float *x)
+/* Queries and keys: normalised where the family does that, their state before kept; then turned. */
+static void turn_forward(struct network *net, int layer, struct layer_state *s)
 {
     const struct model_config *m = &net->config;
-    const struct batch_columns *columns = &net->batch.device;
-    const struct attention a = self_attention(net);
-    int n = net->batch.n, stride = (m->h + 2 * m->g) * m->c;
-    float *q = s->qkv, *k = q + m->h * m->c, *v = k + m->g * m->c;
-    norm_forward(net, s->attention_in, x, l->attention_norm);
-    net_linear(net, q, s->attention_in, n, l->qkv, 3, l->qkv_bias);
-    net->k->rope(net->dev, q, n, m->h + m->g, m->c, stride, columns->cosine, columns->sine);
-    net->k->attend_rows(net->dev, s->attended, q, k, v, n, stride, &a);
-    net_linear(net, s->middle, s->attended, n, l->o, 1, -1);
-    net->k->add(net->dev, s->middle, x, stream_count(net));
-    net->flops += 4 * net->batch.pairs * (double)(m->h * m->c);
+    const struct layer_parameters *l = &net->layers[layer];
+    const struct batch_angles *angles = angles_of(net, layer);
+    int n = net->batch.n, stride = qkv_stride(m);
+    float offset = m->family->norm_offset, *k = s->qkv + m->h * m->c;
+    if (l->q_norm >= 0) {
+        net->k->copy(net->dev, s->qkv_raw, s->qkv, (size_t)n * (size_t)stride * sizeof *s->qkv);
+        net->k->rms_norm_heads(net->dev, s->qkv, n, m->h, m->c, stride, parameters_vector(&net->parameters, l->q_norm), offset,
+                               m->norm_eps);
+        net->k->rms_norm_heads(net->dev, k, n, m->g, m->c, stride, parameters_vector(&net->parameters, l->k_norm), offset,
+                               m->norm_eps);
+    }
+    net->k->rope(net->dev, s->qkv, n, m->h + m->g, m->c, stride, angles->cosine, angles->sine);
 }
 
-/* out = middle + down(silu(gate) * up), of norm(middle); out NULL: not wanted */
-static void mlp_forward(struct network *net, const struct layer_parameters *l, struct layer_state *s, float *out)
+/* y = x + what a block computed: `out`, which is y itself, or where a norm stands behind the block its input. */
+static void residual_forward(struct network *net, float *y, const float *out, const float *x, int after)
 {
+    if (after >= 0)
+        norm_forward(net, y, out, after);
+    net->k->add(net->dev, y, x, stream_count(net));
+}
+
+/* middle = x + [norm of] O attention(norm(x)) */
+static void attention_forward(struct network *net, int layer, struct layer_state *s, const float *x)
+{
+    const struct model_config *m = &net->config;
+    const struct layer_parameters *l = &net->layers[layer];
+    const struct attention a = self_attention(net, layer);
     int n = net->batch.n;
+    float *q = s->qkv, *k = q + m->h * m->c, *v = k + m->g * m->c, *out = l->attention_after >= 0 ? s->attention_out : s->middle;
+    norm_forward(net, s->attention_in, x, l->attention_norm);
+    net_linear(net, q, s->attention_in, n, l->qkv, 3, l->qkv_bias);
+    turn_forward(net, layer, s);
+    net->k->attend_rows(net->dev, s->attended, q, k, v, n, qkv_stride(m), &a);
+    net_linear(net, out, s->attended, n, l->o, 1, -1);
+    residual_forward(net, s->middle, out, x, l->attention_after);
+    net->flops += attention_flops(net, layer, 2);
+}
+
+/* y = middle + [norm of] down(f(gate) * up), of norm(middle); y NULL: not wanted, only what the layer leaves behind */
+static void mlp_forward(struct network *net, int layer, struct layer_state *s, float *y)
+{
+    void (*const gates[])(struct device *, float *, const float *, int,
+                          int) = {[GATE_SILU] = net->k->silu_gate, [GATE_GELU_TANH] = net->k->gelu_tanh_gate};
+    const struct layer_parameters *l = &net->layers[layer];
+    int n = net->batch.n;
+    float *out = l->mlp_after >= 0 ? s->mlp_out : y;
     norm_forward(net, s->mlp_in, s->middle, l->mlp_norm);
     net_linear(net, s->gate_up, s->mlp_in, n, l->gate_up, 2, -1);
-    net->k->silu_gate(net->dev, s->gated, s->gate_up, n, net->config.ff);
-    if (!out)
-        return;
-    net_linear(net, out, s->gated, n, l->down, 1, -1);
-    net->k->add(net->dev, out, s->middle, stream_count(net));
+    gates[net->config.family->gate](net->dev, s->gated, s->gate_up, n, net->config.ff);
+    if (out)
+        net_linear(net, out, s->gated, n, l->down, 1, -1);
+    if (y)
+        residual_forward(net, y, out, s->middle, l->mlp_after);
+}
+
+static void embed_forward(struct network *net, float *x)
+{
+    const struct batch_columns *columns = &net->batch.device;
+    const struct grad_weights table = parameters_weights(&net->parameters, net->embed, 1);
+    net->g->embed(net->dev, x, columns->ids, net->batch.n, &table);
+    if (net->config.family->scaled_embeddings)
+        net->k->scale(net->dev, x, net->embed_scale, stream_count(net));
+    if (net->batch.tokens)
+        net->k->scatter(net->dev, x, net->a.projector.out, columns->place, net->batch.tokens, net->config.d);
 }
 
 void decoder_forward(struct network *net, bool keep)
 {
-    const struct batch_columns *columns = &net->batch.device;
-    const struct grad_weights table = parameters_weights(&net->parameters, net->embed, 1);
     float *x = net->a.x;
-    net->g->embed(net->dev, x, columns->ids, net->batch.n, &table);
-    if (net->batch.tokens)
-        net->k->scatter(net->dev, x, net->a.projector.out, columns->place, net->batch.tokens, net->config.d);
+    embed_forward(net, x);
     for (int i = 0; i < net->config.layers; i++, x += stream_count(net)) {
         struct layer_state *state = &net->a.layers[keep ? i : 0];
-        attention_forward(net, &net->layers[i], state, x);
-        mlp_forward(net, &net->layers[i], state, x + stream_count(net));
+        attention_forward(net, i, state, x);
+        mlp_forward(net, i, state, x + stream_count(net));
     }
 }
 
 /* ---- backward ---- */
 
-static void mlp_backward(struct network *net, const struct layer_parameters *l, const struct layer_state *s)
+/* The gradient of what a block computed: that of the stream behind it, or where a norm stands between d_normed. */
+static const float *residual_backward(struct network *net, const float *out, int after)
 {
     struct activations *a = &net->a;
+    if (after < 0)
+        return a->dx;
+    net->g->zero(net->dev, a->d_normed, stream_count(net));
+    norm_backward(net, a->d_normed, a->dx, out, after);
+    return a->d_normed;
+}
+
+static void mlp_backward(struct network *net, int layer, const struct layer_state *s)
+{
+    void (*const gates[])(struct device *, float *, const float *, const float *, int,
+                          int) = {[GATE_SILU] = net->g->silu_gate_backward, [GATE_GELU_TANH] = net->g->gelu_tanh_gate_backward};
+    const struct layer_parameters *l = &net->layers[layer];
+    struct activations *a = &net->a;
     int n = net->batch.n;
-    net_linear_backward(net, a->d_narrow, false, a->dx, s->gated, n, l->down, 1, -1);
-    net->g->silu_gate_backward(net->dev, a->d_wide, a->d_narrow, s->gate_up, n, net->config.ff);
+    net_linear_backward(net, a->d_narrow, false, residual_backward(net, s->mlp_out, l->mlp_after), s->gated, n, l->down, 1, -1);
+    gates[net->config.family->gate](net->dev, a->d_wide, a->d_narrow, s->gate_up, n, net->config.ff);
     net_linear_backward(net, a->d_normed, false, a->d_wide, s->mlp_in, n, l->gate_up, 2, -1);
     norm_backward(net, a->dx, a->d_normed, s->middle, l->mlp_norm);
 }
 
-static void attention_backward(struct network *net, const struct layer_parameters *l, const struct layer_state *s, const float *x)
+/* d_wide: gradients of turned queries and keys become those of what the product gave. */
+static void turn_backward(struct network *net, int layer, const struct layer_state *s)
 {
     const struct model_config *m = &net->config;
-    const struct batch_columns *columns = &net->batch.device;
-    const struct attention attention = self_attention(net);
-    const struct grad_segments segments = {.n = net->batch.samples, .bound = columns->bound};
+    const struct layer_parameters *l = &net->layers[layer];
+    const struct batch_angles *angles = angles_of(net, layer);
+    const struct {
+        int norm, heads, at;
+    } parts[] = {{l->q_norm, m->h, 0}, {l->k_norm, m->g, m->h * m->c}};
+    int n = net->batch.n, stride = qkv_stride(m);
+    net->k->rope(net->dev, net->a.d_wide, n, m->h + m->g, m->c, stride, angles->cosine, angles->reverse);
+    for (int i = 0; i < 2 && parts[i].norm >= 0; i++)
+        net->g->rms_norm_heads_backward(net->dev, net->a.d_wide + parts[i].at, parameters_gradient(&net->parameters, parts[i].norm),
+                                        s->qkv_raw + parts[i].at, n, parts[i].heads, m->c, stride,
+                                        parameters_vector(&net->parameters, parts[i].norm), m->family->norm_offset, m->norm_eps);
+}
+
+static void attention_backward(struct network *net, int layer, const struct layer_state *s, const float *x)
+{
+    const struct model_config *m = &net->config;
+    const struct layer_parameters *l = &net->layers[layer];
+    const struct attention attention = self_attention(net, layer);
+    const struct grad_segments segments = {.n = net->batch.samples, .bound = net->batch.device.bound};
     struct activations *a = &net->a;
-    int n = net->batch.n, stride = (m->h + 2 * m->g) * m->c, to_k = m->h * m->c, to_v = to_k + m->g * m->c;
-    net_linear_backward(net, a->d_narrow, false, a->dx, s->attended, n, l->o, 1, -1);
+    int n = net->batch.n, to_k = m->h * m->c, to_v = to_k + m->g * m->c;
+    net_linear_backward(net, a->d_narrow, false, residual_backward(net, s->attention_out, l->attention_after), s->attended, n, l->o,
+                        1, -1);
     net->g->attend_rows_backward(net->dev, a->d_wide, a->d_wide + to_k, a->d_wide + to_v, a->d_narrow, s->attended, s->qkv,
-                                 s->qkv + to_k, s->qkv + to_v, n, stride, &attention, &segments);
-    net->k->rope(net->dev, a->d_wide, n, m->h + m->g, m->c, stride, columns->cosine, columns->reverse);
+                                 s->qkv + to_k, s->qkv + to_v, n, qkv_stride(m), &attention, &segments);
+    turn_backward(net, layer, s);
     net_linear_backward(net, a->d_normed, false, a->d_wide, s->attention_in, n, l->qkv, 3, l->qkv_bias);
     norm_backward(net, a->dx, a->d_normed, x, l->attention_norm);
-    net->flops += 10 * net->batch.pairs * (double)(m->h * m->c);
+    net->flops += attention_flops(net, layer, 5);
+}
+
+/* The table's share of dx, which stays as it is: pictures' embeddings take theirs from it. */
+static void embed_backward(struct network *net)
+{
+    float *table = parameters_gradient(&net->parameters, net->embed), *dx = net->a.dx;
+    if (!table)
+        return;
+    if (net->config.family->scaled_embeddings) {
+        net->k->copy(net->dev, net->a.d_normed, dx, stream_count(net) * sizeof *dx);
+        dx = net->a.d_normed;
+        net->k->scale(net->dev, dx, net->embed_scale, stream_count(net));
+    }
+    net->g->scatter_add(net->dev, table, dx, net->batch.device.table, net->batch.n, net->config.d);
 }
 
 void decoder_backward(struct network *net)
 {
-    float *table = parameters_gradient(&net->parameters, net->embed);
     for (int i = net->config.layers - 1; i >= 0; i--) {
         const float *x = net->a.x + (size_t)i * stream_count(net);
         struct layer_state *state = &net->a.layers[net->recompute ? 0 : i];
         if (net->recompute) {
-            attention_forward(net, &net->layers[i], state, x);
-            mlp_forward(net, &net->layers[i], state, NULL);
+            attention_forward(net, i, state, x);
+            mlp_forward(net, i, state, NULL);
         }
-        mlp_backward(net, &net->layers[i], state);
-        attention_backward(net, &net->layers[i], state, x);
+        mlp_backward(net, i, state);
+        attention_backward(net, i, state, x);
     }
-    if (table)
-        net->g->scatter_add(net->dev, table, net->a.dx, net->batch.device.table, net->batch.n, net->config.d);
+    embed_backward(net);
 }

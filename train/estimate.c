@@ -3,14 +3,24 @@
 
 #include <stdio.h>
 
+#include "model/family.h"
+#include "model/vision.h"
 #include "train/graft.h"
 
-static int64_t projector_numbers(const struct fit_options *o, const struct vision_config *v, int64_t d)
+/* The family's own. */
+static int64_t form_numbers(const struct projector_form *form, int64_t norm, int64_t wide, int64_t d)
 {
-    int64_t wide = (int64_t)v->merge * v->merge * v->d;
+    int64_t first = form->first ? wide * (wide + 1) : 0;
+    return norm + first + d * wide + (form->last_bias ? d : 0);
+}
+
+static int64_t projector_numbers(const struct fit_options *o, const struct model_config *target, int64_t d)
+{
+    const struct vision_config *v = &target->vision;
+    int64_t wide = (int64_t)vision_joined(target) * v->d;
     switch (o->projector) {
     case PROJECTOR_MLP:
-        return v->d + wide * (wide + 1) + d * (wide + 1);
+        return form_numbers(target->family->projector, v->d, wide, d);
     case PROJECTOR_LINEAR:
         return v->d + d * (wide + 1);
     case PROJECTOR_RESAMPLER:
@@ -20,20 +30,36 @@ static int64_t projector_numbers(const struct fit_options *o, const struct visio
     }
 }
 
+/* Of a layer: the norms and biases. */
+static int64_t small_numbers(const struct model_config *m)
+{
+    const struct family *f = m->family;
+    int norms = 2 + !!f->attention_after + !!f->mlp_after;
+    return norms * m->d + (f->qk_norm ? 2 * m->c : 0) + (f->qkv_bias ? (m->h + 2 * m->g) * m->c : 0);
+}
+
+/* Numbers that a token leaves behind in a layer for the backward pass. */
+static int64_t state_numbers(const struct model_config *m)
+{
+    const struct family *f = m->family;
+    int streams = 4 + !!f->attention_after + !!f->mlp_after, wide = (m->h + 2 * m->g) * m->c;
+    return (int64_t)streams * m->d + (f->qk_norm ? 2 : 1) * wide + (int64_t)m->h * m->c + 3 * (int64_t)m->ff;
+}
+
 void estimate_make(struct estimate *e, const struct model_config *drafter, const struct model_config *target,
                    const struct fit_options *o)
 {
     int64_t d = drafter->d, hc = (int64_t)drafter->h * drafter->c, gc = (int64_t)drafter->g * drafter->c, ff = drafter->ff;
-    int64_t layer = d * (hc + 2 * gc) + d * hc + 3 * d * ff, small = 2 * d + hc + 2 * gc;
+    int64_t layer = d * (hc + 2 * gc) + d * hc + 3 * d * ff;
     int64_t table = (int64_t)drafter->vocabulary * d, head = drafter->tied ? 0 : table;
     int64_t layers = drafter->layers, states = o->recompute ? 1 : layers;
-    *e = (struct estimate){.projector = projector_numbers(o, &target->vision, d),
-                           .language = layers * (layer + small) + table + head + d};
+    *e = (struct estimate){.projector = projector_numbers(o, target, d),
+                           .language = layers * (layer + small_numbers(drafter)) + table + head + d};
     e->trained = e->projector + (o->train_language ? e->language : 0);
     int64_t read = o->weights == DTYPE_BF16 ? 2 : 4;
     e->weights = read * (e->language + e->projector);
     e->states = (o->weights == DTYPE_BF16 ? 16 : 12) * e->trained; /* gradient and two moments; a master of its own beside bf16 */
-    int64_t row = (layers + 1) * d + states * (4 * d + 2 * hc + 2 * gc + 3 * ff) + 3 * d + 2 * (hc + 2 * gc + ff);
+    int64_t row = (layers + 1) * d + states * state_numbers(drafter) + 3 * d + 2 * (hc + 2 * gc + ff);
     e->activations = 4 * o->tokens * row;
     double products = (double)(layers * layer + table); /* a forward pass multiplies and adds once per weight */
     e->flops_per_token = 2 * products * (o->train_language ? 3 : 2) * (o->recompute ? 1.33 : 1);
@@ -50,7 +76,7 @@ int estimate_print(const struct fit_options *o, int ranks, struct error *err)
     struct estimate e;
     struct model_config target, language, drafter;
     if (config_read(&target, o->target, err) || config_read(&language, o->drafter, err) ||
-        graft_config(&drafter, &target, &language, err) || network_knows(&drafter, err))
+        graft_config(&drafter, &target, &language, err))
         return -1;
     estimate_make(&e, &drafter, &target, o);
     printf("%s drafts for %s: %.1f M numbers of the language model, %.1f M of the %s projector, %.1f M of them trained\n",

@@ -10,20 +10,9 @@
 
 /* ---- life ---- */
 
-int network_knows(const struct model_config *config, struct error *err)
-{
-    const struct family *f = config->family;
-    if (f->qk_norm || f->scaled_embeddings || f->attention_after || f->mlp_after || f->gate != GATE_SILU || f->pictures_whole ||
-        config->window)
-        return fail(err, "%s: models of the family %s cannot be trained, nor trained for, yet", config->name, f->model_type);
-    return 0;
-}
-
 static int options_check(const struct model_config *config, const struct network_options *o, struct error *err)
 {
     const struct projector_config *p = &o->projector;
-    if (network_knows(config, err))
-        return -1;
     if (p->kind < 0 || p->kind >= PROJECTOR_KINDS || p->merge < 1 || p->width < 1)
         return fail(err, "projector: kind %d with %d tower rows of %d numbers; all must be positive, the kind below %d",
                     (int)p->kind, p->merge, p->width, (int)PROJECTOR_KINDS);
@@ -51,8 +40,13 @@ int network_open(struct network **network, struct safetensors *st, const struct 
                             .projector_config = options->projector,
                             .recompute = options->recompute};
     net->parameters = (struct parameters){.k = net->k, .g = net->g, .dev = net->dev};
+    net->attention_scale = config_attention_scale(config);
+    net->embed_scale = config_embed_scale(config, options->weights);
     net->frequency = mem_new((size_t)config->c / 2, sizeof *net->frequency);
     rotary_frequencies(net->frequency, config, false);
+    net->local_frequency = mem_new((size_t)config->c / 2, sizeof *net->local_frequency);
+    if (config->window)
+        rotary_frequencies(net->local_frequency, config, true);
     projector_add(net);
     decoder_add(net);
     int trained = options->train_language ? net->parameters.n : net->embed;
@@ -74,6 +68,7 @@ void network_close(struct network *net)
     net->k->free(net->dev, net->a.block);
     free(net->a.layers);
     free(net->frequency);
+    free(net->local_frequency);
     free(net->layers);
     free(net);
 }
@@ -122,16 +117,20 @@ static void layers_lay(struct network *net, struct columns *c, int states)
 {
     const struct model_config *m = &net->config;
     size_t n = (size_t)net->batch.n, d = (size_t)m->d, hc = (size_t)(m->h * m->c), ff = (size_t)m->ff;
-    size_t wide = hc + 2 * (size_t)(m->g * m->c);
+    size_t wide = hc + 2 * (size_t)(m->g * m->c), raw = m->family->qk_norm ? wide : 0;
+    size_t attention_out = m->family->attention_after ? d : 0, mlp_out = m->family->mlp_after ? d : 0;
     for (int i = 0; i < states; i++) {
         struct layer_state *s = &net->a.layers[i];
         s->attention_in = cut(c, n, d);
+        s->qkv_raw = cut(c, n, raw);
         s->qkv = cut(c, n, wide);
         s->attended = cut(c, n, hc);
+        s->attention_out = cut(c, n, attention_out);
         s->middle = cut(c, n, d);
         s->mlp_in = cut(c, n, d);
         s->gate_up = cut(c, n, 2 * ff);
         s->gated = cut(c, n, ff);
+        s->mlp_out = cut(c, n, mlp_out);
     }
 }
 
@@ -175,6 +174,7 @@ static size_t activations_lay(struct network *net, int states, float *block)
     a->d_last_normed = cut(&c, scored, d);
     a->loss = cut(&c, scored, 1);
     a->scores = cut(&c, rows < scored ? rows : scored, (size_t)m->vocabulary);
+    a->capped = cut(&c, m->score_cap > 0 ? rows < scored ? rows : scored : 0, (size_t)m->vocabulary);
     projector_lay(net, &c);
     return c.at;
 }

@@ -44,9 +44,6 @@ struct network_options {
                             have f32 masters; vectors are f32 either way */
 };
 
-/* 0 where the network has all that models of this family compute; else -1 with its name. */
-int network_knows(const struct model_config *config, struct error *err);
-
 /* The language model is read from st, in whatever layout of names, with config's shapes and positions (1-D where mrope_section is
  * all zero); a tied model has no head of its own. st and projector_weights may be closed afterwards. */
 int network_open(struct network **network, struct safetensors *st, const struct model_config *config,

@@ -15,18 +15,21 @@ struct projector_parameters {
 };
 
 struct layer_parameters {
-    int attention_norm, qkv, qkv_bias, o, mlp_norm, gate_up, down;
+    int attention_norm, qkv, qkv_bias, q_norm, k_norm, o, attention_after, mlp_norm, gate_up, down, mlp_after;
 };
 
-/* What a layer leaves behind for its backward pass. */
+/* What a layer leaves behind for its backward pass. Some only where the family has such norms. */
 struct layer_state {
-    float *attention_in; /* (n, d) behind the norm */
-    float *qkv;          /* (n, (h + 2g) c) turned */
-    float *attended;     /* (n, h c) */
-    float *middle;       /* (n, d) the residual stream between the blocks */
-    float *mlp_in;       /* (n, d) behind the norm */
-    float *gate_up;      /* (n, 2 ff) */
-    float *gated;        /* (n, ff) */
+    float *attention_in;  /* (n, d) behind the norm */
+    float *qkv_raw;       /* (n, (h + 2g) c) before the norms of queries and keys */
+    float *qkv;           /* (n, (h + 2g) c) turned */
+    float *attended;      /* (n, h c) */
+    float *attention_out; /* (n, d) before the norm behind it */
+    float *middle;        /* (n, d) the residual stream between the blocks */
+    float *mlp_in;        /* (n, d) behind the norm */
+    float *gate_up;       /* (n, 2 ff) */
+    float *gated;         /* (n, ff) */
+    float *mlp_out;       /* (n, d) before the norm behind it */
 };
 
 struct projector_state {
@@ -46,7 +49,7 @@ struct activations {
     float *dx, *d_normed;                               /* (n, d) */
     float *d_wide, *d_narrow;                           /* (n, max((h + 2g) c, 2 ff)), (n, max(h c, ff)) */
     float *last, *last_normed, *d_last, *d_last_normed; /* (n_scored, d) */
-    float *scores;                                      /* (score_rows, vocabulary) */
+    float *scores, *capped;                             /* (score_rows, vocabulary); capped: only where scores have a cap */
     float *loss;                                        /* (n_scored) */
     struct projector_state projector;
     float *block;
@@ -60,7 +63,8 @@ struct network {
     struct model_config config;
     struct projector_config projector_config;
     bool recompute;
-    float *frequency; /* (c / 2) host */
+    float *frequency, *local_frequency; /* (c / 2) host, of global and local layers */
+    float attention_scale, embed_scale;
     struct parameters parameters;
     struct projector_parameters projector;
     int embed, norm, head; /* head = embed where they are tied */

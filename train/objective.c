@@ -22,6 +22,18 @@ int objective_rows(const struct network *net)
     return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
+/* The head over rows of `in`; where it has a cap, what that leaves is kept: the scores become gradients. */
+static void scores_make(struct network *net, const float *in, int rows)
+{
+    struct activations *a = &net->a;
+    size_t count = (size_t)rows * (size_t)net->config.vocabulary;
+    net_linear(net, a->scores, in, rows, net->head, 1, -1);
+    if (net->config.score_cap > 0) {
+        net->k->soft_cap(net->dev, a->scores, net->config.score_cap, count);
+        net->k->copy(net->dev, a->capped, a->scores, count * sizeof *a->capped);
+    }
+}
+
 /* Scores of the scored rows [first, first + n) become gradients; losses are written. */
 static void loss_rows(struct network *net, const struct train_objective *o, int first, int n)
 {
@@ -64,8 +76,10 @@ double objective_run(struct network *net, const struct train_objective *objectiv
     for (int first = 0; first < n; first += step) {
         int rows = n - first < step ? n - first : step;
         const float *in = a->last_normed + (size_t)first * d;
-        net_linear(net, a->scores, in, rows, net->head, 1, -1);
+        scores_make(net, in, rows);
         loss_rows(net, objective, first, rows);
+        if (backward && m->score_cap > 0)
+            net->g->soft_cap_backward(net->dev, a->scores, a->capped, m->score_cap, (size_t)rows * (size_t)m->vocabulary);
         if (backward)
             net_linear_backward(net, a->d_last_normed + (size_t)first * d, false, a->scores, in, rows, net->head, 1, -1);
     }

@@ -148,8 +148,6 @@ def test_what_cannot_be_trained_is_refused(captions, phase1, tmp_path):
     refused("holds a run; --resume", "project", phase1, "--steps", "12")
     refused("nothing to --resume", "project", tmp_path / "b", "--resume")
     refused("is a text model", "project", tmp_path / "c", target=TEXT)
-    refused("models of the family gemma3 cannot be trained", "project", tmp_path / "h", target=GOLDEN / "gemma3-tiny",
-            drafter=GOLDEN / "gemma3-text-tiny")
     refused("has no answer of a target", "tune", tmp_path / "d")
     refused("needs the target's probabilities", "tune", tmp_path / "e", "--labels", "reference", "--loss", "kl")
     refused("a smaller --learning-rate may help", "project", tmp_path / "f", "--weight-decay", "100", "--learning-rate", "100", "--steps", "60",

@@ -12,9 +12,10 @@
 
 #include "base/memory.h"
 #include "model/config.h"
+#include "train/graft.h"
 #include "train/network_parts.h"
 
-enum { TRAINING_SAMPLES = 3, TRAINING_PICTURES = 2, TRAINING_IMAGE_ID = 652 };
+enum { TRAINING_SAMPLES = 3, TRAINING_PICTURES = 2 };
 
 static inline void check_ok(int status, const struct error *err)
 {
@@ -22,20 +23,41 @@ static inline void check_ok(int status, const struct error *err)
         fail_msg("%s", err->text);
 }
 
-/* One of the two golden folders. */
+/* One of the golden folders. */
 struct training {
     const char *folder, *drafter;
+    const char *target; /* whose eyes the drafter, a text model, gets; NULL: it is trained as its folder has it */
+    const char *config; /* of the config.json; NULL: the drafter's */
+    int32_t image_id;
     struct projector_config projector;
     bool fresh_file; /* the projector before training stands in projector.safetensors, not in the drafter's folder */
+    size_t stride;   /* the files hold every stride-th number of a parameter, or, of a small one, all; 0: all of all */
 };
 
 static const struct training training_merger = {.folder = "tests/golden/training_merger",
                                                 .drafter = "tests/golden/massv-tiny",
+                                                .image_id = 652,
                                                 .projector = {.kind = PROJECTOR_MLP, .merge = 4, .width = 64}};
 static const struct training training_plain = {.folder = "tests/golden/training",
                                                .drafter = "tests/golden/qwen2-tiny",
+                                               .image_id = 652,
                                                .projector = {.kind = PROJECTOR_PLAIN, .merge = 4, .width = 64},
                                                .fresh_file = true};
+/* A picture's tokens are more than the window of this drafter's local layers. */
+static const struct training training_gemma = {.folder = "tests/golden/training_gemma",
+                                               .drafter = "tests/golden/gemma3-text-tiny",
+                                               .target = "tests/golden/gemma3-tiny",
+                                               .image_id = 832,
+                                               .projector = {.kind = PROJECTOR_MLP, .merge = 1, .width = 48},
+                                               .fresh_file = true,
+                                               .stride = 13};
+/* Without pictures: its projector, of whatever kind, has no gradients. Soft caps, a query scalar and a rope factor. */
+static const struct training training_gemma_text = {.folder = "tests/golden/training_gemma_text",
+                                                    .drafter = "tests/golden/gemma3-text-tiny",
+                                                    .config = "tests/golden/training_gemma_text",
+                                                    .image_id = 832,
+                                                    .projector = {.kind = PROJECTOR_LINEAR, .merge = 1, .width = 48},
+                                                    .stride = 13};
 
 /* A safetensors file of the folder. */
 static inline struct safetensors *training_file(const struct training *t, const char *name)
@@ -85,15 +107,16 @@ struct training_batch {
     int supervised;
 };
 
-static inline void training_pictures(struct train_sample *s, struct train_picture *pictures, const float *features, int64_t width)
+static inline void training_pictures(struct train_sample *s, int32_t image_id, struct train_picture *pictures,
+                                     const float *features, int64_t width)
 {
     s->pictures = pictures;
     for (int t = 0; t < s->n; t++) {
-        if (s->ids[t] != TRAINING_IMAGE_ID)
+        if (s->ids[t] != image_id)
             continue;
         struct train_picture *p = &pictures[s->n_pictures++];
         *p = (struct train_picture){.first = t, .features = features};
-        for (; t < s->n && s->ids[t] == TRAINING_IMAGE_ID; t++)
+        for (; t < s->n && s->ids[t] == image_id; t++)
             p->rows++;
         features += p->rows * width;
     }
@@ -118,7 +141,7 @@ static inline void training_batch_read(struct training_batch *b, const struct tr
         free(axes);
         s->positions = (const int32_t(*)[3])positions;
         b->features[i] = training_tensor(st, "features", i, &rows, &width);
-        training_pictures(s, b->pictures[i], b->features[i], width);
+        training_pictures(s, t->image_id, b->pictures[i], b->features[i], width);
         b->supervised += train_sample_supervised(s);
         s->soft_ids = training_ints(st, "soft_ids", i, &count);
         s->soft_probs = training_tensor(st, "soft_probs", i, &rows, &probs);
@@ -162,7 +185,12 @@ static inline struct network *training_open(const struct training *t, const stru
                                       .weights = o->bf16 ? DTYPE_BF16 : DTYPE_F32};
     options.device = options.kernels->open(&device, &err);
     check_ok(options.device ? 0 : -1, &err);
-    check_ok(config_read(&config, t->drafter, &err), &err);
+    check_ok(config_read(&config, t->config ? t->config : t->drafter, &err), &err);
+    if (t->target) {
+        struct model_config target, language = config;
+        check_ok(config_read(&target, t->target, &err), &err);
+        check_ok(graft_config(&config, &target, &language, &err), &err);
+    }
     struct safetensors *st, *own = t->fresh_file ? training_file(t, "projector") : NULL;
     check_ok(safetensors_open(&st, t->drafter, &err), &err);
     options.projector_weights = o->fresh ? NULL : own ? own : st;
