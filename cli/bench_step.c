@@ -26,15 +26,22 @@ enum {
     WEIGHT_MIB = 1024,   /* weights by default: beyond every cache, and done within a minute on two cores */
 };
 
+/* What Gemma3's shapes share. */
+#define GEMMA .vocabulary = 262208, .window = 1024, .local_theta = 1e4f, .rope_factor = 8
+enum { GEMMA_PATTERN = 6 }; /* every sixth layer is global */
+
 static const struct shape {
-    const char *name;
+    const char *name, *model_type;
     struct model_config config;
 } shapes[] = {
-    {"qwen2.5-vl-3b", {.layers = 36, .d = 2048, .h = 16, .g = 2, .c = 128, .ff = 11008, .vocabulary = 151936}},
-    {"qwen2.5-vl-7b", {.layers = 28, .d = 3584, .h = 28, .g = 4, .c = 128, .ff = 18944, .vocabulary = 152064}},
-    {"qwen2.5-vl-32b", {.layers = 64, .d = 5120, .h = 40, .g = 8, .c = 128, .ff = 27648, .vocabulary = 152064}},
-    {"qwen2.5-vl-72b", {.layers = 80, .d = 8192, .h = 64, .g = 8, .c = 128, .ff = 29568, .vocabulary = 152064}},
-    {"scenes-large", {.layers = 8, .d = 256, .h = 8, .g = 4, .c = 32, .ff = 704, .vocabulary = 704}},
+    {"qwen2.5-vl-3b", "qwen2", {.layers = 36, .d = 2048, .h = 16, .g = 2, .c = 128, .ff = 11008, .vocabulary = 151936}},
+    {"qwen2.5-vl-7b", "qwen2", {.layers = 28, .d = 3584, .h = 28, .g = 4, .c = 128, .ff = 18944, .vocabulary = 152064}},
+    {"qwen2.5-vl-32b", "qwen2", {.layers = 64, .d = 5120, .h = 40, .g = 8, .c = 128, .ff = 27648, .vocabulary = 152064}},
+    {"qwen2.5-vl-72b", "qwen2", {.layers = 80, .d = 8192, .h = 64, .g = 8, .c = 128, .ff = 29568, .vocabulary = 152064}},
+    {"gemma3-4b", "gemma3_text", {.layers = 34, .d = 2560, .h = 8, .g = 4, .c = 256, .ff = 10240, .query_scalar = 256, GEMMA}},
+    {"gemma3-12b", "gemma3_text", {.layers = 48, .d = 3840, .h = 16, .g = 8, .c = 256, .ff = 15360, .query_scalar = 256, GEMMA}},
+    {"gemma3-27b", "gemma3_text", {.layers = 62, .d = 5376, .h = 32, .g = 16, .c = 128, .ff = 21504, .query_scalar = 168, GEMMA}},
+    {"scenes-large", "qwen2", {.layers = 8, .d = 256, .h = 8, .g = 4, .c = 32, .ff = 704, .vocabulary = 704}},
 };
 
 struct arguments {
@@ -45,7 +52,8 @@ struct arguments {
 };
 
 static const struct argp_option flags[] = {
-    {"shape", KEY_SHAPE, "NAME", 0, "qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b, qwen2.5-vl-72b or scenes-large", 0},
+    {"shape", KEY_SHAPE, "NAME", 0,
+     "qwen2.5-vl-3b, qwen2.5-vl-7b, qwen2.5-vl-32b, qwen2.5-vl-72b, gemma3-4b, gemma3-12b, gemma3-27b or scenes-large", 0},
     {"layers", KEY_LAYERS, "L", 0, "run L layers; default: what fits into about a gigabyte, at least one", 0},
     {"ranks", KEY_RANKS, "N", 0, "measure the sharded step on N ranks, started by mpirun; default 1", 0},
     {"ranks-of", KEY_RANKS_OF, "N", 0, "measure one rank's shard of N alone, without the sums over ranks", 0},
@@ -153,10 +161,12 @@ static int bench_config(struct bench *b, const struct arguments *a, struct error
     struct shard part;
     *c = a->shape->config;
     snprintf(c->name, sizeof c->name, "%s", a->shape->name);
-    c->family = family_find("qwen2");
+    c->family = family_find(a->shape->model_type);
     c->tied = true;
     c->norm_eps = 1e-6f;
     c->rope_theta = 1e6f;
+    for (int i = 0; c->window && i < c->layers; i++)
+        c->local[i] = (i + 1) % GEMMA_PATTERN != 0;
     if (shard_plan(&part, c, 0, a->ranks_of, err))
         return -1;
     c->h = part.h;
