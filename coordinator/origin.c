@@ -24,3 +24,10 @@ void origin_take(struct origin *origin, const struct rpc_call *call)
     snprintf(origin->peer, sizeof origin->peer, "%s", rpc_call_peer(call));
     trace_take(&origin->trace, call);
 }
+
+void origin_tell(const struct origin *origin, struct rpc_call *call)
+{
+    char trace[TRACE_SIZE + 1];
+    trace_print(&origin->trace, trace);
+    rpc_call_tell(call, TRACE_KEY, trace);
+}

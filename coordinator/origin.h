@@ -12,5 +12,7 @@ struct origin {
 
 /* From the call's callbacks, `closed` excepted. */
 void origin_take(struct origin *origin, const struct rpc_call *call);
+/* From `start`: the client learns in which trace its request is, whatever becomes of it. */
+void origin_tell(const struct origin *origin, struct rpc_call *call);
 
 #endif

@@ -162,21 +162,13 @@ static void generate_refuse(struct rpc_call *call, struct service *service, cons
     rpc_call_finish(call, status, why);
 }
 
-/* The client learns in which trace its request is, whatever becomes of it. */
-static void origin_tell(struct origin *origin, struct rpc_call *call)
-{
-    char trace[TRACE_SIZE + 1];
-    origin_take(origin, call);
-    trace_print(&origin->trace, trace);
-    rpc_call_tell(call, TRACE_KEY, trace);
-}
-
 static void generate_start(struct rpc_call *call, const void *data, size_t size, void *context)
 {
     struct service *service = context;
     struct preparation *job = preparation_new();
     struct client client = {.calls = &client_calls, .call = call};
     struct error err;
+    origin_take(&client.origin, call);
     origin_tell(&client.origin, call);
     if (generate_request_unpack(&job->asked, data, size, &err) != 0) {
         generate_refuse(call, service, &client.origin, NULL, RPC_INVALID_ARGUMENT, err.text);

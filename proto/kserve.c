@@ -157,12 +157,42 @@ static int head_check(const Inference__ModelInferRequest *m, struct error *err)
 {
     if (*m->model_version && strcmp(m->model_version, KSERVE_VERSION) != 0)
         return fail(err, "model_version: \"%.40s\" is not \"\" or \"" KSERVE_VERSION "\"", m->model_version);
-    for (size_t i = 0; i < m->n_outputs; i++) {
-        if (strcmp(m->outputs[i]->name, "text_output") != 0)
-            return fail(err, "outputs: \"%.100s\" is not text_output", m->outputs[i]->name);
-        if (m->outputs[i]->n_parameters)
-            return fail(err, "outputs: text_output.parameters: %.100s is not supported", m->outputs[i]->parameters[0]->key);
-    }
+    return 0;
+}
+
+/* ---- outputs ---- */
+
+static int output_take(struct kserve_request *request, const Inference__ModelInferRequest__InferRequestedOutputTensor *m,
+                       struct error *err)
+{
+    int i = 0;
+    while (kserve_outputs[i].name && strcmp(kserve_outputs[i].name, m->name) != 0)
+        i++;
+    if (!kserve_outputs[i].name)
+        return fail(err, "outputs: \"%.100s\": unknown; ModelMetadata lists the outputs", m->name);
+    if (m->n_parameters)
+        return fail(err, "outputs: %s.parameters: %.100s is not supported", m->name, m->parameters[0]->key);
+    if ((i == KSERVE_LOGPROBS && request->logprobs < 0) || (kserve_outputs[i].axis == KSERVE_PER_TOP && request->logprobs < 1))
+        return fail(err, "outputs: %s: the parameter logprobs must be %d at least", m->name, i == KSERVE_LOGPROBS ? 0 : 1);
+    request->outputs |= 1u << i;
+    return 0;
+}
+
+/* Those that are named; else the text, and what the options ask for. */
+static int outputs_take(struct kserve_request *request, const Inference__ModelInferRequest *m, struct error *err)
+{
+    for (size_t i = 0; i < m->n_outputs; i++)
+        if (output_take(request, m->outputs[i], err))
+            return -1;
+    if (m->n_outputs)
+        return 0;
+    request->outputs = 1u << KSERVE_TEXT_OUTPUT;
+    if (request->logprobs >= 0)
+        request->outputs |= 1u << KSERVE_TOKEN_IDS | 1u << KSERVE_LOGPROBS;
+    if (request->logprobs > 0)
+        request->outputs |= 1u << KSERVE_TOP_TOKEN_IDS | 1u << KSERVE_TOP_LOGPROBS;
+    if (request->asked.n_outputs > 1)
+        request->outputs |= 1u << KSERVE_FINISH_REASON | 1u << KSERVE_COMPLETION_TOKENS | 1u << KSERVE_SEED;
     return 0;
 }
 
@@ -179,6 +209,14 @@ static int rest_take(struct kserve_request *request, struct error *err)
         return fail(err, "exclude_input_in_output: false is not supported: text_output is the answer alone");
     if (request->mode && mode_take(&request->asked.sampling, request->mode, err))
         return -1;
+    if (request->bias && kserve_bias_set(&request->asked.sampling, request->bias, err))
+        return -1;
+    if (request->auto_drafts && request->asked.draft_tokens != DRAFT_TOKENS_ABSENT)
+        return fail(err, "auto_draft_tokens: beside draft_tokens");
+    if (request->auto_drafts)
+        request->asked.draft_tokens = DRAFT_TOKENS_AUTO;
+    request->asked.sampling.logprobs = request->logprobs >= 0;
+    request->asked.sampling.top_logprobs = request->logprobs > 0 ? request->logprobs : 0;
     if (request->system)
         return fail(err, "system: beside raw_prompt, which holds all turns");
     return generate_request_check(&request->asked, err);
@@ -196,12 +234,13 @@ static int request_take(struct kserve_request *request, const Inference__ModelIn
     if (!input.text)
         return fail(err, "text_input: missing");
     question_make(request, input.text);
-    return rest_take(request, err);
+    return rest_take(request, err) || outputs_take(request, m, err) ? -1 : 0;
 }
 
 int kserve_request_unpack(struct kserve_request *request, const void *data, size_t size, struct error *err)
 {
-    *request = (struct kserve_request){.asked = {.draft_tokens = DRAFT_TOKENS_ABSENT}, .only_answer = true};
+    *request = (struct kserve_request){
+        .asked = {.draft_tokens = DRAFT_TOKENS_ABSENT}, .only_answer = true, .empty_final = true, .logprobs = -1};
     Inference__ModelInferRequest *m = message_unpack(&inference__model_infer_request__descriptor, data, size, err);
     request->id = mem_string(m ? m->id : "");
     if (!m)
@@ -216,6 +255,8 @@ void kserve_request_free(struct kserve_request *request)
     generate_request_free(&request->asked);
     free(request->system);
     free(request->mode);
+    free(request->bias);
+    free(request->traceparent);
     free(request->id);
     *request = (struct kserve_request){.id = NULL};
 }

@@ -1,5 +1,6 @@
-/* kserve_answer.c - KServe responses: text_output, the figures of an answer as parameters, metadata */
+/* kserve_answer.c - KServe answers: tensors of texts and tokens, figures as parameters */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,16 +8,134 @@
 #include "proto/kserve_parts.h"
 #include "proto/message.h"
 
+/* ---- outputs ---- */
+
+const struct kserve_tensor kserve_outputs[] = {
+    [KSERVE_TEXT_OUTPUT] = {"text_output", "BYTES", KSERVE_PER_OUTPUT},
+    [KSERVE_TOKEN_IDS] = {"token_ids", "INT32", KSERVE_PER_TOKEN},
+    [KSERVE_LOGPROBS] = {"logprobs", "FP32", KSERVE_PER_TOKEN},
+    [KSERVE_TOP_TOKEN_IDS] = {"top_token_ids", "INT32", KSERVE_PER_TOP},
+    [KSERVE_TOP_LOGPROBS] = {"top_logprobs", "FP32", KSERVE_PER_TOP},
+    [KSERVE_FINISH_REASON] = {"finish_reason", "BYTES", KSERVE_PER_OUTPUT},
+    [KSERVE_COMPLETION_TOKENS] = {"completion_tokens", "INT32", KSERVE_PER_OUTPUT},
+    [KSERVE_SEED] = {"seed", "UINT64", KSERVE_PER_OUTPUT},
+    {0},
+};
+enum { OUTPUTS_MAX = sizeof kserve_outputs / sizeof *kserve_outputs - 1 };
+
+struct elements { /* of a tensor, as raw_output_contents has them */
+    uint8_t *data;
+    size_t size;
+};
+
+static void bytes_put(struct elements *e, const void *bytes, size_t size)
+{
+    e->data = mem_grow(e->data, e->size + size, 1);
+    if (size)
+        memcpy(e->data + e->size, bytes, size);
+    e->size += size;
+}
+
+/* The low `width` bytes, little-endian. */
+static void bits_put(struct elements *e, uint64_t bits, size_t width)
+{
+    uint8_t bytes[8];
+    for (size_t i = 0; i < width; i++)
+        bytes[i] = (uint8_t)(bits >> 8 * i);
+    bytes_put(e, bytes, width);
+}
+
+static void real_put(struct elements *e, float number)
+{
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    bits_put(e, bits, sizeof bits);
+}
+
+static void text_put(struct elements *e, const char *text)
+{
+    bits_put(e, strlen(text), 4);
+    bytes_put(e, text, strlen(text));
+}
+
+static void part_put(struct elements *e, enum kserve_output output, const struct kserve_part *part)
+{
+    if (output == KSERVE_TEXT_OUTPUT)
+        text_put(e, part->text);
+    else if (output == KSERVE_FINISH_REASON)
+        text_put(e, part->finished->reason);
+    else if (output == KSERVE_COMPLETION_TOKENS)
+        bits_put(e, (uint64_t)part->finished->usage.completion_tokens, 4);
+    else
+        bits_put(e, part->finished->seed, 8);
+}
+
+/* Where a model has fewer tokens than are asked for, the rest is -1 with probability 0. */
+static void token_put(struct elements *e, enum kserve_output output, const struct kserve_part *part, int i, int top)
+{
+    const struct logprobs *l = part->logprobs ? &part->logprobs[i] : NULL;
+    if (output == KSERVE_TOKEN_IDS)
+        bits_put(e, (uint32_t)part->ids[i], 4);
+    else if (output == KSERVE_LOGPROBS)
+        real_put(e, l->chosen);
+    for (int k = 0; k < top && output == KSERVE_TOP_TOKEN_IDS; k++)
+        bits_put(e, (uint32_t)(k < l->n_top ? l->top_ids[k] : -1), 4);
+    for (int k = 0; k < top && output == KSERVE_TOP_LOGPROBS; k++)
+        real_put(e, k < l->n_top ? l->top[k] : -INFINITY);
+}
+
 /* ---- answers ---- */
 
-enum { PARAMETERS_MAX = 10 };
+enum { PARAMETERS_MAX = 11 };
 
 struct answer { /* the parts of a response that is being put together */
     Inference__ModelInferResponse message;
-    Inference__ModelInferResponse__InferOutputTensor output;
+    Inference__ModelInferResponse__InferOutputTensor tensors[OUTPUTS_MAX], *outputs[OUTPUTS_MAX];
+    int64_t shapes[OUTPUTS_MAX][2];
+    ProtobufCBinaryData raw[OUTPUTS_MAX];
     Inference__ModelInferResponse__ParametersEntry entries[PARAMETERS_MAX], *parameters[PARAMETERS_MAX];
     Inference__InferParameter values[PARAMETERS_MAX];
 };
+
+static void output_add(struct answer *a, enum kserve_output output, const struct kserve_answer *answer)
+{
+    const struct kserve_tensor *kind = &kserve_outputs[output];
+    size_t at = a->message.n_outputs++;
+    Inference__ModelInferResponse__InferOutputTensor *tensor = a->outputs[at] = &a->tensors[at];
+    struct elements e = {NULL, 0};
+    int64_t count = 0;
+    for (int p = 0; p < answer->n; p++) {
+        const struct kserve_part *part = &answer->parts[p];
+        int n = kind->axis == KSERVE_PER_OUTPUT ? 1 : part->n;
+        for (int i = 0; i < n; i++) {
+            if (kind->axis == KSERVE_PER_OUTPUT)
+                part_put(&e, output, part);
+            else
+                token_put(&e, output, part, i, answer->logprobs);
+        }
+        count += n;
+    }
+    inference__model_infer_response__infer_output_tensor__init(tensor);
+    tensor->name = message_text(kind->name);
+    tensor->datatype = message_text(kind->datatype);
+    a->shapes[at][0] = count;
+    a->shapes[at][1] = answer->logprobs;
+    tensor->shape = a->shapes[at];
+    tensor->n_shape = kind->axis == KSERVE_PER_TOP ? 2 : 1;
+    a->raw[at] = (ProtobufCBinaryData){e.size, e.data};
+    a->message.n_raw_output_contents = a->message.n_outputs;
+}
+
+/* Ends of outputs have tensors of their own where all of the answer's outputs have ended. */
+static void outputs_add(struct answer *a, const struct kserve_answer *answer)
+{
+    bool ended = true;
+    for (int i = 0; i < answer->n; i++)
+        ended = ended && answer->parts[i].finished;
+    for (int output = 0; output < OUTPUTS_MAX; output++)
+        if (answer->outputs >> output & 1 && (ended || output < KSERVE_FINISH_REASON))
+            output_add(a, (enum kserve_output)output, answer);
+}
 
 static Inference__InferParameter *parameter_add(struct answer *a, const char *name)
 {
@@ -44,29 +163,43 @@ static void count_add(struct answer *a, const char *name, uint64_t value)
     p->int64_param = (int64_t)value;
 }
 
-static void figures_add(struct answer *a, const struct generate_response *finished)
+/* Sums over outputs; what each has of its own only where there is one. */
+static void figures_add(struct answer *a, const struct kserve_part *parts, int n)
 {
-    Inference__InferParameter *reason = parameter_add(a, "finish_reason");
-    reason->parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM;
-    reason->string_param = message_text(finished->reason);
-    count_add(a, "prompt_tokens", (uint64_t)finished->usage.prompt_tokens);
-    count_add(a, "image_tokens", (uint64_t)finished->usage.image_tokens);
-    count_add(a, "completion_tokens", (uint64_t)finished->usage.completion_tokens);
-    count_add(a, "cached_tokens", (uint64_t)finished->usage.cached_tokens);
-    count_add(a, "seed", finished->seed);
-    count_add(a, "steps", finished->speculation.steps);
-    count_add(a, "drafted", finished->speculation.drafted);
-    count_add(a, "accepted", finished->speculation.accepted);
+    const struct generate_response *first = parts[0].finished;
+    struct generate_speculation sum = {.steps = 0};
+    int tokens = 0;
+    for (int i = 0; i < n; i++) {
+        const struct generate_response *f = parts[i].finished;
+        tokens += f->usage.completion_tokens;
+        sum.steps += f->speculation.steps;
+        sum.drafted += f->speculation.drafted;
+        sum.accepted += f->speculation.accepted;
+    }
+    if (n == 1) {
+        Inference__InferParameter *reason = parameter_add(a, "finish_reason");
+        reason->parameter_choice_case = INFERENCE__INFER_PARAMETER__PARAMETER_CHOICE_STRING_PARAM;
+        reason->string_param = message_text(first->reason);
+        count_add(a, "seed", first->seed);
+    }
+    count_add(a, "prompt_tokens", (uint64_t)first->usage.prompt_tokens);
+    count_add(a, "image_tokens", (uint64_t)first->usage.image_tokens);
+    count_add(a, "cached_tokens", (uint64_t)first->usage.cached_tokens);
+    count_add(a, "completion_tokens", (uint64_t)tokens);
+    count_add(a, "steps", sum.steps);
+    count_add(a, "drafted", sum.drafted);
+    count_add(a, "accepted", sum.accepted);
 }
 
 static void head_make(struct answer *a, const char *model, const char *id)
 {
     inference__model_infer_response__init(&a->message);
-    inference__model_infer_response__infer_output_tensor__init(&a->output);
     a->message.model_name = message_text(model);
     a->message.model_version = message_text(*model ? KSERVE_VERSION : "");
     a->message.id = message_text(id);
     a->message.parameters = a->parameters;
+    a->message.outputs = a->outputs;
+    a->message.raw_output_contents = a->raw;
 }
 
 static void response_pack(Inference__ModelInferResponse *message, const char *error, bool streamed, struct rpc_bytes *bytes)
@@ -80,27 +213,17 @@ static void response_pack(Inference__ModelInferResponse *message, const char *er
 void kserve_answer_pack(const struct kserve_answer *answer, bool streamed, struct rpc_bytes *bytes)
 {
     struct answer a;
-    size_t size = strlen(answer->text);
-    uint8_t *element = mem_new(size + 4, 1);
-    int64_t one = 1;
-    Inference__ModelInferResponse__InferOutputTensor *outputs[] = {&a.output};
-    ProtobufCBinaryData raw = {size + 4, element};
-    for (unsigned i = 0; i < 4; i++)
-        element[i] = (uint8_t)(size >> 8 * i);
-    memcpy(element + 4, answer->text, size);
     head_make(&a, answer->model, answer->id);
-    a.output.name = message_text("text_output");
-    a.output.datatype = message_text(kserve_datatype(KSERVE_TEXT));
-    a.output.n_shape = a.message.n_outputs = a.message.n_raw_output_contents = 1;
-    a.output.shape = &one;
-    a.message.outputs = outputs;
-    a.message.raw_output_contents = &raw;
+    outputs_add(&a, answer);
     if (streamed)
-        bool_add(&a, "triton_final_response", answer->finished != NULL);
-    if (answer->finished)
-        figures_add(&a, answer->finished);
+        bool_add(&a, "triton_final_response", answer->last);
+    if (answer->named)
+        count_add(&a, "output_index", (uint64_t)answer->parts[0].output);
+    if (answer->parts[0].finished)
+        figures_add(&a, answer->parts, answer->n);
     response_pack(&a.message, "", streamed, bytes);
-    free(element);
+    for (size_t i = 0; i < a.message.n_outputs; i++)
+        free(a.raw[i].data);
 }
 
 void kserve_error_pack(const char *id, const char *text, struct rpc_bytes *bytes)
@@ -108,64 +231,4 @@ void kserve_error_pack(const char *id, const char *text, struct rpc_bytes *bytes
     struct answer a;
     head_make(&a, "", id); /* whose request failed; nothing else */
     response_pack(&a.message, text, true, bytes);
-}
-
-/* ---- what there is ---- */
-
-void kserve_flag_pack(bool flag, struct rpc_bytes *bytes)
-{
-    Inference__ServerLiveResponse m = INFERENCE__SERVER_LIVE_RESPONSE__INIT;
-    m.live = flag;
-    message_pack(&m.base, bytes);
-}
-
-void kserve_server_pack(const char *version, struct rpc_bytes *bytes)
-{
-    Inference__ServerMetadataResponse m = INFERENCE__SERVER_METADATA_RESPONSE__INIT;
-    m.name = message_text("massv");
-    m.version = message_text(version);
-    message_pack(&m.base, bytes);
-}
-
-enum { TENSORS_MAX = 32 }; /* more than there are options */
-
-struct metadata {
-    Inference__ModelMetadataResponse__TensorMetadata tensors[TENSORS_MAX], *list[TENSORS_MAX];
-    int64_t shapes[TENSORS_MAX];
-    size_t n;
-};
-
-static void tensor_add(struct metadata *metadata, const char *name, enum kserve_kind kind, int64_t shape)
-{
-    size_t i = metadata->n++;
-    Inference__ModelMetadataResponse__TensorMetadata *tensor = &metadata->tensors[i];
-    inference__model_metadata_response__tensor_metadata__init(tensor);
-    metadata->shapes[i] = shape;
-    tensor->name = message_text(name);
-    tensor->datatype = message_text(kserve_datatype(kind));
-    tensor->n_shape = 1;
-    tensor->shape = &metadata->shapes[i];
-    metadata->list[i] = tensor;
-}
-
-void kserve_model_pack(const char *model, struct rpc_bytes *bytes)
-{
-    Inference__ModelMetadataResponse m = INFERENCE__MODEL_METADATA_RESPONSE__INIT;
-    struct metadata metadata = {.n = 0};
-    char *versions[] = {message_text(KSERVE_VERSION)};
-    tensor_add(&metadata, "text_input", KSERVE_TEXT, 1);
-    tensor_add(&metadata, "image", KSERVE_TEXT, -1);
-    tensor_add(&metadata, "sampling_parameters", KSERVE_TEXT, 1);
-    for (const struct kserve_option *option = kserve_options; option->name; option++)
-        tensor_add(&metadata, option->name, option->kind, option->count ? -1 : 1);
-    m.inputs = metadata.list;
-    m.n_inputs = metadata.n;
-    tensor_add(&metadata, "text_output", KSERVE_TEXT, 1);
-    m.outputs = metadata.list + m.n_inputs;
-    m.n_outputs = 1;
-    m.name = message_text(model);
-    m.n_versions = 1;
-    m.versions = versions;
-    m.platform = message_text("massv");
-    message_pack(&m.base, bytes);
 }

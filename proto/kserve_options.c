@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/memory.h"
 #include "proto/kserve_parts.h"
 #include "proto/message.h"
@@ -38,11 +36,16 @@ const struct kserve_option kserve_options[] = {
     LIST("stop", KSERVE_TEXT, asked.stop_strings, asked.n_stop_strings),
     LIST("stop_token_ids", KSERVE_INT, asked.stop_ids, asked.n_stop_ids),
     OPTION("ignore_eos", KSERVE_BOOL, asked.ignore_eos, 0, 0),
+    OPTION("logit_bias", KSERVE_OBJECT, bias, 0, 0),
+    OPTION("logprobs", KSERVE_INT, logprobs, 0, 0),
+    OPTION("n", KSERVE_INT, asked.n_outputs, 1, 0),
     OPTION("draft_tokens", KSERVE_INT, asked.draft_tokens, 0, 0),
+    OPTION("auto_draft_tokens", KSERVE_BOOL, auto_drafts, 0, 0),
     OPTION("system", KSERVE_TEXT, system, 0, 0),
     OPTION("raw_prompt", KSERVE_BOOL, raw_prompt, 0, 0),
     OPTION("stream", KSERVE_BOOL, stream, 0, 0),
     OPTION("timeout", KSERVE_INT, timeout, 1, 0),
+    OPTION("traceparent", KSERVE_TEXT, traceparent, 0, 0),
     OPTION("exclude_input_in_output", KSERVE_BOOL, only_answer, 0, 0),
     OPTION("triton_enable_empty_final_response", KSERVE_BOOL, empty_final, 0, 0),
     {0},
@@ -51,7 +54,7 @@ const struct kserve_option kserve_options[] = {
 const char *kserve_datatype(enum kserve_kind kind)
 {
     static const char *const names[] = {
-        [KSERVE_BOOL] = "BOOL", [KSERVE_INT] = "INT32", [KSERVE_REAL] = "FP32", [KSERVE_TEXT] = "BYTES"};
+        [KSERVE_BOOL] = "BOOL", [KSERVE_INT] = "INT32", [KSERVE_REAL] = "FP32", [KSERVE_TEXT] = "BYTES", [KSERVE_OBJECT] = "BYTES"};
     return names[kind];
 }
 
@@ -148,12 +151,22 @@ static int text_set(void *field, const struct kserve_option *option, const struc
     return 0;
 }
 
+static int object_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+{
+    struct kserve_value text = {.kind = KSERVE_TEXT, .bytes = value->bytes, .size = value->size};
+    return text_set(field, option, value->kind == KSERVE_OBJECT ? &text : value, err);
+}
+
 /* ---- options ---- */
 
-static int value_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
+int kserve_value_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
 {
-    static int (*const set[])(void *, const struct kserve_option *, const struct kserve_value *, struct error *) = {
-        [KSERVE_BOOL] = bool_set, [KSERVE_INT] = integer_set, [KSERVE_REAL] = real_set, [KSERVE_TEXT] = text_set};
+    static int (*const set[])(void *, const struct kserve_option *, const struct kserve_value *,
+                              struct error *) = {[KSERVE_BOOL] = bool_set,
+                                                 [KSERVE_INT] = integer_set,
+                                                 [KSERVE_REAL] = real_set,
+                                                 [KSERVE_TEXT] = text_set,
+                                                 [KSERVE_OBJECT] = object_set};
     return set[option->kind](field, option, value, err);
 }
 
@@ -164,7 +177,7 @@ static int list_set(struct kserve_request *request, const struct kserve_option *
     memcpy((char *)request + option->offset, &list, sizeof list);
     *(int *)((char *)request + option->count) = (int)n;
     for (size_t i = 0; i < n; i++)
-        if (value_set(list + i * option->width, option, &values[i], err))
+        if (kserve_value_set(list + i * option->width, option, &values[i], err))
             return -1;
     return 0;
 }
@@ -184,66 +197,6 @@ int kserve_option_set(struct kserve_request *request, uint64_t *given, const cha
     request->asked.given |= option->given;
     if (option->count)
         return list_set(request, option, values, n, err);
-    return n == 1 ? value_set((char *)request + option->offset, option, values, err)
+    return n == 1 ? kserve_value_set((char *)request + option->offset, option, values, err)
                   : fail(err, "%s: %zu values, not one", name, n);
-}
-
-static int json_take(struct kserve_value *value, const json_t *json)
-{
-    switch (json_typeof(json)) {
-    case JSON_TRUE:
-    case JSON_FALSE:
-        *value = (struct kserve_value){.kind = KSERVE_BOOL, .integer = json_is_true(json)};
-        return 0;
-    case JSON_INTEGER:
-        *value = (struct kserve_value){.kind = KSERVE_INT, .integer = json_integer_value(json)};
-        return 0;
-    case JSON_REAL:
-        *value = (struct kserve_value){.kind = KSERVE_REAL, .real = json_real_value(json)};
-        return 0;
-    case JSON_STRING:
-        *value = (struct kserve_value){.kind = KSERVE_TEXT, .bytes = json_string_value(json), .size = json_string_length(json)};
-        return 0;
-    default:
-        return -1;
-    }
-}
-
-/* An array is a list of values, anything else a list of one. */
-static int member_set(struct kserve_request *request, uint64_t *given, const char *key, const json_t *member, struct error *err)
-{
-    size_t n = json_is_array(member) ? json_array_size(member) : 1;
-    struct kserve_value *values = mem_new(n, sizeof *values);
-    int result = 0;
-    for (size_t i = 0; i < n && !result; i++)
-        if (json_take(&values[i], json_is_array(member) ? json_array_get(member, i) : member))
-            result = fail(err, "%.100s: neither a number, a text nor true or false", key);
-    if (!result)
-        result = kserve_option_set(request, given, key, values, n, err);
-    free(values);
-    return result;
-}
-
-static int object_take(struct kserve_request *request, uint64_t *given, json_t *object, struct error *err)
-{
-    const char *key;
-    json_t *member;
-    json_object_foreach(object, key, member) if (member_set(request, given, key, member, err)) return -1;
-    return 0;
-}
-
-int kserve_object_set(struct kserve_request *request, uint64_t *given, const struct kserve_value *json, struct error *err)
-{
-    json_error_t fault;
-    if (json->kind != KSERVE_TEXT)
-        return fail(err, "sampling_parameters: not a text");
-    json_t *object = json_loadb(json->bytes, json->size, JSON_REJECT_DUPLICATES, &fault);
-    if (!json_is_object(object)) {
-        fail(err, "sampling_parameters: not a JSON object: %s", object ? "another value" : fault.text);
-        json_decref(object);
-        return -1;
-    }
-    int result = object_take(request, given, object, err);
-    json_decref(object);
-    return result ? message_within(err, "sampling_parameters") : 0;
 }

@@ -20,6 +20,9 @@
     "BYTES\x1a\x01\x01\x3a\x05\x01\0\0\0x"
 #define DELTAS(id) "\x22\x0c\x0a\x06stream\x12\x02\x08\x01" ASK(id)
 
+#define TWO_OUTPUTS "\x22\x07\x0a\x01n\x12\x02\x10\x02"
+#define FULL_END "\x22\x28\x0a\x22triton_enable_empty_final_response\x12\x02\x08\x00"
+
 struct place {
     struct model_config config;
     struct service service;
@@ -94,14 +97,20 @@ static struct request *arrived(struct place *place)
 
 static void say(struct request *request, const char *text)
 {
-    request->client.calls->send(request->client.call, &(struct generate_response){.event = GENERATE_TOKEN, .text = text});
+    const struct generate_response token = {.event = GENERATE_TOKEN, .output = request->output, .text = text};
+    request->client.calls->send(request->client.call, &token);
+}
+
+static void finish(struct request *request, const char *reason)
+{
+    const struct generate_response finished = {.event = GENERATE_FINISHED, .output = request->output, .reason = reason};
+    request->client.calls->send(request->client.call, &finished);
 }
 
 static void end(struct request *request, const char *reason, enum rpc_status status, const char *message)
 {
     if (*reason)
-        request->client.calls->send(request->client.call,
-                                    &(struct generate_response){.event = GENERATE_FINISHED, .reason = reason});
+        finish(request, reason);
     request->client.calls->finish(request->client.call, status, message);
     request->client.calls->finish(request->client.call, RPC_INTERNAL, "the first of several counts");
     request_free(request);
@@ -166,6 +175,86 @@ static void asks_of_one_call_are_answered_each_for_itself(void **state)
     end(a, "length", RPC_OK, "");
     EXPECT(stream, ID("a"), LAST);
     expect_end(stream, RPC_OK);
+}
+
+/* Both outputs of a request. */
+static void arrived_two(struct place *place, struct request *outputs[2])
+{
+    outputs[0] = arrived(place);
+    outputs[1] = outputs[0]->next_output;
+    assert_non_null(outputs[1]);
+    assert_null(outputs[1]->next_output);
+}
+
+#define NUMBERED(i) "output_index\x12\x02\x10" i
+
+static void several_outputs_come_in_one_answer_or_as_deltas_with_an_index(void **state)
+{
+    struct place *place = *state;
+    struct rpc_stream *stream = stream_of(place);
+    struct request *whole[2], *deltas[2];
+    WRITE(stream, TWO_OUTPUTS ASK("w"));
+    WRITE(stream, TWO_OUTPUTS DELTAS("d"));
+    arrived_two(place, whole);
+    arrived_two(place, deltas);
+    say(whole[1], "second");
+    say(deltas[1], "uno");
+    EXPECT(stream, ID("d"), "uno", NUMBERED("\1"));
+    say(deltas[0], "due");
+    EXPECT(stream, ID("d"), "due", NUMBERED("\0"));
+    finish(whole[1], "stop");
+    finish(deltas[0], "length");
+    EXPECT(stream, ID("d"), NUMBERED("\0"), "length", "triton_final_response\x12");
+    request_free(deltas[0]);
+    say(whole[0], "first");
+    end(whole[0], "length", RPC_OK, "");
+    EXPECT(stream, ID("w"), "first", "second", "length", "stop", LAST);
+    request_free(whole[1]);
+    end(deltas[1], "stop", RPC_OK, "");
+    EXPECT(stream, ID("d"), NUMBERED("\1"), "stop", LAST);
+    assert_int_equal(rpc_stream_half_close(stream, NULL), 0);
+    expect_end(stream, RPC_OK);
+}
+
+static void the_last_delta_has_text_where_an_empty_one_is_not_wanted(void **state)
+{
+    struct place *place = *state;
+    struct rpc_stream *stream = stream_of(place);
+    WRITE(stream, FULL_END DELTAS("a"));
+    struct request *a = arrived(place);
+    say(a, "one");
+    say(a, "");
+    say(a, "two");
+    EXPECT(stream, ID("a"), "one", "triton_final_response\x12");
+    end(a, "stop", RPC_OK, "");
+    EXPECT(stream, ID("a"), "two", "finish_reason", LAST);
+    assert_int_equal(rpc_stream_half_close(stream, NULL), 0);
+    expect_end(stream, RPC_OK);
+}
+
+#define TRACE_ID "0af7651916cd43dd8448eb211c80319c"
+#define TRACED                                                                                                                     \
+    "\x22\x48\x0a\x0btraceparent\x12\x39\x1a\x37"                                                                                  \
+    "00-" TRACE_ID "-b7ad6b7169203331-01"
+
+static void each_ask_may_belong_to_a_trace_of_its_own(void **state)
+{
+    struct place *place = *state;
+    struct rpc_stream *stream = stream_of(place);
+    WRITE(stream, TRACED ASK("a"));
+    WRITE(stream, ASK("b"));
+    WRITE(stream, "\x22\x14\x0a\x0btraceparent\x12\x05\x1a\x03"
+                  "new" ASK("c"));
+    EXPECT(stream, ID("c"), "INVALID_ARGUMENT: traceparent: \"new\"");
+    struct request *a = arrived(place), *b = arrived(place);
+    event_next(place, EVENT_REFUSED);
+    assert_string_equal(a->client.origin.trace.id, TRACE_ID);
+    assert_string_not_equal(b->client.origin.trace.id, TRACE_ID);
+    end(a, "stop", RPC_OK, "");
+    end(b, "stop", RPC_OK, "");
+    EXPECT(stream, ID("a"));
+    EXPECT(stream, ID("b"));
+    rpc_stream_close(stream);
 }
 
 static void a_fault_of_one_ask_is_no_fault_of_the_call(void **state)
@@ -286,8 +375,13 @@ static void the_same_state_answers_live_and_ready(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        KSERVE_TEST(asks_of_one_call_are_answered_each_for_itself), KSERVE_TEST(a_fault_of_one_ask_is_no_fault_of_the_call),
-        KSERVE_TEST(a_call_that_ends_takes_its_asks_along),         KSERVE_TEST(one_ask_of_its_own_call_has_a_status),
+        KSERVE_TEST(asks_of_one_call_are_answered_each_for_itself),
+        KSERVE_TEST(a_fault_of_one_ask_is_no_fault_of_the_call),
+        KSERVE_TEST(a_call_that_ends_takes_its_asks_along),
+        KSERVE_TEST(one_ask_of_its_own_call_has_a_status),
+        KSERVE_TEST(several_outputs_come_in_one_answer_or_as_deltas_with_an_index),
+        KSERVE_TEST(the_last_delta_has_text_where_an_empty_one_is_not_wanted),
+        KSERVE_TEST(each_ask_may_belong_to_a_trace_of_its_own),
         KSERVE_TEST(the_same_state_answers_live_and_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

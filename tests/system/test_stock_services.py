@@ -105,12 +105,18 @@ def test_a_client_without_proto_files_finds_its_way(python, client):
 
 
 def test_triton_gets_the_answers_of_generate(python):
-    with service(MODELS / "scenes-large", "--drafter", MODELS / "scenes-massv") as client:
-        text, finished = client.ask(QUESTION, [SCENE], max_tokens=40)[1:]
-        got = json.loads(stock(python, "stock_triton.py", client.address, SCENE)[0])
+    sampled = dict(temperature=1.0, penalty=None, max_tokens=20, sampling=dict(seed=5))
+    with service(MODELS / "scenes-large", "--drafter", MODELS / "scenes-massv", "--log-format", "json") as client:
+        ids, text, finished = client.ask(QUESTION, [SCENE], max_tokens=40)
+        bias = {ids[3]: -100.0, ids[5]: -5.5}
+        biased = client.ask(QUESTION, [SCENE], max_tokens=40, bias=bias)[1]
+        known = [p for event in client.stream(QUESTION, [SCENE], max_tokens=40, logprobs=3) for p in event.token.logprobs]
+        events = list(client.stream(QUESTION, [SCENE], n=3, logprobs=1, **sampled))
+        got = json.loads(stock(python, "stock_triton.py", client.address, SCENE, json.dumps(bias))[0])
+        log = [json.loads(line) for line in client.up.stderr().splitlines()]
     assert got["live"] and got["ready"] and got["model_ready"] and got["server"]["name"] == "massv"
     assert {"text_input", "image", "max_tokens"} <= {i["name"] for i in got["model"]["inputs"]}
-    assert [o["name"] for o in got["model"]["outputs"]] == ["text_output"]
+    assert {"text_output", "token_ids", "logprobs", "finish_reason"} <= {o["name"] for o in got["model"]["outputs"]}
     assert got["stranger"][0] == "StatusCode.NOT_FOUND" and "llama" in got["stranger"][1]
 
     name, said, figures = got["infer"]
@@ -121,6 +127,29 @@ def test_triton_gets_the_answers_of_generate(python):
     words = ["text_input", "max_tokens", "colour", "llama", "picture"]
     assert all(word in message for word, (_, message) in zip(words, got["bad"], strict=True)), got["bad"]
     assert [code for code, _ in got["bad"]] == [f"StatusCode.{c}" for c in ("INVALID_ARGUMENT",) * 3 + ("NOT_FOUND", "INVALID_ARGUMENT")]
+
+    said, tokens = got["infer_logprobs"]
+    assert said == text and tokens["token_ids"] == ids and tokens["logprobs"] == [p.logprob for p in known]
+    assert tokens["top_token_ids"] == [[t.token_id for t in p.top] for p in known]
+    assert tokens["top_logprobs"] == [[t.logprob for t in p.top] for p in known]
+    assert got["infer_ids"] == [ids, True]
+    assert biased != text and got["infer_bias"] == biased
+
+    outputs = [[e for e in events if e.WhichOneof("event") == kind] for kind in ("token", "finished")]
+    deltas, ends = [[getattr(e, kind) for e in of] for kind, of in zip(("token", "finished"), outputs)]
+    ends.sort(key=lambda end: end.output_index)
+    texts = ["".join(d.text for d in deltas if d.output_index == i) for i in range(3)]
+    several = got["infer_n"]
+    assert several["texts"] == texts and len(set(texts)) > 1 and several["reasons"] == [end.reason for end in ends]
+    assert several["seed"] == [end.seed for end in ends] and several["completion_tokens"] == [end.usage.completion_tokens for end in ends]
+    assert several["token_ids"] == [t for i in range(3) for d in deltas if d.output_index == i for t in d.token_ids]
+    assert several["logprobs"] == [p.logprob for i in range(3) for d in deltas if d.output_index == i for p in d.logprobs]
+    assert several["figures"]["completion_tokens"] == sum(several["completion_tokens"]) and "finish_reason" not in several["figures"]
+    assert ["".join(text for text, _ in output) for output in got["streamed_n"]] == texts
+    assert [output[-1][1] for output in got["streamed_n"]] == several["reasons"]
+    assert "".join(got["streamed_full"]) == text and all(got["streamed_full"]) and len(got["streamed_full"]) > 3
+    for trace in ("0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"):
+        assert sum(line.get("trace_id") == trace for line in log) == 3, trace  # a line for each output
 
     assert got["streamed"]["whole"] == [text]
     assert len(got["streamed"]["deltas"]) > 3 and "".join(got["streamed"]["deltas"]) == text
