@@ -101,15 +101,13 @@ static struct network *net_open(const struct arguments *a, struct device *dev, s
     struct network *net;
     if (config_read(config, a->model, &err) || safetensors_open(&st, a->model, &err))
         quit(&err);
-    const struct network_options options = {
-        .kernels = kernels_cpu(),
-        .grad = grad_kernels_cpu(),
-        .device = dev,
-        .projector = {.kind = PROJECTOR_MLP, .merge = vision_joined(config), .width = config->vision.d},
-        .projector_weights = st,
-        .train_language = a->phase == 2,
-        .recompute = a->recompute,
-        .weights = a->bf16 ? DTYPE_BF16 : DTYPE_F32};
+    const struct network_options options = {.kernels = kernels_cpu(),
+                                            .grad = grad_kernels_cpu(),
+                                            .device = dev,
+                                            .projector_weights = st,
+                                            .train_language = a->phase == 2,
+                                            .recompute = a->recompute,
+                                            .weights = a->bf16 ? DTYPE_BF16 : DTYPE_F32};
     if (network_open(&net, st, config, &options, &err))
         quit(&err);
     safetensors_close(st);

@@ -200,15 +200,8 @@ static int prompts_make(struct reading *r, const struct question *q, const struc
     if (prompt_make_question(&target->prompt, &target->config, target->tokenizer, &question, err))
         return -1;
     for (int i = 1; i < r->n_readers; i++)
-        if (r->readers[i].kind == DRAFTER_TEXT)
-            prompt_without_pictures(&r->readers[i].prompt, &target->prompt);
+        drafter_prompt(&r->readers[i].prompt, &target->prompt, r->readers[i].kind, &r->readers[i].config);
     return 0;
-}
-
-/* A drafter that sees reads the target's own rows. */
-static const struct prompt *prompt_of(const struct reading *r, const struct reader *reader)
-{
-    return reader->kind == DRAFTER_TEXT ? &reader->prompt : &r->readers[0].prompt;
 }
 
 static int prompt_chunk(struct reader *reader, const struct prompt *p, int first, int n, struct error *err)
@@ -234,9 +227,9 @@ static int prompt_chunk(struct reader *reader, const struct prompt *p, int first
     return result;
 }
 
-static int prompt_read(struct reading *r, struct reader *reader, struct error *err)
+static int prompt_read(struct reader *reader, struct error *err)
 {
-    const struct prompt *p = prompt_of(r, reader);
+    const struct prompt *p = &reader->prompt;
     reader->sequence = sequence_new(reader->model);
     for (int first = 0, n; first < p->n; first += n) {
         n = prompt_chunk_rows(p, first, ROWS);
@@ -250,12 +243,12 @@ static int prompt_read(struct reading *r, struct reader *reader, struct error *e
 /* ---- an answer ---- */
 
 /* Tokens [first, first + n) of the answer; each row's scores are of what follows. */
-static int tokens_read(const struct reading *r, struct reader *reader, const int32_t *ids, int first, int n, struct error *err)
+static int tokens_read(struct reader *reader, const int32_t *ids, int first, int n, struct error *err)
 {
     int32_t positions[ROWS][3];
     for (int i = 0; i < n; i++)
         for (int axis = 0; axis < 3; axis++)
-            positions[i][axis] = prompt_of(r, reader)->next_position + first + i;
+            positions[i][axis] = reader->prompt.next_position + first + i;
     const struct span span = {.sequence = reader->sequence,
                               .n = n,
                               .ids = ids + first,
@@ -300,14 +293,14 @@ static int answer_read(struct reading *r, const struct eval_answer *answer, floa
     for (int first = 0; first < n - 1; first += ROWS) { /* nobody asks what follows the last token */
         int count = n - 1 - first < ROWS ? n - 1 - first : ROWS;
         for (int i = 0; i < r->n_readers; i++)
-            if (tokens_read(r, &r->readers[i], answer->ids, first, count, err))
+            if (tokens_read(&r->readers[i], answer->ids, first, count, err))
                 return -1;
         for (int i = 0; i < count; i++)
             if (row_take(r, rows, first + 1 + i, i, temperature, err))
                 return -1;
     }
     for (int i = 0; i < r->n_readers; i++)
-        sequence_truncate(r->readers[i].model, r->readers[i].sequence, prompt_of(r, &r->readers[i])->n);
+        sequence_truncate(r->readers[i].model, r->readers[i].sequence, r->readers[i].prompt.n);
     return 0;
 }
 
@@ -374,7 +367,7 @@ static int question_read(struct reading *r, struct tvd *tvd, int question, struc
         return 0;
     int result = (q->path && picture_read(r, q, &shape, err)) || prompts_make(r, q, &shape, err) ? -1 : 0;
     for (int i = 0; !result && i < r->n_readers; i++)
-        result = prompt_read(r, &r->readers[i], err);
+        result = prompt_read(&r->readers[i], err);
     if (!result)
         result = answers_read(r, tvd, question, err);
     question_end(r);

@@ -17,6 +17,11 @@ const char *drafter_name(const struct drafter *drafter)
     return drafter ? drafter->config.name : "";
 }
 
+int drafter_tokens(const struct drafter *drafter, const struct patches *patches)
+{
+    return patches_tokens(patches, &drafter->config);
+}
+
 int drafter_width(const struct drafter *drafter)
 {
     return drafter->config.d;

@@ -28,10 +28,12 @@ int drafter_open(struct drafter **drafter, const char *dir, const struct drafter
 void drafter_close(struct drafter *drafter);
 enum drafter_kind drafter_kind(const struct drafter *drafter);
 const char *drafter_name(const struct drafter *drafter);
-int drafter_width(const struct drafter *drafter); /* of a row of drafter_features */
+/* Shape of drafter_features. */
+int drafter_tokens(const struct drafter *drafter, const struct patches *patches);
+int drafter_width(const struct drafter *drafter);
 
-/* The drafter's features of one picture, (tokens, its width), malloc'ed into *features (NULL for a text-only drafter). states: the
- * target tower's result, used as it is by a MASSV drafter; a VISION drafter runs its own tower on the patches. */
+/* The drafter's features of one picture, (its tokens, its width), malloc'ed into *features (NULL for a text-only drafter). states:
+ * the target tower's result, used as it is by a MASSV drafter; a VISION drafter runs its own tower on the patches. */
 int drafter_features(struct drafter *drafter, const struct patches *patches, const struct vision_states *states, float **features,
                      struct error *err);
 

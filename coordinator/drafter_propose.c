@@ -16,7 +16,7 @@ enum { FIRST_UNKNOWN = INT32_MIN };
 
 struct draft_sequence {
     struct sequence *sequence;
-    struct prompt prompt;    /* the drafter's own: without pictures for a text-only one */
+    struct prompt prompt;    /* the drafter's own */
     float *const *features;  /* of the prompt's pictures; the caller's, until the prompt is computed */
     int32_t *ids;            /* answer and drafts that were fed behind the prompt */
     int32_t (*positions)[3]; /* of ids */
@@ -76,10 +76,7 @@ struct draft_sequence *drafter_begin(struct drafter *drafter, const struct promp
                                      int max_positions, struct error *err)
 {
     struct draft_sequence *s = mem_new(1, sizeof *s);
-    if (drafter->kind == DRAFTER_TEXT)
-        prompt_without_pictures(&s->prompt, prompt);
-    else
-        prompt_copy(&s->prompt, prompt);
+    drafter_prompt(&s->prompt, prompt, drafter->kind, &drafter->config);
     int answer = max_positions > prompt->n ? max_positions - prompt->n : 0;
     int context = drafter->config.max_positions;
     s->limit = s->prompt.n < context - answer ? s->prompt.n + answer : context;

@@ -139,14 +139,14 @@ static enum rpc_status prompt_begin(const struct preparer *preparer, const struc
 static struct prepared_picture prepared_view(const struct preparer *preparer, struct shared_picture *shared, int v)
 {
     const struct preparer_options *o = &preparer->options;
-    size_t first = (size_t)v * (size_t)shared->rows;
+    size_t first = (size_t)v * (size_t)shared->rows, drafter_first = (size_t)v * (size_t)shared->drafter_rows;
     const uint64_t named[] = {shared->hash[0], shared->hash[1], (uint64_t)v, (uint64_t)shared->shape.crops};
     XXH128_hash_t crop = XXH3_128bits(named, sizeof named);
     return (struct prepared_picture){
         .hash = {v ? crop.high64 : shared->hash[0], v ? crop.low64 : shared->hash[1]},
         .rows = shared->rows,
         .target = shared->target + first * (size_t)o->config->d,
-        .drafter = shared->drafter ? shared->drafter + first * (size_t)drafter_width(o->drafter) : NULL,
+        .drafter = shared->drafter ? shared->drafter + drafter_first * (size_t)drafter_width(o->drafter) : NULL,
         .shared = shared_picture_hold(shared),
     };
 }

@@ -14,7 +14,7 @@ struct prepared_picture {          /* or a crop of one */
     uint64_t hash[2];              /* of the file's bytes; a crop's is made of that */
     int rows;                      /* tokens */
     float *target;                 /* (rows, d of the target); shared, counted */
-    float *drafter;                /* (rows, d of the drafter), or NULL */
+    float *drafter;                /* (the drafter's tokens of it, d of the drafter), or NULL */
     struct shared_picture *shared; /* whose the features are */
 };
 

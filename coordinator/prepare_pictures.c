@@ -97,7 +97,8 @@ static void view_draft_features(const struct preparer *preparer, struct draft_pi
     }
     if (!features)
         return;
-    size_t count = (size_t)shared->rows * (size_t)drafter_width(drafter);
+    shared->drafter_rows = drafter_tokens(drafter, &picture->views.patches[view]);
+    size_t count = (size_t)shared->drafter_rows * (size_t)drafter_width(drafter);
     if (view == 0)
         shared->drafter = mem_new((size_t)picture->views.n * count, sizeof *shared->drafter);
     memcpy(shared->drafter + (size_t)view * count, features, count * sizeof *features);
@@ -121,14 +122,14 @@ static int view_features(const struct preparer *preparer, struct draft_picture *
 static int picture_features(const struct preparer *preparer, struct draft_picture *picture, struct error *err)
 {
     struct shared_picture *shared = picture->shared;
-    size_t rows = (size_t)picture->views.n * (size_t)shared->rows, width = (size_t)preparer->options.config->d;
-    shared->target = mem_new(rows * width, sizeof *shared->target);
+    size_t views = (size_t)picture->views.n, numbers = (size_t)shared->rows * (size_t)preparer->options.config->d;
+    shared->target = mem_new(views * numbers, sizeof *shared->target);
     for (int view = 0; view < picture->views.n; view++)
         if (view_features(preparer, picture, view, err) != 0)
             return -1;
     if (shared->drafter)
-        width += (size_t)drafter_width(preparer->options.drafter);
-    shared->bytes = rows * width * sizeof(float);
+        numbers += (size_t)shared->drafter_rows * (size_t)drafter_width(preparer->options.drafter);
+    shared->bytes = views * numbers * sizeof(float);
     return 0;
 }
 

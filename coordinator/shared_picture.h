@@ -12,7 +12,7 @@ struct shared_picture {
     atomic_int holders;
     uint64_t hash[2]; /* XXH3-128 of the file's bytes */
     struct picture_shape shape;
-    int rows;                /* tokens of it, and of each crop */
+    int rows, drafter_rows;  /* tokens of it, and of each crop, for the target and for the drafter */
     float *target, *drafter; /* ((1 + crops) * rows, d) of each; NULL before they are computed, drafter also without one */
     size_t bytes;            /* of both */
 };

@@ -67,6 +67,8 @@ static int main_read(struct model_config *c, const char *path, struct error *err
     c->has_vision = !status && c->family->has_vision;
     if (c->has_vision)
         status = vision_read(c, &s);
+    if (!status)
+        status = projector_read(c, &s);
     const json_t *stop = field_get(s.root, "eos_token_id"); /* of the conversation; text_config's only ends a text */
     if (!status)
         status = stop_ids_read(c, &s, stop ? stop : language_field(&s, "eos_token_id"));

@@ -13,6 +13,14 @@
 
 enum { CONFIG_STOP_IDS = 8, CONFIG_LAYERS = 1024 };
 
+enum projector_kind {
+    PROJECTOR_MLP,
+    PROJECTOR_LINEAR,
+    PROJECTOR_RESAMPLER,
+    PROJECTOR_PLAIN,
+    PROJECTOR_KINDS
+}; /* model/projector.h */
+
 struct vision_config {
     int depth, d, heads, ff, out_d; /* blocks; widths */
     int patch, temporal_patch, channels;
@@ -63,6 +71,8 @@ struct model_config {
     int32_t image_id, vision_start_id, vision_end_id; /* -1 where the family has none. image_id may lie beyond the vocabulary */
     bool has_vision;
     struct vision_config vision;
+    enum projector_kind projector; /* member "massv": MLP, the family's own, where there is none */
+    int queries;                   /* of a resampler: tokens of a picture */
     struct picture_config picture;
     struct generation_config generation;
 };
@@ -80,9 +90,11 @@ float config_attention_scale(const struct model_config *config);
  * The published models were trained with the factor rounded to the table's numbers; for computing as if in f32, DTYPE_F32. */
 float config_embed_scale(const struct model_config *config, enum dtype dtype);
 
-/* Tokens of a picture where all pictures have one size, else 0. */
+/* Tokens of a picture where all pictures have as many, else 0. */
 static inline int config_picture_tokens(const struct model_config *config)
 {
+    if (config->projector == PROJECTOR_RESAMPLER)
+        return config->queries;
     int side = config->picture.side ? config->picture.side / config->vision.patch / config->vision.merge : 0;
     return side * side;
 }

@@ -52,6 +52,9 @@ int channels_read(const struct source *s, const char *name, double least, float 
 int same_check(const struct source *s, const char *name, int other);                     /* a size that config.json also holds */
 int steps_check(const struct source *s, int filter, const char *filter_name);            /* resize, divide by 255, normalise */
 
+/* The member "massv" of a drafter that has another projector than its family's (config_projector.c). */
+int projector_read(struct model_config *config, const struct source *s);
+
 /* One family's reading of the files. A text family has no vision and no picture. */
 struct config_reader {
     const struct int_field *language; /* sizes of the language model */

@@ -27,6 +27,9 @@ static int check_pictures(const struct model_config *own, const struct model_con
     if (memcmp(own->picture.mean, target->picture.mean, sizeof own->picture.mean) != 0 ||
         memcmp(own->picture.std, target->picture.std, sizeof own->picture.std) != 0)
         return fail(err, "drafter %s: image_mean and image_std of preprocessor_config.json are not the target's", own->name);
+    if (target->projector == PROJECTOR_RESAMPLER && (own->projector != target->projector || own->queries != target->queries))
+        return fail(err, "drafter %s: the target has %d tokens of every picture, which tell nothing of the drafter's own",
+                    own->name, target->queries);
     if (own->image_id != target->image_id)
         return fail(err, "drafter %s: image_token_id %d, the target's is %d", own->name, own->image_id, target->image_id);
     return 0;

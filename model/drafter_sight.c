@@ -23,6 +23,14 @@ void drafter_sight_close(struct drafter_sight *sight)
     *sight = (struct drafter_sight){0};
 }
 
+void drafter_prompt(struct prompt *out, const struct prompt *prompt, enum drafter_kind kind, const struct model_config *own)
+{
+    if (kind == DRAFTER_TEXT)
+        prompt_without_pictures(out, prompt);
+    else
+        prompt_for_projector(out, prompt, own);
+}
+
 int drafter_sight_features(const struct drafter_sight *sight, const struct model_config *own, const struct patches *patches,
                            const struct vision_states *states, float **features, struct error *err)
 {

@@ -20,13 +20,14 @@ static const char *const gemma_language[] = {"language_model.model.", "model.lan
 static const char *const gemma_text_language[] = {"model.", "language_model.model.", "model.language_model.", NULL};
 
 #define QWEN                                                                                                                       \
-    .config = &config_reader_qwen, .qkv_bias = true, .vision_prefixes = qwen_vision, .projector_prefixes = qwen_vision,            \
-    .language_prefixes = qwen_language, .head_names = qwen_head, .attention_norm = "input_layernorm",                              \
-    .mlp_norm = "post_attention_layernorm"
+    .config = &config_reader_qwen, .tower = &tower_kind_qwen, .projector = &projector_form_qwen, .qkv_bias = true,                 \
+    .vision_prefixes = qwen_vision, .projector_prefixes = qwen_vision, .language_prefixes = qwen_language,                         \
+    .head_names = qwen_head, .attention_norm = "input_layernorm", .mlp_norm = "post_attention_layernorm"
 #define GEMMA                                                                                                                      \
-    .config = &config_reader_gemma, .chat = &chat_format_gemma, .qk_norm = true, .scaled_embeddings = true, .norm_offset = 1,      \
-    .gate = GATE_GELU_TANH, .vision_prefixes = gemma_vision, .projector_prefixes = gemma_projector, .head_names = qwen_head,       \
-    .attention_norm = "input_layernorm", .attention_after = "post_attention_layernorm", .mlp_norm = "pre_feedforward_layernorm",   \
+    .config = &config_reader_gemma, .tower = &tower_kind_siglip, .projector = &projector_form_siglip, .chat = &chat_format_gemma,  \
+    .qk_norm = true, .scaled_embeddings = true, .norm_offset = 1, .gate = GATE_GELU_TANH, .vision_prefixes = gemma_vision,         \
+    .projector_prefixes = gemma_projector, .head_names = qwen_head, .attention_norm = "input_layernorm",                           \
+    .attention_after = "post_attention_layernorm", .mlp_norm = "pre_feedforward_layernorm",                                        \
     .mlp_after = "post_feedforward_layernorm"
 
 static const struct family families[] = {
@@ -34,15 +35,11 @@ static const struct family families[] = {
      .architecture = "Qwen2_5_VLForConditionalGeneration",
      .has_vision = true,
      .chat = &chat_format_qwen_vl,
-     .tower = &tower_kind_qwen,
-     .projector = &projector_form_qwen,
      QWEN},
     {.model_type = "qwen2", .architecture = "Qwen2ForCausalLM", .chat = &chat_format_qwen, QWEN},
     {.model_type = "gemma3",
      .architecture = "Gemma3ForConditionalGeneration",
      .has_vision = true,
-     .tower = &tower_kind_siglip,
-     .projector = &projector_form_siglip,
      .pictures_whole = true,
      .language_prefixes = gemma_language,
      GEMMA},

@@ -8,7 +8,7 @@
 struct config_reader;  /* config.json and the preprocessor's settings (model/config_parts.h) */
 struct chat_format;    /* a conversation and its pictures as tokens (model/prompt_parts.h) */
 struct tower_kind;     /* the vision tower and the projector behind it (model/vision_parts.h) */
-struct projector_form; /* that projector as something to train (model/vision.h) */
+struct projector_form; /* what that projector is made of (model/projector.h) */
 
 enum family_gate { GATE_SILU, GATE_GELU_TANH };
 
@@ -18,7 +18,7 @@ struct family {
     bool has_vision;
     const struct config_reader *config;
     const struct chat_format *chat;
-    const struct tower_kind *tower;
+    const struct tower_kind *tower; /* also of a text model: of a drafter made of it */
     const struct projector_form *projector;
 
     /* The language model. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/projector.h"
+
 enum { ASPECT_MAX = 200, PIXELS_MAX = 1 << 28 }; /* of the family's processor; what a grid of ints can hold with ease */
 
 int patches_size(int height, int width, int factor, int64_t min_pixels, int64_t max_pixels, int *out_height, int *out_width,
@@ -107,7 +109,15 @@ void patches_free(struct patches *patches)
     memset(patches, 0, sizeof *patches);
 }
 
+void patches_grid(const struct patches *patches, const struct model_config *config, int grid[2])
+{
+    const int cells[] = {patches->grid_h / config->vision.merge, patches->grid_w / config->vision.merge};
+    projector_grid(config, cells, grid);
+}
+
 int patches_tokens(const struct patches *patches, const struct model_config *config)
 {
-    return patches->grid_h / config->vision.merge * (patches->grid_w / config->vision.merge);
+    int grid[2];
+    patches_grid(patches, config, grid);
+    return grid[0] * grid[1];
 }

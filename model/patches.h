@@ -24,7 +24,10 @@ void patches_free(struct patches *patches);
 /* The same numbers as planes (channels, height, width), for patches in raster order. */
 void patches_planes(float *planes, const struct patches *patches, const struct model_config *config);
 
-/* Tokens that a picture takes in a prompt: grid_h * grid_w / merge^2. */
+/* Lines and columns of the tokens that a picture takes in a prompt: (grid_h, grid_w) / merge, or one line of a resampler's
+ * queries. */
+void patches_grid(const struct patches *patches, const struct model_config *config, int grid[2]);
+/* Their product. */
 int patches_tokens(const struct patches *patches, const struct model_config *config);
 
 #endif

@@ -75,6 +75,10 @@ int prompt_chunk_rows(const struct prompt *prompt, int first, int most);
  * the cache from a step that had all of it: adopted pages may end amid a picture.) */
 int prompt_whole_rows(const struct prompt *prompt, int first);
 
+/* The same prompt for a model that has another projector or other axes: its own number of tokens for each picture, and positions.
+ * Only a resampler's tokens are not those of `prompt`. It has no words. */
+void prompt_for_projector(struct prompt *out, const struct prompt *prompt, const struct model_config *config);
+
 /* The prompt as a text-only drafter reads it: its words, at plain 1-D positions. It may have none. */
 void prompt_without_pictures(struct prompt *out, const struct prompt *prompt);
 

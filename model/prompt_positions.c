@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "model/family.h"
+#include "model/projector.h"
 #include "model/prompt.h"
 
 enum { ROWS_MAX = 1 << 28 }; /* keeps sums of lying grids within an int; far above any context */
@@ -136,6 +137,27 @@ int prompt_whole_rows(const struct prompt *prompt, int first)
         if (prompt->pictures[i].first <= first && first < prompt->pictures[i].first + prompt->pictures[i].count)
             return prompt->pictures[i].first + prompt->pictures[i].count - first;
     return 0;
+}
+
+void prompt_for_projector(struct prompt *out, const struct prompt *prompt, const struct model_config *config)
+{
+    int rows = prompt->n, picture = 0;
+    for (int i = 0; i < prompt->n_pictures; i++)
+        rows += config_picture_tokens(config);
+    prompt_allocate(out, rows, prompt->n_pictures);
+    out->pictures_whole = config->family->pictures_whole;
+    for (int i = 0; i < prompt->n; i++) {
+        const struct prompt_picture *p = &prompt->pictures[picture];
+        int grid[2];
+        if (picture == prompt->n_pictures || i < p->first) {
+            put_text(out, prompt->ids[i]);
+            continue;
+        }
+        projector_grid(config, (const int[]){p->lines, p->columns}, grid);
+        put_picture(out, prompt->ids[i], grid[0], grid[1], config_axes(config));
+        i += p->count - 1;
+        picture++;
+    }
 }
 
 void prompt_without_pictures(struct prompt *out, const struct prompt *prompt)

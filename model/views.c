@@ -77,6 +77,7 @@ void views_free(struct views *views)
 
 struct picture_shape views_shape(const struct views *views, const struct model_config *config)
 {
-    const struct patches *whole = &views->patches[0];
-    return (struct picture_shape){whole->grid_h / config->vision.merge, whole->grid_w / config->vision.merge, views->n - 1};
+    int grid[2];
+    patches_grid(&views->patches[0], config, grid);
+    return (struct picture_shape){grid[0], grid[1], views->n - 1};
 }

@@ -1,5 +1,4 @@
-/* vision.c - vision towers and projectors of every kind: opening, running over one picture, the tower's hash. Activations live for
- * one picture. */
+/* vision.c - vision towers of every kind: opening, running over one picture, the tower's hash. Activations live for one picture. */
 #include "model/vision.h"
 
 #include <stdio.h>
@@ -12,18 +11,6 @@
 #include "model/vision_parts.h"
 
 /* ---- opening ---- */
-
-/* The prefix under which the checkpoint has `probe`; the first one where it has none, so that errors name that. */
-static const char *find_prefix(const struct safetensors *st, const char *const *prefixes, const char *probe)
-{
-    char name[256];
-    for (const char *const *prefix = prefixes; *prefix; prefix++) {
-        snprintf(name, sizeof name, "%s%s", *prefix, probe);
-        if (safetensors_find(st, name))
-            return *prefix;
-    }
-    return prefixes[0];
-}
 
 static int check_vision(const struct model_config *config, struct error *err)
 {
@@ -38,7 +25,7 @@ int tower_open(struct tower **tower, struct safetensors *st, const struct model_
     const struct tower_kind *kind = config->family->tower;
     struct vision_loader l = {.st = st, .k = k, .dev = dev, .block = kind->block, .err = err};
     struct tower *t = mem_new(1, sizeof *t);
-    l.prefix = find_prefix(st, config->family->vision_prefixes, kind->tower_probe);
+    l.prefix = vision_find_prefix(st, config->family->vision_prefixes, kind->tower_probe);
     *t = (struct tower){.config = config->vision, .kind = kind, .k = k, .dev = dev, .chunk = VISION_CHUNK};
     t->n_places = config->picture.side / t->config.patch * (config->picture.side / t->config.patch);
     t->blocks = mem_new((size_t)t->config.depth, sizeof *t->blocks);
@@ -82,34 +69,6 @@ void tower_close(struct tower *t)
     free(t);
 }
 
-int merger_open(struct merger **merger, struct safetensors *st, const struct model_config *config, const struct kernels *k,
-                struct device *dev, struct error *err)
-{
-    if (check_vision(config, err))
-        return -1;
-    const struct tower_kind *kind = config->family->tower;
-    struct vision_loader l = {.st = st, .k = k, .dev = dev, .block = kind->block, .err = err};
-    struct merger *m = mem_new(1, sizeof *m);
-    l.prefix = find_prefix(st, config->family->projector_prefixes, kind->projector_probe);
-    *m = (struct merger){.config = config->vision, .kind = kind, .k = k, .dev = dev};
-    if (kind->projector_load(&l, m)) {
-        merger_close(m);
-        return fail_in(err, "projector");
-    }
-    *merger = m;
-    return 0;
-}
-
-void merger_close(struct merger *m)
-{
-    if (!m)
-        return;
-    free_norm(m->k, m->dev, &m->norm);
-    free_layer(m->k, m->dev, &m->in);
-    free_layer(m->k, m->dev, &m->out);
-    free(m);
-}
-
 /* Everything that decides what the tower makes of patches: its tensors and its shape, but not the width of what follows it. */
 int tower_hash(struct safetensors *st, const struct model_config *config, uint64_t hash[2], struct error *err)
 {
@@ -122,7 +81,7 @@ int tower_hash(struct safetensors *st, const struct model_config *config, uint64
     XXH128_hash_t all = XXH3_128bits(&shape, sizeof shape);
     for (const char *const *part = family->tower->parts; *part; part++) {
         uint64_t tensors[2];
-        snprintf(prefix, sizeof prefix, "%s%s", find_prefix(st, family->vision_prefixes, family->tower->tower_probe), *part);
+        snprintf(prefix, sizeof prefix, "%s%s", vision_find_prefix(st, family->vision_prefixes, family->tower->tower_probe), *part);
         if (safetensors_hash(st, prefix, 1, tensors, err))
             return fail_in(err, "vision tower");
         const uint64_t both[] = {all.low64, all.high64, tensors[0], tensors[1]};
@@ -136,7 +95,7 @@ int tower_hash(struct safetensors *st, const struct model_config *config, uint64
 char *tower_published(const struct safetensors *st, const struct model_config *config, const char *name)
 {
     const struct family *family = config->family;
-    const char *prefix = find_prefix(st, family->vision_prefixes, family->tower->tower_probe);
+    const char *prefix = vision_find_prefix(st, family->vision_prefixes, family->tower->tower_probe);
     size_t size = strlen(prefix);
     for (const char *const *part = family->tower->parts; *part && !strncmp(name, prefix, size); part++)
         if (!strncmp(name + size, *part, strlen(*part)))
@@ -229,17 +188,14 @@ void vision_states_free(struct tower *t, struct vision_states *states)
     memset(states, 0, sizeof *states);
 }
 
+/* ---- cells ---- */
+
 int vision_joined(const struct model_config *config)
 {
     return config->family->tower->averaged ? 1 : config->vision.merge * config->vision.merge;
 }
 
-int tower_rows(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
+int vision_cells(const struct vision_reader *reader, const struct vision_states *states, float *cells, struct error *err)
 {
-    return t->kind->rows(t, states, rows, err);
-}
-
-int merger_run(struct merger *m, const struct vision_states *states, float *features, struct error *err)
-{
-    return m->kind->project(m, states, features, err);
+    return reader->config->family->tower->cells(reader, states, cells, err);
 }

@@ -1,5 +1,6 @@
-/* vision.h - a family's vision tower and the projector behind it, called merger after the first family's.
- * Tower and merger are two objects: a MASSV drafter has its own merger on the target's tower, which then runs once for both. */
+/* vision.h - a family's vision tower and a projector behind it, called merger after the first family's.
+ * Tower and merger are two objects: a MASSV drafter has its own merger on the target's tower, which then runs once for both. Which
+ * kind of projector a merger is, its configuration says (model/projector.h). */
 #ifndef MODEL_VISION_H
 #define MODEL_VISION_H
 
@@ -36,23 +37,17 @@ struct vision_states {
 int tower_run(struct tower *tower, const struct patches *patches, struct vision_states *states, struct error *err);
 void vision_states_free(struct tower *tower, struct vision_states *states);
 
-/* What a projector makes features of: one row for each token, of `joined` tower rows side by side: those of the token's merge x
- * merge patches, or, where a family averages them, one. */
-int vision_joined(const struct model_config *config);
-/* The rows (tokens, joined * d of the tower) of a picture to host memory, raster order. */
-int tower_rows(struct tower *tower, const struct vision_states *states, float *rows, struct error *err);
-
-/* The shape of a family's own projector, for who trains one: a norm of every tower row with a learned weight; where there is a
- * `first` layer, that, as wide as it reads, and the exact GELU; the last layer. Names stand behind the family's projector_prefixes;
- * NULL: there is none. */
-struct projector_form {
-    float norm_offset; /* added to the norm's weight */
-    const char *norm, *first, *first_bias, *last, *last_bias;
-    bool last_turned; /* stored (in, out), unlike all other layers */
+/* What every projector reads of the states: (cells, joined * d of the tower) in raster order, to device memory. A cell is made of
+ * the tower rows of merge x merge patches: `joined` is 1 where a family averages them, else all stand side by side. */
+struct vision_reader {
+    const struct model_config *config;
+    const struct kernels *k;
+    struct device *dev;
 };
-extern const struct projector_form projector_form_qwen, projector_form_siglip;
+int vision_joined(const struct model_config *config);
+int vision_cells(const struct vision_reader *reader, const struct vision_states *states, float *cells, struct error *err);
 
-/* features (tokens, d of the language model) to host memory, raster order. */
+/* features (patches_tokens, d of the language model) to host memory. */
 int merger_run(struct merger *merger, const struct vision_states *states, float *features, struct error *err);
 
 #endif

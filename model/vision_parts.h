@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "model/projector.h"
 #include "model/vision.h"
 
 /* Patches whose MLP is computed at once: a picture of 1,024 tokens. It bounds the widest activation and changes no result. */
@@ -39,15 +40,6 @@ struct tower {
     struct vision_norm after; /* behind the last block, or NULLs */
 };
 
-struct merger {
-    struct vision_config config;
-    const struct tower_kind *kind;
-    const struct kernels *k;
-    struct device *dev;
-    struct vision_norm norm;     /* (d) */
-    struct vision_layer in, out; /* Qwen: (merge^2 d, merge^2 d), (out_d, merge^2 d); SigLIP: none, (out_d, d) without bias */
-};
-
 /* ---- weights ---- */
 
 struct vision_loader {
@@ -59,8 +51,10 @@ struct vision_loader {
     char name[256]; /* of the tensor at hand */
 };
 
-/* Tensors prefix + rest, or prefix + block + number + rest where block >= 0. What is loaded is its owner's to free, after errors,
+/* find_prefix: the prefix under which the checkpoint has `probe`; the first one where it has none, so that errors name that. Then
+ * tensors prefix + rest, or prefix + block + number + rest where block >= 0. What is loaded is its owner's to free, after errors,
  * too. need: where it must have this shape. */
+const char *vision_find_prefix(const struct safetensors *st, const char *const *prefixes, const char *probe);
 const struct tensor *vision_need(struct vision_loader *l, int block, const char *rest, int64_t rows, int64_t cols);
 int vision_load_vector(struct vision_loader *l, float **vector, int block, const char *rest, int n);
 /* stem.weight and, if there shall be one, stem.bias. */
@@ -68,6 +62,11 @@ int vision_load_norm(struct vision_loader *l, struct vision_norm *norm, int bloc
 /* Weights and biases of `count` stems, each (rows, cols), below each other. */
 int vision_load_layer(struct vision_loader *l, struct vision_layer *layer, int block, const char *const *stems, int count, int rows,
                       int cols, bool bias);
+/* One matrix of the rows of `count` tensors, each (rows, cols), below each other. */
+int vision_load_matrix(struct vision_loader *l, struct matrix **m, int block, const char *const *names, int count, int rows,
+                       int cols);
+/* The same of one tensor that is stored (cols, rows), unlike all others. */
+int vision_load_turned(struct vision_loader *l, struct matrix **m, const char *name, int rows, int cols);
 int vision_patch_width(const struct vision_config *v);
 
 /* ---- one picture in the tower ---- */
@@ -92,17 +91,16 @@ void vision_embed(struct vision_run *r, float *y, const struct patches *patches)
 /* ---- kinds ---- */
 
 struct tower_kind {
-    const char *tower_probe, *projector_probe; /* tensors that tell which of the family's prefixes a checkpoint has */
-    const char *block;                         /* names of blocks begin so */
-    const char *const *parts;                  /* how the names of the tower's tensors begin; NULL-terminated */
+    const char *tower_probe;  /* the tensor that tells which of the family's prefixes a checkpoint has */
+    const char *block;        /* names of blocks begin so */
+    const char *const *parts; /* how the names of the tower's tensors begin; NULL-terminated */
+    bool averaged;            /* a cell is the mean of its patches' rows; else they stand side by side */
     int (*load)(struct vision_loader *l, struct tower *t);
     int (*check)(const struct tower *t, const struct patches *patches, struct error *err);
     /* Patches to states in run->x; *window_index may be made (vision.h). */
     int (*run)(struct vision_run *r, const struct patches *patches, int32_t **window_index, struct error *err);
-    bool averaged; /* projectors read the mean of a token's patches, else these side by side */
-    int (*rows)(struct tower *t, const struct vision_states *states, float *rows, struct error *err);
-    int (*projector_load)(struct vision_loader *l, struct merger *m);
-    int (*project)(struct merger *m, const struct vision_states *states, float *features, struct error *err);
+    /* As vision_cells. */
+    int (*cells)(const struct vision_reader *r, const struct vision_states *states, float *cells, struct error *err);
 };
 extern const struct tower_kind tower_kind_qwen, tower_kind_siglip;
 

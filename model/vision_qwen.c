@@ -1,8 +1,7 @@
-/* vision_qwen.c - the Qwen2.5-VL tower and its merger, forward. Rows are patches in window order throughout; most blocks look
- * within windows, a few over the whole picture. */
+/* vision_qwen.c - the Qwen2.5-VL tower, forward, and what its merger is made of. Rows are patches in window order throughout; most
+ * blocks look within windows, a few over the whole picture. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
 #include "model/vision_parts.h"
@@ -31,17 +30,6 @@ static int tower_load(struct vision_loader *l, struct tower *t)
     for (int i = 0; i < t->config.depth && !rc; i++)
         rc = block_load(l, &t->blocks[i], i, &t->config);
     return rc;
-}
-
-static int merger_load(struct vision_loader *l, struct merger *m)
-{
-    static const char *const in[] = {"merger.mlp.0"}, *const out[] = {"merger.mlp.2"};
-    int wide = m->config.merge * m->config.merge * m->config.d;
-    return vision_load_norm(l, &m->norm, -1, "merger.ln_q", m->config.d, false) ||
-                   vision_load_layer(l, &m->in, -1, in, 1, wide, wide, true) ||
-                   vision_load_layer(l, &m->out, -1, out, 1, m->config.out_d, wide, true)
-               ? -1
-               : 0;
 }
 
 /* ---- the tower ---- */
@@ -150,76 +138,39 @@ static int run(struct vision_run *r, const struct patches *patches, int32_t **wi
     return 0;
 }
 
-/* Cells in window order to raster order. */
-static int rows_make(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
+/* ---- cells ---- */
+
+/* The merge^2 rows of a cell follow one another in window order. */
+static int cells(const struct vision_reader *r, const struct vision_states *states, float *cells, struct error *err)
 {
-    int group = t->config.merge * t->config.merge, cells = states->grid_h * states->grid_w / group;
-    size_t width = (size_t)(group * t->config.d);
-    float *windows = malloc((size_t)cells * width * sizeof *windows);
-    if (!windows)
-        return fail(err, "no memory for a picture of %d tokens", cells);
-    t->k->download(t->dev, windows, states->rows, (size_t)cells * width * sizeof *windows);
-    for (int i = 0; i < cells; i++)
-        memcpy(rows + (size_t)states->window_index[i] * width, windows + (size_t)i * width, width * sizeof *windows);
-    free(windows);
+    int merge = r->config->vision.merge, n = states->grid_h * states->grid_w / (merge * merge);
+    int32_t *order = r->k->alloc(r->dev, (size_t)n * sizeof *order);
+    if (!order)
+        return fail(err, "no memory on the device for a picture of %d tokens", n);
+    r->k->upload(r->dev, order, states->window_index, (size_t)n * sizeof *order);
+    r->k->scatter(r->dev, cells, states->rows, order, n, merge * merge * r->config->vision.d);
+    r->k->free(r->dev, order);
     return 0;
-}
-
-/* ---- the merger ---- */
-
-/* out(gelu(in(norm(x)))) of each cell's merge^2 rows side by side; `hidden` holds the middle, y what goes in and comes out. */
-static void merge_cells(struct merger *m, const struct vision_states *states, float *y, float *hidden, const int32_t *order)
-{
-    const struct kernels *k = m->k;
-    int d = m->config.d, group = m->config.merge * m->config.merge, n = states->grid_h * states->grid_w;
-    const struct rows cells = {n / group, 0};
-    k->rms_norm(m->dev, y, states->rows, n, d, d, m->norm.w, 0, m->config.norm_eps);
-    k->linear(m->dev, hidden, y, cells, m->in.w, m->in.b);
-    k->gelu_erf(m->dev, hidden, (size_t)n * (size_t)d);
-    k->linear(m->dev, y, hidden, cells, m->out.w, m->out.b);
-    k->scatter(m->dev, hidden, y, order, cells.prompt, m->config.out_d);
-}
-
-static int project(struct merger *m, const struct vision_states *states, float *features, struct error *err)
-{
-    size_t patches = (size_t)states->grid_h * (size_t)states->grid_w, cells = patches / (size_t)(m->config.merge * m->config.merge);
-    size_t out = cells * (size_t)m->config.out_d,
-           room = (out > patches * (size_t)m->config.d ? out : patches * (size_t)m->config.d) * sizeof(float);
-    float *y = m->k->alloc(m->dev, room), *hidden = m->k->alloc(m->dev, room);
-    int32_t *order = m->k->alloc(m->dev, cells * sizeof *order);
-    int rc = 0;
-    if (!y || !hidden || !order)
-        rc = fail(err, "no memory on the device for a picture of %zu patches", patches);
-    if (!rc) {
-        m->k->upload(m->dev, order, states->window_index, cells * sizeof *order);
-        merge_cells(m, states, y, hidden, order);
-        m->k->download(m->dev, features, hidden, out * sizeof *features);
-    }
-    m->k->free(m->dev, y);
-    m->k->free(m->dev, hidden);
-    m->k->free(m->dev, order);
-    return rc;
 }
 
 static const char *const parts[] = {"patch_embed.", "blocks.", NULL};
 
 const struct projector_form projector_form_qwen = {
-    .norm = "merger.ln_q.weight",
-    .first = "merger.mlp.0.weight",
-    .first_bias = "merger.mlp.0.bias",
-    .last = "merger.mlp.2.weight",
-    .last_bias = "merger.mlp.2.bias",
+    .names = {[PART_NORM] = "merger.ln_q.weight",
+              [PART_FIRST] = "merger.mlp.0.weight",
+              [PART_FIRST_BIAS] = "merger.mlp.0.bias",
+              [PART_SECOND] = "merger.mlp.2.weight",
+              [PART_SECOND_BIAS] = "merger.mlp.2.bias"},
+    .of_family = true,
+    .wide = true,
 };
 
 const struct tower_kind tower_kind_qwen = {
     .tower_probe = "patch_embed.proj.weight",
-    .projector_probe = "merger.ln_q.weight",
     .block = "blocks.",
     .parts = parts,
     .load = tower_load,
     .check = check,
     .run = run,
-    .rows = rows_make,
-    .projector_load = merger_load,
-    .project = project,
+    .cells = cells,
 };

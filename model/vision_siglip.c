@@ -1,5 +1,6 @@
-/* vision_siglip.c - the SigLIP tower (Zhai et al.: "Sigmoid loss for language image pre-training", 2023) and Gemma3's projector,
- * forward. Pictures have one size; places are learned; every block looks over the whole picture, in raster order. */
+/* vision_siglip.c - the SigLIP tower (Zhai et al.: "Sigmoid loss for language image pre-training", 2023), forward, and what
+ * Gemma3's projector is made of. Pictures have one size; places are learned; every block looks over the whole picture, in raster
+ * order. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,36 +57,6 @@ static int tower_load(struct vision_loader *l, struct tower *t)
                  : 0;
     for (int i = 0; i < t->config.depth && !rc; i++)
         rc = block_load(l, &t->blocks[i], i, &t->config);
-    return rc;
-}
-
-/* to (cols, rows) = from (rows, cols), elements of `size` bytes. */
-static void transpose(char *to, const char *from, size_t rows, size_t cols, size_t size)
-{
-    for (size_t row = 0; row < rows; row++)
-        for (size_t col = 0; col < cols; col++)
-            memcpy(to + (col * rows + row) * size, from + (row * cols + col) * size, size);
-}
-
-/* The matrix is stored (in, out), unlike all others. */
-static int projector_load(struct vision_loader *l, struct merger *m)
-{
-    int d = m->config.d, out = m->config.out_d;
-    const struct tensor *t;
-    if (vision_load_norm(l, &m->norm, -1, "mm_soft_emb_norm", d, false) ||
-        !(t = vision_need(l, -1, "mm_input_projection_weight", d, out)))
-        return -1;
-    m->out.w = l->k->matrix_create(l->dev, t->dtype, out, d, l->err);
-    if (!m->out.w)
-        return fail_in(l->err, "tensor %s", l->name);
-    char *stored = mem_new(t->bytes, 1), *turned = mem_new(t->bytes, 1);
-    int rc = safetensors_read(l->st, t, 0, d, 0, out, stored, l->err);
-    if (!rc) {
-        transpose(turned, stored, (size_t)d, (size_t)out, dtype_size(t->dtype));
-        l->k->matrix_write(l->dev, m->out.w, 0, out, turned);
-    }
-    free(stored);
-    free(turned);
     return rc;
 }
 
@@ -148,7 +119,7 @@ static int run(struct vision_run *r, const struct patches *patches, int32_t **wi
     return 0;
 }
 
-/* ---- averages ---- */
+/* ---- cells ---- */
 
 /* index (n): rows of the raster, those of one token beside each other. */
 static void order_make(int32_t *index, const struct vision_states *states, int merge)
@@ -159,79 +130,41 @@ static void order_make(int32_t *index, const struct vision_states *states, int m
             *index++ = (token / columns * merge + i / merge) * states->grid_w + token % columns * merge + i % merge;
 }
 
-/* States averaged over the merge x merge patches of each token, to `pooled` (tokens, d) device memory. */
-static int pool(const struct vision_config *v, const struct kernels *k, struct device *dev, const struct vision_states *states,
-                float *pooled, struct error *err)
+static int cells(const struct vision_reader *r, const struct vision_states *states, float *cells, struct error *err)
 {
-    int n = states->grid_h * states->grid_w, d = v->d, group = v->merge * v->merge;
+    int n = states->grid_h * states->grid_w, merge = r->config->vision.merge, group = merge * merge, d = r->config->vision.d;
     size_t count = (size_t)n;
-    float *sorted = k->alloc(dev, count * (size_t)d * sizeof *sorted);
-    int32_t *index = k->alloc(dev, count * sizeof *index), *host = mem_new(count, sizeof *host);
+    float *sorted = r->k->alloc(r->dev, count * (size_t)d * sizeof *sorted);
+    int32_t *index = r->k->alloc(r->dev, count * sizeof *index), *host = mem_new(count, sizeof *host);
     int rc = sorted && index ? 0 : fail(err, "no memory on the device for a picture of %d patches", n);
     if (!rc) {
-        order_make(host, states, v->merge);
-        k->upload(dev, index, host, count * sizeof *index);
-        k->gather(dev, sorted, states->rows, index, n, d);
-        k->mean(dev, pooled, sorted, n / group, group, d);
+        order_make(host, states, merge);
+        r->k->upload(r->dev, index, host, count * sizeof *index);
+        r->k->gather(r->dev, sorted, states->rows, index, n, d);
+        r->k->mean(r->dev, cells, sorted, n / group, group, d);
     }
-    k->free(dev, sorted);
-    k->free(dev, index);
+    r->k->free(r->dev, sorted);
+    r->k->free(r->dev, index);
     free(host);
-    return rc;
-}
-
-static int rows_make(struct tower *t, const struct vision_states *states, float *rows, struct error *err)
-{
-    const struct vision_config *v = &t->config;
-    size_t bytes = (size_t)(states->grid_h * states->grid_w / (v->merge * v->merge)) * (size_t)v->d * sizeof *rows;
-    float *pooled = t->k->alloc(t->dev, bytes);
-    int rc = pooled ? pool(v, t->k, t->dev, states, pooled, err) : fail(err, "no memory on the device for %zu bytes", bytes);
-    if (!rc)
-        t->k->download(t->dev, rows, pooled, bytes);
-    t->k->free(t->dev, pooled);
-    return rc;
-}
-
-/* ---- the projector ---- */
-
-/* features = out(norm(pooled)) */
-static int project(struct merger *m, const struct vision_states *states, float *features, struct error *err)
-{
-    int tokens = states->grid_h * states->grid_w / (m->config.merge * m->config.merge), d = m->config.d;
-    size_t out = (size_t)tokens * (size_t)m->config.out_d;
-    float *pooled = m->k->alloc(m->dev, (size_t)tokens * (size_t)d * sizeof *pooled), *y = m->k->alloc(m->dev, out * sizeof *y);
-    int rc = pooled && y ? 0 : fail(err, "no memory on the device for a picture of %d tokens", tokens);
-    if (!rc)
-        rc = pool(&m->config, m->k, m->dev, states, pooled, err);
-    if (!rc) {
-        m->k->rms_norm(m->dev, pooled, pooled, tokens, d, d, m->norm.w, 1, m->config.norm_eps);
-        m->k->linear(m->dev, y, pooled, (struct rows){tokens, 0}, m->out.w, NULL);
-        m->k->download(m->dev, features, y, out * sizeof *features);
-    }
-    m->k->free(m->dev, pooled);
-    m->k->free(m->dev, y);
     return rc;
 }
 
 static const char *const parts[] = {"embeddings.", "encoder.", "post_layernorm.", NULL};
 
 const struct projector_form projector_form_siglip = {
+    .names = {[PART_NORM] = "mm_soft_emb_norm.weight", [PART_SECOND] = "mm_input_projection_weight"},
+    .of_family = true,
+    .turned = true,
     .norm_offset = 1,
-    .norm = "mm_soft_emb_norm.weight",
-    .last = "mm_input_projection_weight",
-    .last_turned = true,
 };
 
 const struct tower_kind tower_kind_siglip = {
     .tower_probe = "embeddings.patch_embedding.weight",
-    .projector_probe = "mm_input_projection_weight",
     .block = "encoder.layers.",
     .parts = parts,
     .load = tower_load,
     .check = check,
     .run = run,
+    .cells = cells,
     .averaged = true,
-    .rows = rows_make,
-    .projector_load = projector_load,
-    .project = project,
 };

@@ -1,11 +1,23 @@
 /* vision_weights.c - the weights of towers and projectors: from the checkpoint to the device, piece by piece */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "model/vision_parts.h"
 
 enum { PIECE = 2 << 20 }; /* bytes read at once */
+
+const char *vision_find_prefix(const struct safetensors *st, const char *const *prefixes, const char *probe)
+{
+    char name[256];
+    for (const char *const *prefix = prefixes; *prefix; prefix++) {
+        snprintf(name, sizeof name, "%s%s", *prefix, probe);
+        if (safetensors_find(st, name))
+            return *prefix;
+    }
+    return prefixes[0];
+}
 
 const struct tensor *vision_need(struct vision_loader *l, int block, const char *rest, int64_t rows, int64_t cols)
 {
@@ -71,8 +83,7 @@ static int write_rows(struct vision_loader *l, struct matrix *m, int at, const s
     return rc;
 }
 
-/* One matrix of the rows of `count` tensors, each (rows, cols), below each other. */
-static int load_matrix(struct vision_loader *l, struct matrix **m, int block, const char *const *names, int count, int rows,
+int vision_load_matrix(struct vision_loader *l, struct matrix **m, int block, const char *const *names, int count, int rows,
                        int cols)
 {
     enum dtype dtype = DTYPE_F32;
@@ -95,6 +106,33 @@ static int load_matrix(struct vision_loader *l, struct matrix **m, int block, co
     return 0;
 }
 
+/* to (cols, rows) = from (rows, cols), elements of `size` bytes. */
+static void transpose(char *to, const char *from, size_t rows, size_t cols, size_t size)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t col = 0; col < cols; col++)
+            memcpy(to + (col * rows + row) * size, from + (row * cols + col) * size, size);
+}
+
+int vision_load_turned(struct vision_loader *l, struct matrix **m, const char *name, int rows, int cols)
+{
+    const struct tensor *t = vision_need(l, -1, name, cols, rows);
+    if (!t)
+        return -1;
+    *m = l->k->matrix_create(l->dev, t->dtype, rows, cols, l->err);
+    if (!*m)
+        return fail_in(l->err, "tensor %s", l->name);
+    char *stored = mem_new(t->bytes, 1), *turned = mem_new(t->bytes, 1);
+    int rc = safetensors_read(l->st, t, 0, cols, 0, rows, stored, l->err);
+    if (!rc) {
+        transpose(turned, stored, (size_t)cols, (size_t)rows, dtype_size(t->dtype));
+        l->k->matrix_write(l->dev, *m, 0, rows, turned);
+    }
+    free(stored);
+    free(turned);
+    return rc;
+}
+
 enum { MOST_STEMS = 3 };
 
 int vision_load_layer(struct vision_loader *l, struct vision_layer *layer, int block, const char *const *stems, int count, int rows,
@@ -104,7 +142,7 @@ int vision_load_layer(struct vision_loader *l, struct vision_layer *layer, int b
     const char *names[MOST_STEMS] = {weights[0], weights[1], weights[2]};
     for (int i = 0; i < count; i++)
         snprintf(weights[i], sizeof weights[i], "%s.weight", stems[i]);
-    if (load_matrix(l, &layer->w, block, names, count, rows, cols) || (bias && vector_create(l, &layer->b, count * rows)))
+    if (vision_load_matrix(l, &layer->w, block, names, count, rows, cols) || (bias && vector_create(l, &layer->b, count * rows)))
         return -1;
     for (int i = 0; i < count && bias; i++) {
         snprintf(name, sizeof name, "%s.bias", stems[i]);

@@ -10,7 +10,7 @@
 
 static bool is_resampler(const struct network *net)
 {
-    return net->projector_config.kind == PROJECTOR_RESAMPLER;
+    return net->projector.queries > 0;
 }
 
 int train_sample_supervised(const struct train_sample *sample)
@@ -93,7 +93,7 @@ static int batch_count(struct batch *b, const struct network *net, const struct 
         for (int p = 0; p < s->n_pictures; p++) {
             b->feature_rows += s->pictures[p].rows;
             b->tokens += network_picture_tokens(net, s->pictures[p].rows);
-            b->cross_pairs += (double)net->projector_config.queries * (double)s->pictures[p].rows;
+            b->cross_pairs += (double)net->projector.queries * (double)s->pictures[p].rows;
         }
     }
     b->cross_rows = is_resampler(net) ? b->tokens + b->feature_rows : 0;
@@ -129,11 +129,11 @@ static size_t columns_lay(struct batch_columns *c, const struct batch *b, const 
                    {&c->local.cosine, local_angles},
                    {&c->local.sine, local_angles},
                    {&c->local.reverse, local_angles},
-                   {&c->query, resampled},
-                   {&c->query_row, resampled},
-                   {&c->key_row, keys},
-                   {&c->cross_first, cross},
-                   {&c->cross_last, cross},
+                   {&c->cross.query, resampled},
+                   {&c->cross.query_row, resampled},
+                   {&c->cross.key_row, keys},
+                   {&c->cross.first, cross},
+                   {&c->cross.last, cross},
                    {&c->cross_bound, pictures}};
     size_t at = 0;
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
@@ -195,23 +195,12 @@ static void sample_rows(struct batch *b, const struct network *net, const struct
     }
 }
 
-/* A picture's queries, which see all of its features, and its features, which nobody asks. */
 static void picture_cross(struct batch *b, int tokens, int rows, struct place *at)
 {
-    struct batch_columns *c = &b->host;
-    int begin = at->cross, keys = begin + tokens, end = keys + rows;
-    c->cross_bound[at->picture] = begin;
-    for (int i = begin; i < end; i++) {
-        c->cross_first[i] = i < keys ? keys : i;
-        c->cross_last[i] = i < keys ? end : i + 1;
-    }
-    for (int i = 0; i < tokens; i++) {
-        c->query[at->token + i] = i;
-        c->query_row[at->token + i] = begin + i;
-    }
-    for (int i = 0; i < rows; i++)
-        c->key_row[at->feature_row + i] = keys + i;
-    c->cross_bound[at->picture + 1] = at->cross = end;
+    projector_cross_picture(&b->host.cross, tokens, rows, at->cross, at->token, at->feature_row);
+    b->host.cross_bound[at->picture] = at->cross;
+    at->cross += tokens + rows;
+    b->host.cross_bound[at->picture + 1] = at->cross;
 }
 
 /* Where the family has it so, the rows of a picture see each other both ways. */

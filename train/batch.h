@@ -20,9 +20,8 @@ struct batch_columns {
     float *soft_probs;        /* (n_scored, soft_k) */
     struct batch_angles global, local;
     /* Resampler: rows of each picture's queries and then of its features, over which one attention runs. */
-    int32_t *query, *query_row;                      /* (tokens) which query, and where it stands */
-    int32_t *key_row;                                /* (feature_rows) */
-    int32_t *cross_first, *cross_last, *cross_bound; /* (cross_rows), (cross_rows), (pictures + 1) */
+    struct projector_cross cross;
+    int32_t *cross_bound; /* (pictures + 1) */
 };
 
 struct batch {

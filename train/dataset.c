@@ -76,7 +76,12 @@ static int prompt_of(const struct dataset *d, const struct question *q, const st
 {
     const struct picture_shape shape = {rows->lines, rows->columns, 0};
     const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->image ? &shape : NULL};
-    return prompt_make_question(prompt, d->reader.target, d->reader.tokenizer, &question, err);
+    struct prompt targets;
+    if (prompt_make_question(&targets, d->reader.target, d->reader.tokenizer, &question, err))
+        return -1;
+    prompt_for_projector(prompt, &targets, d->reader.drafter);
+    prompt_free(&targets);
+    return 0;
 }
 
 /* The k most probable ids of each answer token that the drafter knows, their probabilities summing to 1. */

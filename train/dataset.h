@@ -1,8 +1,8 @@
 /* dataset.h - a file of records (record.h) as samples that a network trains on.
  *
  * A sample is the conversation as the service renders it for the target - the picture before its first text, the turns before, the
- * prompt - and the answer with the end of its turn. The tokens of that last answer are supervised, those of answers in earlier
- * turns are not: they are the records of their own turns. */
+ * prompt - and as the drafter reads that, and the answer with the end of its turn. The tokens of that last answer are supervised,
+ * those of answers in earlier turns are not: they are the records of their own turns. */
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
@@ -29,12 +29,12 @@ struct dataset_options {
     const char *bar_words; /* beside the progress bar while it is opened; NULL = no bar */
 };
 
-struct dataset_reader { /* what reads all data sets of a run alike; stays the caller's */
-    const struct model_config *target;
-    const struct tokenizer *tokenizer; /* the target's, which must be the drafter's too */
-    struct features *features;         /* NULL: a target without pictures */
-    struct comm *comm;                 /* ranks share the work of the pictures */
-    int vocabulary;                    /* ids below this are in both, target and drafter */
+struct dataset_reader {                          /* what reads all data sets of a run alike; stays the caller's */
+    const struct model_config *target, *drafter; /* the drafter's: who reads the samples, with its own tokens of a picture */
+    const struct tokenizer *tokenizer;           /* the target's, which must be the drafter's too */
+    struct features *features;                   /* NULL: a target without pictures */
+    struct comm *comm;                           /* ranks share the work of the pictures */
+    int vocabulary;                              /* ids below this are in both, target and drafter */
 };
 
 struct dataset;

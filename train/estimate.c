@@ -4,30 +4,19 @@
 #include <stdio.h>
 
 #include "model/family.h"
-#include "model/vision.h"
+#include "model/projector.h"
 #include "train/graft.h"
 
-/* The family's own. */
-static int64_t form_numbers(const struct projector_form *form, int64_t norm, int64_t wide, int64_t d)
+static int64_t projector_numbers(const struct model_config *drafter)
 {
-    int64_t first = form->first ? wide * (wide + 1) : 0;
-    return norm + first + d * wide + (form->last_bias ? d : 0);
-}
-
-static int64_t projector_numbers(const struct fit_options *o, const struct model_config *target, int64_t d)
-{
-    const struct vision_config *v = &target->vision;
-    int64_t wide = (int64_t)vision_joined(target) * v->d;
-    switch (o->projector) {
-    case PROJECTOR_MLP:
-        return form_numbers(target->family->projector, v->d, wide, d);
-    case PROJECTOR_LINEAR:
-        return v->d + d * (wide + 1);
-    case PROJECTOR_RESAMPLER:
-        return v->d + o->queries * d + 2 * d * (wide + 1) + d * (d + 1);
-    default:
-        return d * (wide + 1) + d * (d + 1);
+    const struct projector p = projector_of(drafter);
+    int64_t all = 0;
+    for (enum projector_part part = 0; part < PROJECTOR_PARTS; part++) {
+        int rows, cols;
+        projector_shape(&p, part, &rows, &cols);
+        all += projector_has(&p, part) ? (int64_t)(rows ? rows : 1) * cols : 0;
     }
+    return all;
 }
 
 /* Of a layer: the norms and biases. */
@@ -46,14 +35,13 @@ static int64_t state_numbers(const struct model_config *m)
     return (int64_t)streams * m->d + (f->qk_norm ? 2 : 1) * wide + (int64_t)m->h * m->c + 3 * (int64_t)m->ff;
 }
 
-void estimate_make(struct estimate *e, const struct model_config *drafter, const struct model_config *target,
-                   const struct fit_options *o)
+void estimate_make(struct estimate *e, const struct model_config *drafter, const struct fit_options *o)
 {
     int64_t d = drafter->d, hc = (int64_t)drafter->h * drafter->c, gc = (int64_t)drafter->g * drafter->c, ff = drafter->ff;
     int64_t layer = d * (hc + 2 * gc) + d * hc + 3 * d * ff;
     int64_t table = (int64_t)drafter->vocabulary * d, head = drafter->tied ? 0 : table;
     int64_t layers = drafter->layers, states = o->recompute ? 1 : layers;
-    *e = (struct estimate){.projector = projector_numbers(o, target, d),
+    *e = (struct estimate){.projector = projector_numbers(drafter),
                            .language = layers * (layer + small_numbers(drafter)) + table + head + d};
     e->trained = e->projector + (o->train_language ? e->language : 0);
     int64_t read = o->weights == DTYPE_BF16 ? 2 : 4;
@@ -76,12 +64,12 @@ int estimate_print(const struct fit_options *o, int ranks, struct error *err)
     struct estimate e;
     struct model_config target, language, drafter;
     if (config_read(&target, o->target, err) || config_read(&language, o->drafter, err) ||
-        graft_config(&drafter, &target, &language, err))
+        graft_config(&drafter, &target, &language, &o->projector, err))
         return -1;
-    estimate_make(&e, &drafter, &target, o);
+    estimate_make(&e, &drafter, o);
     printf("%s drafts for %s: %.1f M numbers of the language model, %.1f M of the %s projector, %.1f M of them trained\n",
-           drafter.name, target.name, 1e-6 * (double)e.language, 1e-6 * (double)e.projector, projector_kind_names[o->projector],
-           1e-6 * (double)e.trained);
+           drafter.name, target.name, 1e-6 * (double)e.language, 1e-6 * (double)e.projector,
+           projector_kind_names[drafter.projector], 1e-6 * (double)e.trained);
     printf("memory of each of %d rank%s:\n", ranks, ranks == 1 ? "" : "s");
     print_bytes("weights as products read them", e.weights);
     print_bytes("masters, gradients, moments", e.states);

@@ -10,8 +10,7 @@ struct estimate {
     double flops_per_token;               /* forward and backward, of a token whose score is wanted, without attention's square */
 };
 
-void estimate_make(struct estimate *estimate, const struct model_config *drafter, const struct model_config *target,
-                   const struct fit_options *options);
+void estimate_make(struct estimate *estimate, const struct model_config *drafter, const struct fit_options *options);
 
 /* The estimate on stdout, for people; or -1 where target and drafter cannot be read or do not go together. */
 int estimate_print(const struct fit_options *options, int ranks, struct error *err);

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "model/family.h"
 #include "model/fingerprint.h"
+#include "model/projector.h"
 #include "model/tokenizer.h"
 #include "model/vision.h"
 #include "train/commands.h"
@@ -39,21 +40,17 @@ static int checkpoints_open(struct export *x, struct error *err)
 {
     const struct export_options *o = x->options;
     uint64_t target[2], drafter[2];
-    enum projector_kind kind;
-    int queries;
+    struct graft_projector projector;
     char *path = state_path(o->run);
-    int result = run_projector(o->run, &kind, &queries, err) || safetensors_open(&x->state, path, err) ||
+    int result = run_projector(o->run, &projector, err) || safetensors_open(&x->state, path, err) ||
                          config_read(&x->target, o->target, err) || config_read(&x->language, o->drafter, err) ||
-                         graft_config(&x->drafter, &x->target, &x->language, err) ||
+                         graft_config(&x->drafter, &x->target, &x->language, &projector, err) ||
                          safetensors_open(&x->target_st, o->target, err) || safetensors_open(&x->drafter_st, o->drafter, err) ||
                          model_fingerprint(x->target_st, &x->target, target, err) ||
                          model_fingerprint(x->drafter_st, &x->language, drafter, err) || run_check(o->run, target, drafter, err)
                      ? -1
                      : 0;
     free(path);
-    if (!result && kind != PROJECTOR_MLP)
-        result = fail(err, "%s: a projector of kind %s has no place in a checkpoint of %s; mlp has", o->run,
-                      projector_kind_names[kind], x->drafter.family->architecture);
     return result;
 }
 
@@ -266,7 +263,7 @@ int export_run(struct export_report *report, const struct export_options *option
     if (!result)
         result = safetensors_write(path, x.tensors, (const void *const *)x.data, x.n, err) || config_write(&x, err) ? -1 : 0;
     free(path);
-    *report = (struct export_report){.tensors = x.n};
+    *report = (struct export_report){.tensors = x.n, .projector = x.drafter.projector};
     for (int i = 0; i < x.n; i++)
         report->bytes += (int64_t)x.tensors[i].bytes;
     export_close(&x);
@@ -287,8 +284,9 @@ static const struct argp_option flags[] = {
 
 static const char doc[] = "massv-train export - write a trained drafter as a Hugging Face checkpoint\v"
                           "The result has the class of the target, with its vision tower byte for byte: `massv up --drafter` "
-                          "serves it, transformers opens "
-                          "it.\n\nExample:\n  massv-train export --run phase2 --target models/scenes-small --drafter "
+                          "serves it, transformers opens it. With a projector of kind linear or resampler config.json says so "
+                          "(member massv), and massv alone reads it.\n\nExample:\n  massv-train export --run phase2 --target "
+                          "models/scenes-small --drafter "
                           "models/scenes-drafter --out my-massv";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -333,5 +331,8 @@ int command_export(struct comm *comm, int argc, char **argv)
         return TRAIN_FAILED;
     }
     printf("%s: %d tensors, %.1f MB\n", options.out, report.tensors, 1e-6 * (double)report.bytes);
+    if (report.projector != PROJECTOR_MLP)
+        printf("its projector is of kind %s: massv serves it; transformers does not open it, its classes have no place for one\n",
+               projector_kind_names[report.projector]);
     return TRAIN_DONE;
 }

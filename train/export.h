@@ -1,5 +1,5 @@
-/* export.h - a trained drafter as an ordinary Hugging Face checkpoint: the target's tower, the run's projector, the small language
- * model (the run's, where it was trained) */
+/* export.h - a trained drafter as a Hugging Face checkpoint, an ordinary one where its projector is the family's own: the target's
+ * tower, the run's projector, the small language model (the run's, where it was trained) */
 #ifndef TRAIN_EXPORT_H
 #define TRAIN_EXPORT_H
 
@@ -15,6 +15,7 @@ struct export_options {
 struct export_report {
     int tensors;
     int64_t bytes;
+    enum projector_kind projector;
 };
 
 /* out: a folder that is not there yet, or an empty one. config.json is written last: a folder without it is no checkpoint. */

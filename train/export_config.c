@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "model/config_parts.h"
 #include "model/family.h"
+#include "model/projector.h"
 #include "train/export.h"
 
 static json_t *file_read(const char *dir, struct error *err)
@@ -16,6 +17,18 @@ static json_t *file_read(const char *dir, struct error *err)
         fail(err, "%s: %s", path, why.text);
     free(path);
     return root;
+}
+
+/* Who has not the family's own says so (model/config_projector.c reads it), whatever the language model's file said. */
+static void projector_add(json_t *all, const struct model_config *drafter)
+{
+    json_object_del(all, "massv");
+    if (drafter->projector == PROJECTOR_MLP)
+        return;
+    json_t *massv = json_pack("{ss}", "projector", projector_kind_names[drafter->projector]);
+    if (drafter->projector == PROJECTOR_RESAMPLER)
+        json_object_set_new(massv, "queries", json_integer(drafter->queries));
+    json_object_set_new(all, "massv", massv);
 }
 
 int export_config(json_t **config, const struct export_options *options, const struct model_config *drafter, const char *dtype,
@@ -31,6 +44,7 @@ int export_config(json_t **config, const struct export_options *options, const s
         json_object_set_new(all, "torch_dtype", json_string(dtype));
         json_object_del(all, "dtype"); /* as later versions call it */
         json_object_del(all, "auto_map");
+        projector_add(all, drafter);
         *config = all;
     }
     json_decref(target);

@@ -159,16 +159,22 @@ int features_read(const struct features *f, const uint64_t hash[2], struct featu
 
 /* ---- pictures ---- */
 
+/* What every projector reads of the states. */
 static int rows_take(const struct features *f, const struct vision_states *states, struct feature_rows *rows, struct error *err)
 {
+    const struct vision_reader reader = {&f->config, f->k, f->dev};
     int merge = f->config.vision.merge;
-    *rows = (struct feature_rows){.lines = states->grid_h / merge, .columns = states->grid_w / merge};
-    rows->numbers = mem_new((size_t)(rows->lines * rows->columns) * (size_t)features_width(f), sizeof *rows->numbers);
-    if (!tower_rows(f->tower, states, rows->numbers, err))
-        return 0;
-    free(rows->numbers);
-    rows->numbers = NULL;
-    return -1;
+    rows->lines = states->grid_h / merge;
+    rows->columns = states->grid_w / merge;
+    size_t numbers = (size_t)rows->lines * (size_t)rows->columns * (size_t)features_width(f);
+    float *cells = f->k->alloc(f->dev, numbers * sizeof *cells);
+    int result = cells ? vision_cells(&reader, states, cells, err) : fail(err, "no memory on the device for %zu numbers", numbers);
+    if (!result) {
+        rows->numbers = mem_new(numbers, sizeof *rows->numbers);
+        f->k->download(f->dev, rows->numbers, cells, numbers * sizeof *cells);
+    }
+    f->k->free(f->dev, cells);
+    return result;
 }
 
 static int picture_see(const struct features *f, const struct generate_picture *file, struct feature_rows *rows, struct error *err)

@@ -2,8 +2,7 @@
  *
  * A folder of one .safetensors file per picture, named by the hash of the picture's bytes, in a subfolder named by the tower: its
  * tensors and the settings of preprocessing. A file that is torn or changed is computed again. Several processes may share the
- * folder. Rows are in raster order, one a token, of what the family's projector reads (tower_rows of model/vision.h): the merge^2
- * tower rows of a token side by side, or their mean. */
+ * folder. Rows are the picture's cells (model/vision.h). */
 #ifndef TRAIN_FEATURES_H
 #define TRAIN_FEATURES_H
 

@@ -12,7 +12,6 @@
 #include "base/memory.h"
 #include "base/sampling.h"
 #include "model/fingerprint.h"
-#include "model/vision.h"
 #include "train/fit_parts.h"
 #include "train/graft.h"
 #include "train/state.h"
@@ -48,7 +47,7 @@ static int drafter_open(struct fit *f, struct error *err)
     const char *dir = f->options->drafter;
     struct model_config language;
     struct tokenizer *tokenizer = NULL;
-    if (config_read(&language, dir, err) || graft_config(&f->drafter, &f->target, &language, err) ||
+    if (config_read(&language, dir, err) || graft_config(&f->drafter, &f->target, &language, &f->options->projector, err) ||
         tokenizer_open(&tokenizer, dir, err))
         return -1;
     int result = tokenizer_compare(f->tokenizer, tokenizer, err);
@@ -57,9 +56,6 @@ static int drafter_open(struct fit *f, struct error *err)
         return fail_in(err, "drafter %s: its tokenizer is not the target's", language.name);
     if (safetensors_open(&f->drafter_st, dir, err) || model_fingerprint(f->drafter_st, &language, f->drafter_hash, err))
         return -1;
-    if (language.has_vision && f->options->projector != PROJECTOR_MLP)
-        return fail(err, "drafter %s has a projector of kind mlp already; --projector %s begins with a text model", language.name,
-                    projector_kind_names[f->options->projector]);
     f->drafter_sees = language.has_vision;
     f->common = f->drafter.vocabulary < f->target.vocabulary ? f->drafter.vocabulary : f->target.vocabulary;
     return 0;
@@ -72,7 +68,6 @@ static int network_make(struct fit *f, struct error *err)
         .kernels = f->kernels,
         .grad = grad_kernels_cpu(),
         .device = f->device,
-        .projector = {o->projector, vision_joined(&f->target), f->target.vision.d, o->queries},
         .projector_weights = f->drafter_sees ? f->drafter_st : NULL,
         .seed = o->seed,
         .train_language = o->train_language,
@@ -103,7 +98,7 @@ static int features_make(struct fit *f, struct error *err)
 static int data_open(struct fit *f, struct error *err)
 {
     const struct fit_options *o = f->options;
-    const struct dataset_reader reader = {&f->target, f->tokenizer, f->features, f->comm, f->common};
+    const struct dataset_reader reader = {&f->target, &f->drafter, f->tokenizer, f->features, f->comm, f->common};
     struct dataset_options options = {.path = o->data,
                                       .pictures = o->pictures,
                                       .labels = o->labels,

@@ -4,6 +4,7 @@
 
 #include "cluster/comm.h"
 #include "train/dataset.h"
+#include "train/graft.h"
 #include "train/network.h"
 
 struct fit_options {
@@ -13,8 +14,7 @@ struct fit_options {
     const char *pictures; /* folder where relative paths of pictures in data and held_out begin; NULL = beside the file */
     const char *from;     /* run whose values this one begins with; NULL = the drafter's own */
     const char *features; /* folder of picture features; NULL = "features" beside out */
-    enum projector_kind projector;
-    int queries; /* of the resampler */
+    struct graft_projector projector;
     enum dataset_labels labels;
     enum train_loss loss;
     bool train_language, recompute, resume, skip_errors;

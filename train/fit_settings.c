@@ -51,11 +51,11 @@ static int settings_make(json_t **settings, const struct fit *f, struct error *e
         "{ss ss ss so ss so ss ss ss ss si ss ss sb si si si sf sf sf sf sf sI ss sb si si}", "version", MASSV_VERSION, "command",
         o->command, "target", f->target.name, "target_fingerprint", fingerprint_of(f->target_hash), "drafter", f->drafter.name,
         "drafter_fingerprint", fingerprint_of(f->drafter_hash), "data", o->data, "data_sum", data, "from_sum", from, "projector",
-        projector_kind_names[o->projector], "queries", o->queries, "labels", labels[o->labels], "loss", train_loss_names[o->loss],
-        "train_language", o->train_language, "batch", o->batch, "samples", dataset_count(f->data), "steps", (int)f->report->wanted,
-        "learning_rate", (double)o->learning_rate, "warmup", (double)o->warmup, "weight_decay", (double)o->weight_decay, "beta2",
-        (double)o->beta2, "clip", (double)o->clip, "seed", (json_int_t)o->seed, "weights", dtype_name(o->weights), "recompute",
-        o->recompute, "tokens", o->tokens, "ranks", f->comm->size);
+        projector_kind_names[f->drafter.projector], "queries", f->drafter.queries, "labels", labels[o->labels], "loss",
+        train_loss_names[o->loss], "train_language", o->train_language, "batch", o->batch, "samples", dataset_count(f->data),
+        "steps", (int)f->report->wanted, "learning_rate", (double)o->learning_rate, "warmup", (double)o->warmup, "weight_decay",
+        (double)o->weight_decay, "beta2", (double)o->beta2, "clip", (double)o->clip, "seed", (json_int_t)o->seed, "weights",
+        dtype_name(o->weights), "recompute", o->recompute, "tokens", o->tokens, "ranks", f->comm->size);
     return *settings ? 0 : fail(err, "a name that is not UTF-8 cannot be written into settings.json");
 }
 

@@ -12,16 +12,10 @@
 
 static int options_check(const struct model_config *config, const struct network_options *o, struct error *err)
 {
-    const struct projector_config *p = &o->projector;
-    if (p->kind < 0 || p->kind >= PROJECTOR_KINDS || p->merge < 1 || p->width < 1)
-        return fail(err, "projector: kind %d with %d tower rows of %d numbers; all must be positive, the kind below %d",
-                    (int)p->kind, p->merge, p->width, (int)PROJECTOR_KINDS);
-    if (p->kind == PROJECTOR_MLP && !config->family->projector)
-        return fail(err, "%s: a projector of kind %s is the shape of its family's own, and %s has none", config->name,
-                    projector_kind_names[p->kind], config->family->model_type);
-    if (p->kind == PROJECTOR_RESAMPLER && (p->queries < 1 || config->d % config->h))
-        return fail(err, "resampler: %d queries, width %d for %d heads; it needs a query, and heads that divide the width",
-                    p->queries, config->d, config->h);
+    if (config->vision.merge < 1 || config->vision.d < 1)
+        return fail(err, "%s: a projector stands behind a vision tower, and this configuration has none", config->name);
+    if (projector_check(config, err))
+        return -1;
     if (o->weights != DTYPE_F32 && o->weights != DTYPE_BF16)
         return fail(err, "weights: dtype %s must be F32 or BF16", dtype_name(o->weights));
     return 0;
@@ -37,7 +31,7 @@ int network_open(struct network **network, struct safetensors *st, const struct 
                             .g = options->grad,
                             .dev = options->device,
                             .config = *config,
-                            .projector_config = options->projector,
+                            .projector = projector_of(config),
                             .recompute = options->recompute};
     net->parameters = (struct parameters){.k = net->k, .g = net->g, .dev = net->dev};
     net->attention_scale = config_attention_scale(config);
@@ -138,8 +132,8 @@ static void projector_lay(struct network *net, struct columns *c)
 {
     struct projector_state *s = &net->a.projector;
     size_t rows = (size_t)net->batch.feature_rows, tokens = (size_t)net->batch.tokens, d = (size_t)net->config.d;
-    size_t wide = (size_t)(net->projector_config.merge * net->projector_config.width), cross = (size_t)net->batch.cross_rows;
-    size_t inner = cross ? d : (size_t)projector_inner(net), normed = net->projector.norm >= 0 ? wide : 0;
+    size_t wide = (size_t)(net->projector.merge * net->projector.width), cross = (size_t)net->batch.cross_rows;
+    size_t inner = (size_t)projector_inner(&net->projector), normed = net->parts[PART_NORM] >= 0 ? wide : 0;
     s->features = cut(c, rows, wide);
     s->normed = cut(c, rows, normed);
     s->inner = cut(c, rows, inner);
@@ -212,7 +206,7 @@ static int run(struct network *net, const struct train_sample *samples, int n, c
         return -1;
     if (!net->batch.n_scored)
         return 0;
-    projector_forward(net, samples);
+    projector_run(net, samples);
     decoder_forward(net, keep);
     *sum = objective_run(net, o, backward);
     if (backward) {

@@ -7,35 +7,15 @@
 #define TRAIN_NETWORK_H
 
 #include "kernels/grad.h"
-#include "model/config.h"
+#include "model/projector.h"
 #include "model/safetensors.h"
 
 struct network;
-
-/* What makes embeddings of a picture's features. Features: a row per token, in raster order, of `merge` tower rows (each `width`
- * numbers) side by side, as tower_rows of model/vision.h makes them. Tensors are named as published. */
-enum projector_kind {
-    PROJECTOR_MLP,       /* the family's own (struct projector_form of model/vision.h) */
-    PROJECTOR_LINEAR,    /* RMSNorm of each tower row, Linear. projector.{norm.weight, linear.{weight,bias}} */
-    PROJECTOR_RESAMPLER, /* RMSNorm of each tower row; `queries` learned vectors attend to the picture's rows, with the language
-                            model's query heads; Linear. Every picture has `queries` tokens.
-                            projector.{norm.weight, queries, k.weight, v.{weight,bias}, out.{weight,bias}} */
-    PROJECTOR_PLAIN, /* Linear to the width of the language model, erf GELU, Linear (LLaVA-1.5). projector.{0,2}.{weight,bias} */
-    PROJECTOR_KINDS
-};
-extern const char *const projector_kind_names[PROJECTOR_KINDS]; /* "mlp", "linear", "resampler", "plain" */
-
-struct projector_config {
-    enum projector_kind kind;
-    int merge, width; /* tower rows per row of features (vision_joined: 4 in Qwen2.5-VL, 1 in Gemma3), and their width */
-    int queries;      /* resampler: tokens of a picture */
-};
 
 struct network_options {
     const struct kernels *kernels;
     const struct grad_kernels *grad;
     struct device *device;
-    struct projector_config projector;
     struct safetensors *projector_weights; /* NULL: fresh: normal numbers of deviation 0.02 from `seed`, biases 0, norms 1 */
     uint64_t seed;
     bool train_language; /* false: the projector alone has gradients and moments (phase 1) */
@@ -45,7 +25,8 @@ struct network_options {
 };
 
 /* The language model is read from st, in whatever layout of names, with config's shapes and positions (1-D where mrope_section is
- * all zero); a tied model has no head of its own. st and projector_weights may be closed afterwards. */
+ * all zero); a tied model has no head of its own. Of the picture's side config's family, kind of projector, and vision sizes count
+ * (graft.h). st and projector_weights may be closed afterwards. */
 int network_open(struct network **network, struct safetensors *st, const struct model_config *config,
                  const struct network_options *options, struct error *err);
 void network_close(struct network *network); /* NULL is legal */
@@ -54,8 +35,8 @@ enum { TRAIN_UNSUPERVISED = -100 };
 
 struct train_picture {
     int first;             /* place of its first token in the sample; network_picture_tokens follow one another */
-    int rows;              /* of features */
-    const float *features; /* (rows, merge * width) host memory */
+    int rows;              /* of features: cells */
+    const float *features; /* (rows, joined * width) host memory (model/vision.h) */
 };
 
 struct train_sample {
@@ -72,7 +53,7 @@ struct train_sample {
     const float *soft_probs; /* (supervised, soft_k) */
 };
 
-/* Tokens of a picture of so many rows of features. */
+/* Tokens of a picture of so many cells. */
 int network_picture_tokens(const struct network *network, int rows);
 
 enum train_loss { LOSS_CE, LOSS_KL, LOSS_TVD, LOSS_KINDS };

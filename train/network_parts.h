@@ -7,13 +7,6 @@
 #include "train/network.h"
 #include "train/parameters.h"
 
-/* Indices into the parameters; -1 where there is none. */
-struct projector_parameters {
-    int norm, queries, keys, first, first_bias, second, second_bias; /* resampler: first = values, second = out */
-    bool turned;                                                     /* the second is stored (in, out) */
-    float norm_offset;                                               /* added to the norm's weight */
-};
-
 struct layer_parameters {
     int attention_norm, qkv, qkv_bias, q_norm, k_norm, o, attention_after, mlp_norm, gate_up, down, mlp_after;
 };
@@ -61,13 +54,13 @@ struct network {
     const struct grad_kernels *g;
     struct device *dev;
     struct model_config config;
-    struct projector_config projector_config;
+    struct projector projector;
     bool recompute;
     float *frequency, *local_frequency; /* (c / 2) host, of global and local layers */
     float attention_scale, embed_scale;
     struct parameters parameters;
-    struct projector_parameters projector;
-    int embed, norm, head; /* head = embed where they are tied */
+    int parts[PROJECTOR_PARTS]; /* of the projector: parameters, -1 where there is none */
+    int embed, norm, head;      /* head = embed where they are tied */
     struct layer_parameters *layers;
     struct batch batch;
     struct activations a;
@@ -86,10 +79,8 @@ void net_linear_backward(struct network *net, float *dx, bool add, const float *
 
 void projector_add(struct network *net);
 int projector_load(struct network *net, struct safetensors *st, uint64_t seed, struct error *err);
-void projector_forward(struct network *net, const struct train_sample *samples);
+void projector_run(struct network *net, const struct train_sample *samples);
 void projector_backward(struct network *net, const float *dx);
-/* Width between its two layers; 0 without. */
-int projector_inner(const struct network *net);
 
 /* From the rows' ids and the pictures' embeddings to the last layer, and back. */
 void decoder_add(struct network *net);

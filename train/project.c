@@ -30,10 +30,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = f;
         return 0;
     case KEY_PROJECTOR:
-        f->options.projector = (enum projector_kind)fit_choice(state, "--projector", arg, projector_kind_names, PROJECTOR_PLAIN);
+        f->options.projector.kind = fit_choice(state, "--projector", arg, projector_kind_names, PROJECTOR_PLAIN);
         return 0;
     case KEY_QUERIES:
-        f->options.queries = flag_number(state, "--queries", arg, 1, QUERIES_MAX);
+        f->options.projector.queries = flag_number(state, "--queries", arg, 1, QUERIES_MAX);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -43,8 +43,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 int command_project(struct comm *comm, int argc, char **argv)
 {
     struct fit_flags f = {.options = {.command = "project",
-                                      .projector = PROJECTOR_MLP,
-                                      .queries = 16,
+                                      .projector = {.kind = -1},
                                       .labels = LABELS_REFERENCE,
                                       .loss = LOSS_CE,
                                       .weights = DTYPE_F32,

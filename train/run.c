@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/projector.h"
 
 static json_t *settings_read(const char *run, struct error *err)
 {
@@ -20,7 +21,7 @@ static json_t *settings_read(const char *run, struct error *err)
     return settings;
 }
 
-int run_projector(const char *run, enum projector_kind *kind, int *queries, struct error *err)
+int run_projector(const char *run, struct graft_projector *projector, struct error *err)
 {
     json_t *settings = settings_read(run, err);
     if (!settings)
@@ -30,11 +31,11 @@ int run_projector(const char *run, enum projector_kind *kind, int *queries, stru
     for (int i = 0; name && i < PROJECTOR_KINDS; i++)
         if (!strcmp(name, projector_kind_names[i]))
             found = i;
-    *queries = (int)json_integer_value(json_object_get(settings, "queries"));
+    int queries = (int)json_integer_value(json_object_get(settings, "queries"));
     json_decref(settings);
     if (found < 0)
         return fail(err, "%s/settings.json: names no projector that there is", run);
-    *kind = (enum projector_kind)found;
+    *projector = (struct graft_projector){found, found == PROJECTOR_RESAMPLER ? queries : 0};
     return 0;
 }
 

@@ -3,9 +3,10 @@
 #define TRAIN_RUN_H
 
 #include "base/error.h"
-#include "train/network.h"
+#include "train/graft.h"
 
-int run_projector(const char *run, enum projector_kind *kind, int *queries, struct error *err);
+/* The projector that it trains. */
+int run_projector(const char *run, struct graft_projector *projector, struct error *err);
 
 /* -1 where the run was made with another target or small language model than those of these fingerprints. */
 int run_check(const char *run, const uint64_t target[2], const uint64_t drafter[2], struct error *err);

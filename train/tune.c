@@ -57,7 +57,7 @@ int command_tune(struct comm *comm, int argc, char **argv)
 {
     struct error err;
     struct fit_flags f = {.options = {.command = "tune",
-                                      .projector = PROJECTOR_MLP,
+                                      .projector = {.kind = -1},
                                       .labels = LABELS_TARGET,
                                       .loss = LOSS_CE,
                                       .train_language = true,
@@ -75,7 +75,7 @@ int command_tune(struct comm *comm, int argc, char **argv)
     const struct argp_child children[] = {{.argp = &fit_argp}, {0}};
     const struct argp argp = {.options = flags, .parser = parse, .doc = doc, .children = children};
     argp_parse(&argp, argc, argv, 0, NULL, &f);
-    if (f.options.from && run_projector(f.options.from, &f.options.projector, &f.options.queries, &err)) {
+    if (f.options.from && run_projector(f.options.from, &f.options.projector, &err)) {
         fprintf(stderr, "%s: %s\n", argv[0], err.text);
         return TRAIN_FAILED;
     }

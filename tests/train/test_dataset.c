@@ -57,6 +57,7 @@ static int dataset_of(struct place *p, struct dataset **dataset, const char *tex
     const struct dataset_options options = {
         .path = p->data, .pictures = "tests/golden/images", .max_length = 512, .skip_errors = skip};
     const struct dataset_reader reader = {.target = &p->target.config,
+                                          .drafter = &p->target.config,
                                           .tokenizer = p->target.tokenizer,
                                           .features = p->features,
                                           .comm = p->comm,

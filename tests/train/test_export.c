@@ -52,6 +52,8 @@ static void setting_fingerprint(json_t *settings, const char *who, struct checkp
     json_object_set_new(settings, key, json_string(text));
 }
 
+static const struct graft_projector as_it_is = {.kind = -1};
+
 struct trained { /* the projector that a run would leave behind */
     const char *name;
     int64_t shape[2]; /* shape[1] 0: a vector */
@@ -111,7 +113,8 @@ static void check_exported(struct checkpoint *drafter, const struct pair *pair, 
     struct model_config grafted;
     enum drafter_kind kind;
     uint64_t tower[2], have[2], want[2];
-    check_ok(graft_config(&grafted, &target->config, &small->config, &err) || tower_hash(target->st, &target->config, tower, &err),
+    check_ok(graft_config(&grafted, &target->config, &small->config, &as_it_is, &err) ||
+                 tower_hash(target->st, &target->config, tower, &err),
              &err);
     const struct drafter_target fits = {&target->config, target->tokenizer, tower};
     check_ok(drafter_fit(&kind, &drafter->config, drafter->tokenizer, drafter->st, &fits, &err), &err);
@@ -192,7 +195,7 @@ static void models_of_two_families_are_not_joined(void **state)
         struct error err;
         struct model_config target, language, drafter;
         check_ok(config_read(&target, pairs[i][0], &err) || config_read(&language, pairs[i][1], &err), &err);
-        assert_int_equal(graft_config(&drafter, &target, &language, &err), -1);
+        assert_int_equal(graft_config(&drafter, &target, &language, &as_it_is, &err), -1);
         check_words(err.text,
                     i ? "gemma3-tiny|tiny is a model of qwen2|the target's own family"
                       : "gemma3-text-tiny is a model of gemma3_text|qwen25vl-tiny of qwen2_5_vl|the target's own family",

@@ -27,36 +27,36 @@ static inline void check_ok(int status, const struct error *err)
 struct training {
     const char *folder, *drafter;
     const char *target; /* whose eyes the drafter, a text model, gets; NULL: it is trained as its folder has it */
+    const char *eyes;   /* whose tower stands in front of its projector, and nothing else of that; NULL: its own, or the target's */
     const char *config; /* of the config.json; NULL: the drafter's */
     int32_t image_id;
-    struct projector_config projector;
+    enum projector_kind projector;
     bool fresh_file; /* the projector before training stands in projector.safetensors, not in the drafter's folder */
     size_t stride;   /* the files hold every stride-th number of a parameter, or, of a small one, all; 0: all of all */
 };
 
-static const struct training training_merger = {.folder = "tests/golden/training_merger",
-                                                .drafter = "tests/golden/massv-tiny",
-                                                .image_id = 652,
-                                                .projector = {.kind = PROJECTOR_MLP, .merge = 4, .width = 64}};
+static const struct training training_merger = {
+    .folder = "tests/golden/training_merger", .drafter = "tests/golden/massv-tiny", .image_id = 652};
 static const struct training training_plain = {.folder = "tests/golden/training",
                                                .drafter = "tests/golden/qwen2-tiny",
+                                               .eyes = "tests/golden/qwen25vl-tiny",
                                                .image_id = 652,
-                                               .projector = {.kind = PROJECTOR_PLAIN, .merge = 4, .width = 64},
+                                               .projector = PROJECTOR_PLAIN,
                                                .fresh_file = true};
 /* A picture's tokens are more than the window of this drafter's local layers. */
 static const struct training training_gemma = {.folder = "tests/golden/training_gemma",
                                                .drafter = "tests/golden/gemma3-text-tiny",
                                                .target = "tests/golden/gemma3-tiny",
                                                .image_id = 832,
-                                               .projector = {.kind = PROJECTOR_MLP, .merge = 1, .width = 48},
                                                .fresh_file = true,
                                                .stride = 13};
 /* Without pictures: its projector, of whatever kind, has no gradients. Soft caps, a query scalar and a rope factor. */
 static const struct training training_gemma_text = {.folder = "tests/golden/training_gemma_text",
                                                     .drafter = "tests/golden/gemma3-text-tiny",
+                                                    .eyes = "tests/golden/gemma3-tiny",
                                                     .config = "tests/golden/training_gemma_text",
                                                     .image_id = 832,
-                                                    .projector = {.kind = PROJECTOR_LINEAR, .merge = 1, .width = 48},
+                                                    .projector = PROJECTOR_LINEAR,
                                                     .stride = 13};
 
 /* A safetensors file of the folder. */
@@ -166,9 +166,31 @@ struct training_options {
     const char *isa;
     int threads;
     bool language, recompute, bf16;
-    uint64_t fresh; /* seed of a fresh projector */
-    struct projector_config projector;
+    uint64_t fresh;                /* seed of a fresh projector */
+    enum projector_kind projector; /* MLP: that of the golden folder */
+    int queries;
 };
+
+static inline void training_config(struct model_config *config, const struct training *t, const struct training_options *o)
+{
+    struct error err;
+    struct model_config other, language;
+    enum projector_kind kind = o->projector ? o->projector : t->projector;
+    const struct graft_projector wanted = {(int)kind, o->queries};
+    check_ok(config_read(config, t->config ? t->config : t->drafter, &err), &err);
+    if (t->target) {
+        language = *config;
+        check_ok(config_read(&other, t->target, &err), &err);
+        check_ok(graft_config(config, &other, &language, &wanted, &err), &err);
+    }
+    if (t->eyes) {
+        check_ok(config_read(&other, t->eyes, &err), &err);
+        config->vision = other.vision;
+        config->vision.out_d = config->d;
+    }
+    config->projector = kind;
+    config->queries = o->queries;
+}
 
 static inline struct network *training_open(const struct training *t, const struct training_options *o)
 {
@@ -178,19 +200,13 @@ static inline struct network *training_open(const struct training *t, const stru
     const struct device_options device = {.threads = o->threads ? o->threads : 2, .isa = o->isa};
     struct network_options options = {.kernels = kernels_cpu(),
                                       .grad = grad_kernels_cpu(),
-                                      .projector = o->projector.merge ? o->projector : t->projector,
                                       .seed = o->fresh,
                                       .train_language = o->language,
                                       .recompute = o->recompute,
                                       .weights = o->bf16 ? DTYPE_BF16 : DTYPE_F32};
     options.device = options.kernels->open(&device, &err);
     check_ok(options.device ? 0 : -1, &err);
-    check_ok(config_read(&config, t->config ? t->config : t->drafter, &err), &err);
-    if (t->target) {
-        struct model_config target, language = config;
-        check_ok(config_read(&target, t->target, &err), &err);
-        check_ok(graft_config(&config, &target, &language, &err), &err);
-    }
+    training_config(&config, t, o);
     struct safetensors *st, *own = t->fresh_file ? training_file(t, "projector") : NULL;
     check_ok(safetensors_open(&st, t->drafter, &err), &err);
     options.projector_weights = o->fresh ? NULL : own ? own : st;
