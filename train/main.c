@@ -21,12 +21,14 @@ static const struct command commands[] = {
     {0},
 };
 
-/* The ranks that mpirun started, or this process alone. */
+/* The ranks that mpirun started, or this process alone. Slurm's srun starts tasks, which would all write the one run. */
 static int comm_open(struct comm **comm, const struct command *command, struct error *err)
 {
     const struct comm_options options = {.timeout = COLLECTIVE_SECONDS};
-    const char *size = getenv("OMPI_COMM_WORLD_SIZE");
+    const char *size = getenv("OMPI_COMM_WORLD_SIZE"), *tasks = getenv("SLURM_STEP_NUM_TASKS");
     bool ranks = size && strcmp(size, "1");
+    if (!size && tasks && strcmp(tasks, "1"))
+        return fail(err, "srun started this %s times over; ranks of one run are started by mpirun (docs/training.md)", tasks);
     if (ranks && !command->on_ranks)
         return fail(err, "runs as one process, not under mpirun");
     return ranks ? comm_open_mpi(comm, &options, err) : comm_open_one(comm, err);

@@ -185,6 +185,17 @@ def test_a_full_disk_loses_nothing(captions, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_tasks_of_srun_do_not_share_a_run(captions, tmp_path):
+    words = command("project", captions, tmp_path / "run", "--steps", "1")
+    for tasks, status in ("8", 1), ("1", 0):
+        done = subprocess.run(words, cwd=ROOT, env=dict(ENVIRONMENT, SLURM_STEP_NUM_TASKS=tasks), timeout=60, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert status == 0 or ("srun started this 8 times over" in done.stderr and not (tmp_path / "run").exists())
+    again = subprocess.run(["mpirun", "--oversubscribe", "-n", "2", *command("project", captions, tmp_path / "ranks", "--steps", "1")], cwd=ROOT,
+                           env=dict(ENVIRONMENT, SLURM_STEP_NUM_TASKS="2"), timeout=60, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+
+
 def test_a_dry_run_tells_what_is_needed():
     words = [BIN / "massv-train", "tune", "--target", TARGET, "--drafter", TEXT, "--dry-run"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
