@@ -12,7 +12,10 @@
 #include "base/memory.h"
 #include "base/signals.h"
 #include "model/prompt.h"
+#include "train/ranks.h"
 #include "train/record.h"
+
+enum { BLOCK = 16 }; /* records of a rank between two meetings; of large pictures that is minutes of a slow tower */
 
 struct usable { /* a record that can be used */
     int record;
@@ -235,42 +238,53 @@ static int record_use(struct dataset *d, int i, struct error *err)
     return result;
 }
 
-/* Every rank tries every record; the pictures are first shared between them. 1: a signal came. */
-static int pictures_share(struct dataset *d, int n, struct bar *bar)
+/* This rank's part of the pictures of records [first, end): what it finds wrong comes again when the record is tried. 1: a signal
+ * came. */
+static int pictures_share(struct dataset *d, int first, int end)
 {
-    int signal = 0;
     struct comm *comm = d->reader.comm;
-    for (int i = comm->rank; i < n && comm->size > 1 && !signal; i += comm->size) {
+    for (int i = first + comm->rank; i < end && comm->size > 1; i += comm->size) {
         struct record record;
-        struct error ignored; /* it comes again when the record is tried */
+        struct error ignored;
         uint64_t hash[2];
-        if (records_read(d->records, i, &record, &ignored))
-            continue;
-        picture_add(d, &record.question, hash, &ignored);
+        if (!records_read(d->records, i, &record, &ignored))
+            picture_add(d, &record.question, hash, &ignored);
         record_free(&record);
-        if (d->options.bar_words)
-            bar_show(bar, i, n, d->options.bar_words);
-        signal = signals_pending() != 0;
+        if (signals_pending())
+            return 1;
     }
-    comm->calls->barrier(comm);
-    return signal;
+    return 0;
 }
 
+static int records_use(struct dataset *d, int first, int end, struct error *err)
+{
+    for (int i = first; i < end; i++) {
+        if (record_use(d, i, err))
+            return -1;
+        if (signals_pending())
+            return 1;
+    }
+    return 0;
+}
+
+/* Every rank tries every record, behind the ranks' shares of their pictures. They meet often: one that is ahead does not wait long.
+ */
 static int records_take(struct dataset *d, struct error *err)
 {
-    int n = records_count(d->records);
+    struct comm *comm = d->reader.comm;
     struct bar bar;
+    int n = records_count(d->records), result = 0;
     if (d->options.limit && d->options.limit < n)
         n = d->options.limit;
     d->usable = mem_new((size_t)n, sizeof *d->usable);
     bar_begin(&bar);
-    int result = pictures_share(d, n, &bar);
-    for (int i = 0; i < n && !result; i++) {
-        result = record_use(d, i, err);
+    for (int first = 0, end; first < n && !result; first = end) {
+        end = n - first > BLOCK * comm->size ? first + BLOCK * comm->size : n;
+        result = ranks_agree(comm, pictures_share(d, first, end), err);
+        if (!result)
+            result = ranks_agree(comm, records_use(d, first, end, err), err);
         if (d->options.bar_words)
-            bar_show(&bar, i + 1, n, d->options.bar_words);
-        if (!result && signals_pending())
-            result = 1;
+            bar_show(&bar, end, n, d->options.bar_words);
     }
     bar_end(&bar);
     if (!result && !d->n)
@@ -284,8 +298,7 @@ int dataset_open(struct dataset **dataset, const struct dataset_options *options
     struct dataset *d = mem_new(1, sizeof *d);
     *d = (struct dataset){.options = *options, .reader = *reader};
     int result = end_find(d, err) ? -1 : records_open(&d->records, options->path, options->pictures, err);
-    if (result == 1)
-        reader->comm->calls->barrier(reader->comm); /* where the others meet after their pictures */
+    result = ranks_agree(reader->comm, result, err);
     if (!result)
         result = records_take(d, err);
     if (result)

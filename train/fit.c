@@ -14,22 +14,8 @@
 #include "model/fingerprint.h"
 #include "train/fit_parts.h"
 #include "train/graft.h"
+#include "train/ranks.h"
 #include "train/state.h"
-
-int fit_agree(struct comm *comm, int result, struct error *err)
-{
-    int worst = result;
-    int *all = mem_new((size_t)comm->size, sizeof *all);
-    comm->calls->all_gather(comm, all, &result, sizeof result);
-    for (int i = 0; i < comm->size; i++)
-        if (all[i] < 0 || (all[i] > 0 && worst == 0)) {
-            if (result >= 0 && all[i] < 0)
-                fail(err, "rank %d failed", i);
-            worst = all[i];
-        }
-    free(all);
-    return worst;
-}
 
 /* ---- models ---- */
 
@@ -150,16 +136,16 @@ static int fit_open(struct fit *f, struct error *err)
                          !(f->device = f->kernels->open(&device, err)) || features_make(f, err)
                      ? -1
                      : 0;
-    result = fit_agree(f->comm, result, err);
+    result = ranks_agree(f->comm, result, err);
     if (!result)
-        result = fit_agree(f->comm, data_open(f, err), err);
+        result = ranks_agree(f->comm, data_open(f, err), err);
     if (!result)
-        result = fit_agree(
+        result = ranks_agree(
             f->comm, network_make(f, err) || fit_settings(f, err) || (o->resume && state_read(f->network, o->out, err)) ? -1 : 0,
             err);
     if (!result && !f->comm->rank)
         result = journal_open(&f->journal, o->out, network_steps(f->network), err);
-    return fit_agree(f->comm, result, err);
+    return ranks_agree(f->comm, result, err);
 }
 
 static void fit_close(struct fit *f)

@@ -32,7 +32,4 @@ int fit_settings(const struct fit *fit, struct error *err);
 /* From the step the network has reached to the last. */
 int fit_steps(struct fit *fit, struct error *err);
 
-/* Does any rank report a failure (-1) or a signal (1)? Then all hear of it: the failing one keeps its text. */
-int fit_agree(struct comm *comm, int result, struct error *err);
-
 #endif

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/signals.h"
 #include "train/fit_parts.h"
+#include "train/ranks.h"
 #include "train/state.h"
 
 enum { LOSS_WINDOW = 50 }; /* steps of the mean that is reported */
@@ -223,7 +224,7 @@ static int loop_save(struct fit *f, struct loop *loop, struct error *err)
 {
     int result = f->comm->rank ? 0 : state_write(f->network, f->options->out, err);
     loop->saved = clock_seconds();
-    result = fit_agree(f->comm, result, err);
+    result = ranks_agree(f->comm, result, err);
     f->report->state |= !result;
     return result;
 }
@@ -247,7 +248,7 @@ static int loop_step(struct fit *f, struct loop *loop, struct error *err)
     }
     int result = f->journal ? journal_add(f->journal, &line, err) : 0;
     loop_show(f, loop);
-    return fit_agree(f->comm, result, err);
+    return ranks_agree(f->comm, result, err);
 }
 
 int fit_steps(struct fit *f, struct error *err)
