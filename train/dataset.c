@@ -190,12 +190,13 @@ static uint64_t key_of(const struct question *q, const uint64_t picture[2])
     return key;
 }
 
-static int picture_add(struct dataset *d, const struct question *q, uint64_t hash[2], struct error *err)
+/* The features of its picture, where it has one, on disk and in rows. */
+static int picture_add(struct dataset *d, const struct question *q, uint64_t hash[2], struct feature_rows *rows, struct error *err)
 {
     hash[0] = hash[1] = 0;
     if (!q->path)
         return 0;
-    return d->reader.features ? features_add(d->reader.features, q->path, hash, err)
+    return d->reader.features ? features_add(d->reader.features, q->path, hash, rows, err)
                               : fail(err, "has a picture, but the target reads none");
 }
 
@@ -205,8 +206,7 @@ static int record_try(struct dataset *d, int i, const struct record *record, str
     struct usable usable = {.record = i};
     struct feature_rows rows = {0};
     struct example example = {0};
-    if (picture_add(d, &record->question, usable.picture, err) ||
-        (record->question.image && features_read(d->reader.features, usable.picture, &rows, err)))
+    if (picture_add(d, &record->question, usable.picture, &rows, err))
         return -1;
     int result = example_make(d, record, &rows, &example, err);
     if (!result) {
@@ -245,10 +245,12 @@ static int pictures_share(struct dataset *d, int first, int end)
     struct comm *comm = d->reader.comm;
     for (int i = first + comm->rank; i < end && comm->size > 1; i += comm->size) {
         struct record record;
+        struct feature_rows rows = {0};
         struct error ignored;
         uint64_t hash[2];
         if (!records_read(d->records, i, &record, &ignored))
-            picture_add(d, &record.question, hash, &ignored);
+            picture_add(d, &record.question, hash, &rows, &ignored);
+        free(rows.numbers);
         record_free(&record);
         if (signals_pending())
             return 1;

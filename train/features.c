@@ -197,33 +197,30 @@ static int picture_see(const struct features *f, const struct generate_picture *
     return result;
 }
 
-static int file_add(const struct features *f, const struct generate_picture *file, const uint64_t hash[2], const char *picture,
-                    struct error *err)
+/* Into the folder; rows are empty where that fails. */
+static int rows_keep(const struct features *f, const uint64_t hash[2], struct feature_rows *rows, struct error *err)
 {
-    struct error ignored;
-    struct feature_rows rows = {0};
-    if (!features_read(f, hash, &rows, &ignored)) {
-        free(rows.numbers);
-        return 0;
-    }
-    if (picture_see(f, file, &rows, err))
-        return fail_in(err, "%s", picture);
     char *path = file_name(f, hash);
-    int result = file_write(f, path, &rows, err);
+    int result = file_write(f, path, rows, err);
     free(path);
-    free(rows.numbers);
+    if (result) {
+        free(rows->numbers);
+        rows->numbers = NULL;
+    }
     return result;
 }
 
-int features_add(struct features *f, const char *path, uint64_t hash[2], struct error *err)
+int features_add(struct features *f, const char *path, uint64_t hash[2], struct feature_rows *rows, struct error *err)
 {
     struct generate_picture file = {0};
+    struct error ignored;
     int result = ask_picture(&file, path, err);
     if (!result) {
         const XXH128_hash_t sum = XXH3_128bits(file.bytes, file.size);
         hash[0] = sum.high64;
         hash[1] = sum.low64;
-        result = file_add(f, &file, hash, path, err);
+        if (features_read(f, hash, rows, &ignored))
+            result = picture_see(f, &file, rows, err) ? fail_in(err, "%s", path) : rows_keep(f, hash, rows, err);
     }
     free(file.bytes);
     return result;

@@ -25,8 +25,8 @@ struct feature_rows {
     float *numbers;     /* (rows, width) malloc'ed */
 };
 
-/* Sees to it that the picture file's features are on disk; hash is its name from now on. Errors name the file. */
-int features_add(struct features *features, const char *path, uint64_t hash[2], struct error *err);
+/* Sees to it that the picture file's features are on disk, and gives them; hash is their name from now on. Errors name the file. */
+int features_add(struct features *features, const char *path, uint64_t hash[2], struct feature_rows *rows, struct error *err);
 int features_read(const struct features *features, const uint64_t hash[2], struct feature_rows *rows, struct error *err);
 
 #endif

@@ -72,18 +72,20 @@ static float *golden_rows(struct safetensors *st, const struct model_config *con
 static void check_picture(const struct cache *c, struct safetensors *st, const char *name, int i)
 {
     struct error err;
-    struct feature_rows rows;
+    struct feature_rows made, rows;
     uint64_t hash[2];
     size_t count;
     char path[200];
     snprintf(path, sizeof path, "tests/golden/images/%s", name);
-    if (features_add(c->features, path, hash, &err) || features_read(c->features, hash, &rows, &err))
+    if (features_add(c->features, path, hash, &made, &err) || features_read(c->features, hash, &rows, &err))
         fail_msg("%s: %s", name, err.text);
     float *want = golden_rows(st, &c->config, i, &count);
     assert_int_equal((size_t)(rows.lines * rows.columns * features_width(c->features)), count);
+    assert_memory_equal(made.numbers, rows.numbers, count * sizeof *rows.numbers);
     double off = case_difference(rows.numbers, want, count);
     if (!(off <= ALLOWED))
         fail_msg("%s: off by %g", name, off);
+    free(made.numbers);
     free(rows.numbers);
     free(want);
 }
