@@ -122,9 +122,10 @@ static json_t *ranks_json(const struct model_config *c, enum dtype dtype)
         if (model_ranks_possible(c, ranks, &err))
             row = json_pack("{si sb ss}", "ranks", ranks, "possible", 0, "reason", err.text);
         else
-            row = json_pack("{si sb sI sI}", "ranks", ranks, "possible", 1, "weight_bytes_per_rank",
+            row = json_pack("{si sb sI sI sI}", "ranks", ranks, "possible", 1, "weight_bytes_per_rank",
                             (json_int_t)model_shard_bytes(c, ranks, dtype), "cache_bytes_per_position",
-                            (json_int_t)model_position_bytes(c, ranks));
+                            (json_int_t)model_position_bytes(c, ranks), "cache_bytes_of_a_context",
+                            (json_int_t)model_sequence_bytes(c, ranks, c->max_positions, MODEL_ROWS));
         json_array_append_new(list, row);
     }
     return list;
@@ -176,9 +177,9 @@ static void print_ranks(const json_t *list)
     json_array_foreach(list, i, row)
     {
         if (json_is_true(json_object_get(row, "possible")))
-            printf("%-12s %lld x %.2f MB of weights, %lld bytes a cached position\n", i ? "" : "ranks",
+            printf("%-12s %lld x %.2f MB of weights, %lld bytes a cached position, %.2f MB a context\n", i ? "" : "ranks",
                    (long long)whole(row, "ranks"), (double)whole(row, "weight_bytes_per_rank") * 1e-6,
-                   (long long)whole(row, "cache_bytes_per_position"));
+                   (long long)whole(row, "cache_bytes_per_position"), (double)whole(row, "cache_bytes_of_a_context") * 1e-6);
         else
             printf("%-12s %lld not possible: %s\n", i ? "" : "ranks", (long long)whole(row, "ranks"), text(row, "reason"));
     }

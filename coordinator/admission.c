@@ -233,7 +233,7 @@ static struct group *group_choose(const struct scheduler *s, struct request *req
         struct group *group = s->groups[i];
         if (!group->attached)
             continue;
-        int64_t all = (int64_t)group->hello.pages * group->hello.page_positions;
+        int64_t all = kv_layout_reach(&group->layout, group_blocks_all(group), group->hello.max_rows);
         *largest = all > *largest ? all : *largest;
         page_keys(s, request, group);
         if (!paging_admits(group, s->requests, s->n_requests, request))

@@ -48,7 +48,8 @@ void drafter_end(struct drafter *drafter, struct draft_sequence *sequence);
 int drafter_behind(const struct draft_sequence *sequence, int n_tokens);
 
 /* One request of a batch of proposals. tokens: all tokens of the answer so far (the drafter keeps the common prefix of what it
- * computed before and rolls the rest back). Up to k drafts go to drafts; *n says how many (fewer when the context ends, 0 on a
+ * computed before and rolls the rest back; where its local layers have forgotten what they see there, it fails: an answer that only
+ * grows never comes to that). Up to k drafts go to drafts; *n says how many (fewer when the context ends, 0 on a
  * fault: `failed`). */
 struct proposal {
     struct draft_sequence *sequence;

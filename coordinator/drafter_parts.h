@@ -6,10 +6,14 @@
 #include "coordinator/drafter.h"
 #include "model/drafter_sight.h"
 #include "model/model.h"
+#include "proto/generate.h"
 #include "speculate/sampler.h"
 
 /* Rows of one step of the drafter's model: a prompt goes in chunks of this. */
 enum { DRAFTER_ROWS = 512 };
+
+/* Rows behind what is final of a sequence: those, and drafts and the token before them, which may be rolled back. */
+enum { DRAFTER_ROWS_OPEN = DRAFTER_ROWS + DRAFT_TOKENS_MAX + 1 };
 
 struct drafter {
     enum drafter_kind kind;
@@ -19,8 +23,8 @@ struct drafter {
     struct comm *comm; /* of one rank */
     struct model *model;
     struct sampler *sampler;
-    float *row;     /* (vocabulary) for it */
-    int pages_held; /* by sequences: as many as each ever filled */
+    float *row;      /* (vocabulary) for it */
+    int blocks_held; /* by sequences: as many as each may ever have filled */
 };
 
 #endif

@@ -22,14 +22,14 @@ struct draft_sequence {
     int32_t (*positions)[3]; /* of ids */
     int capacity;            /* of ids */
     int limit;               /* positions it may have */
-    int pages;               /* held: as many as it ever filled */
+    int blocks;              /* held: as many as its positions may take */
     int32_t first;           /* the draft behind the prompt, or FIRST_UNKNOWN */
     struct draft_weights first_weights;
 };
 
-static int pages_of(int positions)
+static int64_t blocks_of(const struct drafter *drafter, int positions)
 {
-    return (positions + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
+    return kv_layout_blocks(model_layout(drafter->model), positions, DRAFTER_ROWS_OPEN);
 }
 
 /* ---- begin, end ---- */
@@ -53,22 +53,22 @@ static int check_room(const struct drafter *drafter, const struct draft_sequence
 {
     if (s->prompt.n >= s->limit)
         return fail(err, "a prompt of %d tokens fills the %d positions of drafter %s", s->prompt.n, s->limit, drafter->config.name);
-    if (pages_of(s->prompt.n + 1) > model_pages(drafter->model))
-        return fail(err, "drafter %s: a prompt of %d tokens needs %d pages of %d (--draft-positions)", drafter->config.name,
-                    s->prompt.n, pages_of(s->prompt.n + 1), model_pages(drafter->model));
+    if (blocks_of(drafter, s->prompt.n + 1) > model_blocks(drafter->model))
+        return fail(err, "drafter %s: a prompt of %d tokens needs %lld blocks of %d (--draft-positions)", drafter->config.name,
+                    s->prompt.n, (long long)blocks_of(drafter, s->prompt.n + 1), model_blocks(drafter->model));
     return 0;
 }
 
-/* Makes it hold pages for so many positions; false when they are not free. */
-static bool pages_hold(struct drafter *drafter, struct draft_sequence *s, int positions)
+/* Makes it hold blocks for so many positions; false when they are not free. */
+static bool blocks_hold(struct drafter *drafter, struct draft_sequence *s, int positions)
 {
-    int more = pages_of(positions) - s->pages;
+    int64_t more = blocks_of(drafter, positions) - s->blocks;
     if (more <= 0)
         return true;
-    if (more > model_pages(drafter->model) - drafter->pages_held)
+    if (more > model_blocks(drafter->model) - drafter->blocks_held)
         return false;
-    s->pages += more;
-    drafter->pages_held += more;
+    s->blocks += (int)more;
+    drafter->blocks_held += (int)more;
     return true;
 }
 
@@ -95,7 +95,7 @@ void drafter_end(struct drafter *drafter, struct draft_sequence *sequence)
 {
     if (!sequence)
         return;
-    drafter->pages_held -= sequence->pages;
+    drafter->blocks_held -= sequence->blocks;
     sequence_release(drafter->model, sequence->sequence);
     prompt_free(&sequence->prompt);
     free(sequence->ids);
@@ -144,10 +144,14 @@ static void proposal_begin(struct drafter *drafter, struct proposal *p)
         keep++;
     if (keep > 0 && keep == p->n_tokens)
         keep--;
+    if (!sequence_reaches(drafter->model, s->sequence, s->prompt.n + keep)) {
+        proposal_fail(p);
+        return;
+    }
     if (have > keep)
         sequence_truncate(drafter->model, s->sequence, s->prompt.n + keep);
     int end = s->prompt.n + p->n_tokens + p->k;
-    p->refused = !pages_hold(drafter, s, end < s->limit ? end : s->limit);
+    p->refused = !blocks_hold(drafter, s, end < s->limit ? end : s->limit);
     if (p->refused)
         p->k = 0;
 }
@@ -316,6 +320,14 @@ static void round_take(struct drafter *drafter, struct round *round, const int32
     }
 }
 
+/* Tokens of the answer are final, but the last of them is computed again where nothing follows it (proposal_begin). */
+static void proposal_settle(struct drafter *drafter, const struct proposal *p)
+{
+    struct sequence *sequence = p->sequence->sequence;
+    int final = p->sequence->prompt.n + (p->n_tokens > 0 ? p->n_tokens - 1 : 0), length = sequence_length(sequence);
+    sequence_settle(drafter->model, sequence, final < length ? final : length);
+}
+
 /* False when nobody lacks anything. */
 static bool round_run(struct drafter *drafter, struct round *round, struct proposal *proposals, int count)
 {
@@ -336,6 +348,8 @@ static bool round_run(struct drafter *drafter, struct round *round, struct propo
     if (model_scored_rows(drafter->model) > 0)
         model_best(drafter->model, best);
     round_take(drafter, round, best);
+    for (int i = 0; i < round->n_spans; i++)
+        proposal_settle(drafter, round->owners[i]);
     return true;
 }
 

@@ -51,9 +51,9 @@ int group_check(const struct identity *identity, const struct step_hello *hello,
     if (hello->ranks < 1 || hello->pages < 1 || hello->page_positions < 1 || hello->max_rows < DRAFT_TOKENS_MAX + 1)
         return fail(err, "hello: %d ranks, %d pages of %d positions, steps of %d rows: at least 1, 1, 1 and %d are needed",
                     hello->ranks, hello->pages, hello->page_positions, hello->max_rows, DRAFT_TOKENS_MAX + 1);
-    if ((int64_t)hello->pages * hello->page_positions > INT32_MAX)
-        return fail(err, "hello: %d pages of %d positions are more than %d positions", hello->pages, hello->page_positions,
-                    INT32_MAX);
+    int most = INT32_MAX / kv_layout_whole(&identity->layout);
+    if ((int64_t)hello->pages * hello->page_positions > most)
+        return fail(err, "hello: %d pages of %d positions are more than %d positions", hello->pages, hello->page_positions, most);
     return 0;
 }
 
@@ -68,14 +68,25 @@ const char *group_fault(const struct group *group, double step_seconds, double n
     return NULL;
 }
 
-int group_pages(const struct group *group, int positions)
+int group_blocks(const struct group *group, int positions)
 {
-    return (int)(((int64_t)positions + group->hello.page_positions - 1) / group->hello.page_positions);
+    int64_t blocks = kv_layout_blocks(&group->layout, positions, group->hello.max_rows);
+    return blocks < INT32_MAX ? (int)blocks : INT32_MAX;
+}
+
+int group_blocks_all(const struct group *group)
+{
+    return group->hello.pages * kv_layout_whole(&group->layout);
 }
 
 int group_room(const struct group *group)
 {
-    return group->pages_free + page_cache_idle(group->cache);
+    return group->blocks_free + page_cache_idle(group->cache);
+}
+
+int64_t group_positions(const struct group *group, int blocks)
+{
+    return (int64_t)blocks * group->hello.page_positions / kv_layout_whole(&group->layout);
 }
 
 static void release_add(struct group *group, uint64_t sequence)
@@ -90,23 +101,32 @@ static void forget_add(struct group *group, const uint64_t key[2])
     memcpy(group->forget[group->n_forget++], key, sizeof *group->forget);
 }
 
+void group_free_blocks(struct group *group, int blocks)
+{
+    assert(blocks <= group_room(group));
+    while (blocks > group->blocks_free) {
+        uint64_t key[2];
+        group->blocks_free += page_cache_evict(group->cache, key);
+        forget_add(group, key);
+    }
+}
+
 bool group_hold(struct group *group, struct request *request, int positions)
 {
-    int more = group_pages(group, positions) - request->pages;
+    int more = group_blocks(group, positions) - request->blocks;
     if (more > group_room(group))
         return false;
-    for (uint64_t key[2]; more > group->pages_free && page_cache_evict(group->cache, key); group->pages_free++)
-        forget_add(group, key);
     if (more > 0) {
-        request->pages += more;
-        group->pages_free -= more;
+        group_free_blocks(group, more);
+        request->blocks += more;
+        group->blocks_free -= more;
     }
     return true;
 }
 
 int group_reach(const struct group *group, const struct request *request)
 {
-    return (request->pages + group_room(group)) * group->hello.page_positions;
+    return kv_layout_reach(&group->layout, (int64_t)request->blocks + group_room(group), group->hello.max_rows);
 }
 
 static struct group_picture *picture_find(struct group *group, const uint64_t hash[2])
@@ -133,7 +153,7 @@ void group_enter(struct group *group, struct request *request, uint64_t sequence
     request->group = group;
     request->sequence = sequence;
     request->computed = 0;
-    request->pages = 0;
+    request->blocks = 0;
     request->begun = false;
     prefix_adopt(group, request);
     bool held = group_hold(group, request, request_known(request) + 1);
@@ -154,9 +174,10 @@ void group_leave(struct group *group, struct request *request)
 {
     flight_forget(&group->flight, request);
     release_add(group, request->sequence);
-    group->pages_free += request->pages - prefix_leave(group, request);
+    group->blocks_free += request->blocks - prefix_leave(group, request);
     for (int i = 0; i < request->prepared.n_pictures; i++)
         picture_find(group, request->prepared.pictures[i].hash)->uses--;
+    request->blocks = 0;
     request->group = NULL;
     request->in_flight = false;
 }
@@ -209,7 +230,7 @@ void group_refused(struct group *group)
         release_add(group, group->flight.release[i]);
     for (int i = 0; i < group->flight.n_forget; i++)
         forget_add(group, group->flight.forget[i]);
-    group->pages_free += page_cache_land(group->cache, false);
+    group->blocks_free += page_cache_land(group->cache, false);
     group->refused = group->n_release || group->n_forget;
 }
 

@@ -6,6 +6,7 @@
 #include "coordinator/pace.h"
 #include "coordinator/page_cache.h"
 #include "coordinator/request.h"
+#include "model/kv_layout.h"
 #include "proto/step.h"
 #include "speculate/draft_length.h"
 
@@ -27,6 +28,7 @@ struct identity {
     uint64_t fingerprint[2];
     int feature_width; /* d of the target: of picture features */
     int vocabulary;
+    struct kv_layout layout; /* of the target's cache */
 };
 
 enum span_kind {
@@ -64,8 +66,9 @@ struct group {
     bool attached; /* its hello was accepted */
     int place;     /* in the metrics; -1 = none */
     struct step_hello hello;
-    double opened, heard; /* when it dialled in, was last heard */
-    int pages_free;       /* held by no request, and not in the cache */
+    double opened, heard;    /* when it dialled in, was last heard */
+    struct kv_layout layout; /* of its cache, with its own page_positions */
+    int blocks_free;         /* held by no request, and not in the cache */
     struct page_cache *cache;
     int first;          /* of the running requests: whose turn it is when rows are short */
     uint64_t owed;      /* number of a request that got no rows, or too few for its next picture: its turn is next; 0 = nobody */
@@ -93,18 +96,25 @@ int group_check(const struct identity *identity, const struct step_hello *hello,
 enum { GROUP_HELLO_SECONDS = 10, GROUP_SILENCE_SECONDS = 3, GROUP_BEAT_MS = 500 };
 const char *group_fault(const struct group *group, double step_seconds, double now);
 
-int group_pages(const struct group *group, int positions);
-
-/* Pages that could be had: free ones, and what is only cached. */
+/* Memory is counted in blocks (model/kv_layout.h). What a request of so many positions holds; all that the group has; and what
+ * could be had: free ones, and what is only cached. */
+int group_blocks(const struct group *group, int positions);
+int group_blocks_all(const struct group *group);
 int group_room(const struct group *group);
 
-/* Makes the request hold the pages of so many positions, its own included; idle pages of the cache are given up for it. false, and
- * nothing is changed, when there is no room. It keeps them until it leaves. */
+/* Positions that so many blocks are, were they all held in every layer. */
+int64_t group_positions(const struct group *group, int blocks);
+
+/* Makes so many blocks free, for which there must be room: idle pages of the cache are given up for it. */
+void group_free_blocks(struct group *group, int blocks);
+
+/* Makes the request hold the blocks of so many positions, its own included. false, and nothing is changed, when there is no room.
+ * It keeps them until it leaves. */
 bool group_hold(struct group *group, struct request *request, int positions);
 /* The most positions that it could hold now. */
 int group_reach(const struct group *group, const struct request *request);
 
-/* Takes a request in: the pages of its known rows, for which there must be room but for those that it takes over (prefix.h), a new
+/* Takes a request in: the blocks of its known rows, for which there must be room but for those that it takes over (prefix.h), a new
  * sequence, its pictures. And lets it go; both sides forget it with the next step. */
 void group_enter(struct group *group, struct request *request, uint64_t sequence);
 void group_leave(struct group *group, struct request *request);

@@ -12,7 +12,7 @@ enum { NONE = -1 };
 
 struct cached_page {
     uint64_t key[2];
-    int users;
+    int users, blocks;
     bool computing;
     int32_t older, newer; /* of the idle ones; older also links the entries that are not in use */
 };
@@ -22,8 +22,8 @@ struct page_cache {
     struct cached_page *pages;
     int32_t n, capacity, spare; /* spare: the first entry that is not in use, or NONE */
     int32_t oldest, newest;     /* idle; NONE */
-    int idle;
-    int32_t *computing; /* entries */
+    int idle;                   /* blocks */
+    int32_t *computing;         /* entries */
     int n_computing;
 };
 
@@ -90,14 +90,14 @@ static void idle_add(struct page_cache *cache, struct cached_page *page)
     else
         cache->oldest = at;
     cache->newest = at;
-    cache->idle++;
+    cache->idle += page->blocks;
 }
 
 static void idle_cut(struct page_cache *cache, const struct cached_page *page)
 {
     *(page->older != NONE ? &cache->pages[page->older].newer : &cache->oldest) = page->newer;
     *(page->newer != NONE ? &cache->pages[page->newer].older : &cache->newest) = page->older;
-    cache->idle--;
+    cache->idle -= page->blocks;
 }
 
 static bool is_idle(const struct cached_page *page)
@@ -118,10 +118,10 @@ int page_cache_idle(const struct page_cache *cache)
     return cache->idle;
 }
 
-void page_cache_add(struct page_cache *cache, const uint64_t key[2])
+void page_cache_add(struct page_cache *cache, const uint64_t key[2], int blocks, int users)
 {
     struct cached_page *page = page_new(cache);
-    *page = (struct cached_page){.key = {key[0], key[1]}, .users = 1, .computing = true};
+    *page = (struct cached_page){.key = {key[0], key[1]}, .users = users, .blocks = blocks, .computing = true};
     key_table_put(&cache->table, key, number_of(cache, page));
     cache->computing = mem_grow(cache->computing, (size_t)cache->n_computing + 1, sizeof *cache->computing);
     cache->computing[cache->n_computing++] = number_of(cache, page);
@@ -155,21 +155,21 @@ int page_cache_land(struct page_cache *cache, bool computed)
             idle_add(cache, page);
         } else if (!computed) {
             assert(!page->users);
+            freed += page->blocks;
             page_remove(cache, page);
-            freed++;
         }
     }
     cache->n_computing = 0;
     return freed;
 }
 
-bool page_cache_evict(struct page_cache *cache, uint64_t key[2])
+int page_cache_evict(struct page_cache *cache, uint64_t key[2])
 {
     if (cache->oldest == NONE)
-        return false;
+        return 0;
     struct cached_page *page = &cache->pages[cache->oldest];
     memcpy(key, page->key, sizeof page->key);
     idle_cut(cache, page);
     page_remove(cache, page);
-    return true;
+    return page->blocks;
 }

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/log.h"
+#include "proto/step.h"
 
 _Static_assert(sizeof((struct page_secret *)0)->bytes >= XXH3_SECRET_SIZE_MIN, "XXH3 wants so much of a secret");
 
@@ -46,8 +47,7 @@ void page_keys_make(uint64_t (*keys)[2], int n, int page_positions, const struct
         XXH3_128bits_update(state, prompt->positions + first, rows * sizeof *prompt->positions);
         pictures_hash(state, prepared, first, page_positions);
         XXH128_hash_t hash = XXH3_128bits_digest(state);
-        keys[page][0] = hash.high64;
-        keys[page][1] = hash.low64;
+        step_key_of(keys[page], (const uint64_t[2]){hash.high64, hash.low64}, false);
     }
     XXH3_freeState(state);
 }

@@ -1,9 +1,10 @@
 /* page_key.h - names for the whole pages of a prompt: equal where everything that their rows in a cache depend on is equal.
  *
- * The key of page i is XXH3-128 over the key of page i - 1, the page's ids, their positions (three axes) and, for rows of pictures,
- * the picture's content hash and which of its rows they are. The model is the same in one coordinator; its row classes and ranks
- * are the group's, whose table it is. Two prompts whose keys collide would share rows that are not theirs: among 10^9 pages by
- * chance once in 10^20 such sets, and nobody can search for one, since the hash's secret is drawn at every start. */
+ * The key of page i, as of the global layers (proto/step.h), is XXH3-128, but for a bit, over the key of page i - 1, the page's
+ * ids, their positions (three axes) and, for rows of pictures, the picture's content hash and which of its rows they are. The model
+ * is the same in one coordinator; its row classes and ranks are the group's, whose table it is. Two prompts whose keys collide
+ * would share rows that are not theirs: among 10^9 pages by chance once in 10^20 such sets, and nobody can search for one, since
+ * the hash's secret is drawn at every start. */
 #ifndef COORDINATOR_PAGE_KEY_H
 #define COORDINATOR_PAGE_KEY_H
 

@@ -8,20 +8,24 @@ static bool runs_on(const struct request *request, const struct group *group)
     return request->state == REQUEST_RUNNING && request->group == group;
 }
 
-/* Pages that keep the answers on the group from running out at once. */
+/* Blocks that keep the answers on the group from running out at once: a page for each that may still grow. */
 static int growth(const struct group *group, struct request *const *requests, int n)
 {
-    int pages = 0;
-    for (int i = 0; i < n; i++)
-        if (runs_on(requests[i], group))
-            pages += requests[i]->pages < group_pages(group, request_positions(requests[i]));
-    return pages;
+    int blocks = 0, whole = kv_layout_whole(&group->layout);
+    for (int i = 0; i < n; i++) {
+        if (!runs_on(requests[i], group))
+            continue;
+        int left = group_blocks(group, request_positions(requests[i])) - requests[i]->blocks;
+        blocks += left < 0 ? 0 : left < whole ? left : whole;
+    }
+    return blocks;
 }
 
 bool paging_admits(const struct group *group, struct request *const *requests, int n, const struct request *request)
 {
-    int idle, needed = group_pages(group, request_known(request) + 1) - prefix_match(group, request, &idle);
-    return group_pages(group, request_positions(request)) <= group->hello.pages &&
+    int idle, shared = prefix_match(group, request, &idle) * group->layout.blocks[KV_GLOBAL];
+    int needed = group_blocks(group, request_known(request) + 1) - shared;
+    return group_blocks(group, request_positions(request)) <= group_blocks_all(group) &&
            needed + growth(group, requests, n) <= group_room(group) - idle;
 }
 

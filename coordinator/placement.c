@@ -45,6 +45,6 @@ double placement_burden(const struct group *group, const struct pace *known, str
     work.generated_rows += 1 + drafts_of(request);
     double row = pace ? pace->prompt_row_ms : ANY_ROW;
     double step = pace ? cost_curve_at(&pace->run, work.generated_rows) : ANY_STEP + ANY_ROW * work.generated_rows;
-    double used = 1 - (double)group_room(group) / group->hello.pages;
+    double used = 1 - (double)group_room(group) / group_blocks_all(group);
     return (row * work.prompt_rows + step * PLACEMENT_ANSWER) * (1 + used);
 }

@@ -42,42 +42,97 @@ static bool may_begin(const struct request *request, int n)
     return true;
 }
 
+static enum page_state local_state(const struct group *group, const struct request *request, int page)
+{
+    uint64_t key[2];
+    step_key_of(key, request->page_keys[page], true);
+    return page_cache_state(group->cache, key);
+}
+
+/* The first local page that a row behind n adopted pages sees; n where there are none. */
+static int first_seen(const struct group *group, const struct request *request, int n)
+{
+    return group->layout.blocks[KV_LOCAL] ? kv_layout_first(&group->layout, n * request->page_positions) : n;
+}
+
 /* Pages in front that are there, as far as rows may be computed behind them. */
 static int pages_there(const struct group *group, const struct request *request)
 {
-    int there = request->adopted;
-    for (int n = there; n < pages_most(request); n++) {
-        if (!is_there(page_cache_state(group->cache, request->page_keys[n])))
+    int there = request->adopted, seen = first_seen(group, request, there); /* local ones from `seen` on are there */
+    for (int n = seen; n < pages_most(request); n++) {
+        if (n >= request->adopted && !is_there(page_cache_state(group->cache, request->page_keys[n])))
             break;
-        if (may_begin(request, n + 1))
+        if (group->layout.blocks[KV_LOCAL] && !is_there(local_state(group, request, n)))
+            seen = n + 1;
+        if (n >= request->adopted && may_begin(request, n + 1) && seen <= first_seen(group, request, n + 1))
             there = n + 1;
     }
     return there;
 }
 
+/* Blocks that n adopted pages would take from what is idle. */
+static int idle_blocks(const struct group *group, const struct request *request, int n)
+{
+    int idle = 0;
+    for (int i = request->adopted; i < n; i++)
+        if (page_cache_state(group->cache, request->page_keys[i]) == PAGE_IDLE)
+            idle += group->layout.blocks[KV_GLOBAL];
+    for (int i = first_seen(group, request, n); i < n; i++)
+        if (local_state(group, request, i) == PAGE_IDLE)
+            idle += group->layout.blocks[KV_LOCAL];
+    return idle;
+}
+
+/* Local pages are held in the table beside those that the request will have of its own: not where these would not fit then. */
+static int pages_had(const struct group *group, const struct request *request)
+{
+    int n = pages_there(group, request), shared = (n - request->adopted) * group->layout.blocks[KV_GLOBAL];
+    int more = group_blocks(group, request_known(request) + 1) - request->blocks - shared;
+    return more + idle_blocks(group, request, n) <= group_room(group) ? n : request->adopted;
+}
+
 int prefix_match(const struct group *group, const struct request *request, int *idle)
 {
-    int n = pages_there(group, request);
-    *idle = 0;
-    for (int i = 0; i < n; i++)
-        *idle += page_cache_state(group->cache, request->page_keys[i]) == PAGE_IDLE;
+    int n = pages_had(group, request);
+    *idle = idle_blocks(group, request, n);
     return n;
+}
+
+/* Holds local pages [from, adopted) in the table instead of those that it held. */
+static void local_pin(struct group *group, struct request *request, int from, int adopted)
+{
+    uint64_t key[2];
+    for (int i = from; i < adopted; i++) {
+        step_key_of(key, request->page_keys[i], true);
+        page_cache_use(group->cache, key);
+    }
+    for (int i = request->pinned; i < request->adopted; i++) {
+        step_key_of(key, request->page_keys[i], true);
+        page_cache_leave(group->cache, key);
+    }
+    request->pinned = from;
 }
 
 void prefix_adopt(struct group *group, struct request *request)
 {
     if (request->begun)
         return;
-    int there = pages_there(group, request);
-    for (int *n = &request->adopted; *n < there; ++*n) {
-        page_cache_use(group->cache, request->page_keys[*n]);
-        request->page_shared[*n] = true;
-        if (request->pages > *n)
-            group->pages_free++;
+    int n = pages_had(group, request), blocks = group->layout.blocks[KV_GLOBAL];
+    local_pin(group, request, first_seen(group, request, n), n);
+    for (; request->adopted < n; request->adopted++) {
+        page_cache_use(group->cache, request->page_keys[request->adopted]);
+        request->page_shared[request->adopted] = true;
+        if (request->blocks > request->adopted * blocks)
+            group->blocks_free += blocks;
         else
-            request->pages++;
+            request->blocks += blocks;
     }
     request->computed = request->adopted * request->page_positions;
+}
+
+void prefix_begun(struct group *group, struct request *request)
+{
+    local_pin(group, request, request->adopted, request->adopted);
 }
 
 bool prefix_waits(const struct group *group, const struct request *request, struct request *const *older, int n)
@@ -103,22 +158,48 @@ static void adopt_fill(struct request *request, struct step_span *span)
     request->begun = true;
 }
 
+static void keep_page(struct step_span *span, const uint64_t key[2], int page)
+{
+    memcpy(span->keep[span->n_keep], key, sizeof *span->keep);
+    span->keep_pages[span->n_keep++] = page;
+}
+
 /* What another request has computed meanwhile stays this one's own. */
+static void keep_global(struct group *group, struct request *request, struct step_span *span, int page)
+{
+    const uint64_t *key = request->page_keys[page];
+    if (page_cache_state(group->cache, key) != PAGE_UNKNOWN)
+        return;
+    page_cache_add(group->cache, key, group->layout.blocks[KV_GLOBAL], 1);
+    request->page_shared[page] = true;
+    keep_page(span, key, page);
+}
+
+/* Beside the request's own local pages, which the window leaves behind: it takes room of its own, and is nobody's. */
+static void keep_local(struct group *group, const struct request *request, struct step_span *span, int page)
+{
+    int blocks = group->layout.blocks[KV_LOCAL];
+    uint64_t key[2];
+    step_key_of(key, request->page_keys[page], true);
+    if (!blocks || blocks > group_room(group) || page_cache_state(group->cache, key) != PAGE_UNKNOWN)
+        return;
+    group_free_blocks(group, blocks);
+    group->blocks_free -= blocks;
+    page_cache_add(group->cache, key, blocks, 0);
+    keep_page(span, key, page);
+}
+
 static void keep_fill(struct group *group, struct request *request, struct step_span *span)
 {
     int from = span->length / request->page_positions, to = (span->length + span->n) / request->page_positions;
     to = to < request->n_page_keys ? to : request->n_page_keys;
     if (from >= to)
         return;
-    span->keep = mem_new((size_t)(to - from), sizeof *span->keep);
-    span->keep_pages = mem_new((size_t)(to - from), sizeof *span->keep_pages);
+    span->keep = mem_new(KV_KINDS * (size_t)(to - from), sizeof *span->keep);
+    span->keep_pages = mem_new(KV_KINDS * (size_t)(to - from), sizeof *span->keep_pages);
     for (int i = from; i < to; i++) {
-        if (page_cache_state(group->cache, request->page_keys[i]) != PAGE_UNKNOWN)
-            continue;
-        page_cache_add(group->cache, request->page_keys[i]);
-        request->page_shared[i] = true;
-        memcpy(span->keep[span->n_keep], request->page_keys[i], sizeof *span->keep);
-        span->keep_pages[span->n_keep++] = i;
+        keep_global(group, request, span, i);
+        keep_local(group, request, span, i);
     }
 }
 
@@ -133,13 +214,14 @@ void prefix_fill(struct group *group, struct request *request, struct step_span 
 int prefix_leave(struct group *group, struct request *request)
 {
     int shared = 0;
+    prefix_begun(group, request);
     for (int i = request->n_page_keys; i-- > 0;) { /* the first page last: it is the last to be given up */
         if (!request->page_shared[i])
             continue;
         page_cache_leave(group->cache, request->page_keys[i]);
         request->page_shared[i] = false;
-        shared++;
+        shared += group->layout.blocks[KV_GLOBAL];
     }
-    request->adopted = 0;
+    request->adopted = request->pinned = 0;
     return shared;
 }

@@ -65,7 +65,7 @@ struct request {
     /* On a group. */
     struct group *group;
     uint64_t sequence; /* its name there; another one for each placement */
-    int pages;         /* held, shared ones included; never fewer than its sequence has there */
+    int blocks;        /* held, of shared global pages, too; never fewer than its sequence has there but for shared local ones */
     int computed;      /* positions in the group's cache that are right */
     bool in_flight;    /* has a span in the group's step */
     int losses;        /* groups that died in a step with its rows since its last token */
@@ -75,6 +75,7 @@ struct request {
     bool *page_shared;        /* (n_page_keys) the table counts it as a user */
     int n_page_keys, page_positions;
     int adopted;       /* the first pages, which earlier requests have computed: `computed` counts them */
+    int pinned;        /* local pages [pinned, adopted) stay in the table for it until it has begun */
     bool begun;        /* a step has named its sequence */
     int cached_tokens; /* prompt tokens that were taken over on the way to the first token */
 

@@ -190,14 +190,14 @@ void scheduler_load(const struct scheduler *s, struct load_info *info)
         if (!group->attached)
             continue;
         info->kv_positions += (int64_t)group->hello.pages * group->hello.page_positions;
-        info->kv_positions_reserved += (int64_t)(group->hello.pages - group_room(group)) * group->hello.page_positions;
-        info->kv_positions_cached += (int64_t)page_cache_idle(group->cache) * group->hello.page_positions;
+        info->kv_positions_reserved += group_positions(group, group_blocks_all(group) - group_room(group));
+        info->kv_positions_cached += group_positions(group, page_cache_idle(group->cache));
     }
 }
 
 void scheduler_metrics(const struct scheduler *s, struct metrics *metrics)
 {
-    double pages = 0, used = 0, cached = 0;
+    double blocks = 0, used = 0, cached = 0;
     *metrics = s->metrics;
     metrics->running = admission_count(s, true);
     metrics->waiting = admission_count(s, false);
@@ -206,19 +206,19 @@ void scheduler_metrics(const struct scheduler *s, struct metrics *metrics)
         const struct group *group = s->groups[i];
         if (!group->attached)
             continue;
-        double held = group->hello.pages - group_room(group), idle = page_cache_idle(group->cache);
-        pages += group->hello.pages;
+        double all = group_blocks_all(group), held = all - group_room(group), idle = page_cache_idle(group->cache);
+        blocks += all;
         used += held;
         cached += idle;
         if (group->place < 0)
             continue;
-        metrics->groups[group->place].kv_usage = held / group->hello.pages;
-        metrics->groups[group->place].kv_cached = idle / group->hello.pages;
+        metrics->groups[group->place].kv_usage = held / all;
+        metrics->groups[group->place].kv_cached = idle / all;
         for (int j = 0; j < s->n_requests; j++)
             metrics->groups[group->place].running += s->requests[j]->group == group;
     }
-    metrics->kv_usage = pages > 0 ? used / pages : 0;
-    metrics->kv_cached = pages > 0 ? cached / pages : 0;
+    metrics->kv_usage = blocks > 0 ? used / blocks : 0;
+    metrics->kv_cached = blocks > 0 ? cached / blocks : 0;
 }
 
 void scheduler_server_info(const struct scheduler *s, struct server_info *info)

@@ -21,6 +21,7 @@
 #include "coordinator/service.h"
 #include "coordinator/trust.h"
 #include "model/fingerprint.h"
+#include "model/model.h"
 #include "proto/reflection.h"
 
 static const double CLOSE_SECONDS = 1; /* for last messages, when all calls have been answered */
@@ -189,7 +190,8 @@ static struct scheduler *scheduler_make(struct server *s)
     struct scheduler_options options = {
         .identity = {.fingerprint = {s->fingerprint[0], s->fingerprint[1]},
                      .feature_width = s->config.d,
-                     .vocabulary = s->config.vocabulary},
+                     .vocabulary = s->config.vocabulary,
+                     .layout = kv_layout(&s->config, MODEL_PAGE_POSITIONS)},
         .max_positions = context_size(s),
         .max_requests = o->limits.max_requests,
         .max_waiting = o->limits.max_waiting,

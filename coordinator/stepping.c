@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "coordinator/paging.h"
 #include "coordinator/plan.h"
+#include "coordinator/prefix.h"
 
 static const double OVERHEAD_SMOOTHING = 0.1; /* weight of the newest */
 
@@ -94,7 +95,9 @@ static void hello_take(struct scheduler *s, struct group *group, const struct st
     }
     group->attached = true;
     group->place = metrics_attach(&s->metrics, hello);
-    group->pages_free = hello->pages;
+    group->layout = s->options.identity.layout;
+    group->layout.page_positions = hello->page_positions;
+    group->blocks_free = group_blocks_all(group);
     s->no_group_since = 0;
     s->progress = now;
     log_line(LOG_INFO, "worker group on %s attached: %d ranks, %d positions, %s", hello->host, hello->ranks,
@@ -167,8 +170,10 @@ static void answers_deliver(struct scheduler *s, struct group *group, const stru
     pace_take(group, verdict->compute_ms, now);
     page_cache_land(group->cache, true);
     for (int i = 0; i < group->flight.n_spans; i++)
-        if (group->flight.spans[i].request)
+        if (group->flight.spans[i].request) {
+            prefix_begun(group, group->flight.spans[i].request);
             answer_deliver(s, &group->flight.spans[i], &verdict->answers[i], now);
+        }
 }
 
 static void verdict_take(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)

@@ -66,7 +66,8 @@ static void attention_block(struct model *m, int layer)
 {
     const struct layer_weights *w = &m->weights.layers[layer];
     const struct step_columns *step = &m->step.device;
-    const struct kv_rows kv_rows = step_kv_rows(&m->step);
+    const struct kv_place place = m->places[layer];
+    const struct kv_rows kv_rows = step_kv_rows(&m->step, place.block);
     int n = rows_count(m->step.rows), h = m->shard.h, g = m->shard.g, c = m->config.c;
     int stride = (h + 2 * g) * c;
     bool local = m->config.local[layer];
@@ -82,8 +83,8 @@ static void attention_block(struct model *m, int layer)
     norm(m, m->y, m->x, n, w->attention_norm);
     m->k->linear(m->dev, q, m->y, m->step.rows, w->qkv, w->qkv_bias);
     turn(m, w, q, stride, local);
-    m->k->kv_append(m->dev, m->kv, layer, &kv_rows, n, k, v, stride);
-    m->k->attend_cached(m->dev, m->narrow, q, n, stride, m->kv, layer, &kv_rows, &a);
+    m->k->kv_append(m->dev, m->kv, place.layer, &kv_rows, n, k, v, stride);
+    m->k->attend_cached(m->dev, m->narrow, q, n, stride, m->kv, place.layer, &kv_rows, &a);
     m->k->linear(m->dev, m->y, m->narrow, m->step.rows, w->o, NULL);
     residual(m, w->attention_after);
 }

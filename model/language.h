@@ -18,6 +18,7 @@ struct model {
     struct weights weights;
     struct kv_cache *kv;
     struct kv_pages pages;
+    struct kv_place places[CONFIG_LAYERS]; /* of the layers, in kv */
     struct step step;
     uint64_t steps;        /* done and refused */
     float attention_scale; /* 1 / sqrt(c), or what the configuration has */

@@ -9,7 +9,7 @@
 #include "model/family.h"
 #include "model/language.h"
 
-enum { DEFAULT_MAX_ROWS = 512, MOST_ROWS = 1 << 16 };
+enum { MOST_ROWS = 1 << 16 };
 
 /* ---- life ---- */
 
@@ -43,9 +43,14 @@ static int cache_open(struct model *m, int positions, struct error *err)
 {
     if (positions < 1 || positions > INT32_MAX - MODEL_PAGE_POSITIONS)
         return fail(err, "%s: a cache of %d positions; it must have at least 1", m->config.name, positions);
-    int pages = (positions + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
-    kv_pages_init(&m->pages, pages, MODEL_PAGE_POSITIONS);
-    m->kv = m->k->kv_create(m->dev, m->config.layers, pages, MODEL_PAGE_POSITIONS, m->shard.g, m->config.c, err);
+    const struct kv_layout layout = kv_layout(&m->config, MODEL_PAGE_POSITIONS);
+    int64_t blocks = ((int64_t)positions + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS * kv_layout_whole(&layout);
+    if (blocks > INT32_MAX / MODEL_PAGE_POSITIONS)
+        return fail(err, "%s: a cache of %d positions; it can have at most %d", m->config.name, positions,
+                    INT32_MAX / kv_layout_whole(&layout) / MODEL_PAGE_POSITIONS * MODEL_PAGE_POSITIONS);
+    kv_pages_init(&m->pages, (int)blocks, &layout);
+    kv_layout_places(&layout, &m->config, m->places);
+    m->kv = m->k->kv_create(m->dev, layout.block_layers, (int)blocks, MODEL_PAGE_POSITIONS, m->shard.g, m->config.c, err);
     return m->kv ? 0 : fail_in(err, "%s: cache of %d positions", m->config.name, positions);
 }
 
@@ -96,7 +101,7 @@ int model_open(struct model **model, struct safetensors *st, const struct model_
     m->k = options->kernels;
     m->dev = options->device;
     m->comm = options->comm;
-    m->max_rows = options->max_rows ? options->max_rows : DEFAULT_MAX_ROWS;
+    m->max_rows = options->max_rows ? options->max_rows : MODEL_ROWS;
     m->attention_scale = config_attention_scale(config);
     if (parts_open(m, st, options, err)) {
         model_close(m);
@@ -134,8 +139,7 @@ void sequence_release(struct model *model, struct sequence *sequence)
 {
     if (!sequence)
         return;
-    kv_pages_truncate(&model->pages, sequence, 0);
-    free(sequence->pages);
+    kv_pages_sequence_free(&model->pages, sequence);
     free(sequence);
 }
 
@@ -149,24 +153,44 @@ void sequence_truncate(struct model *model, struct sequence *sequence, int lengt
     kv_pages_truncate(&model->pages, sequence, length);
 }
 
-int model_pages_free(const struct model *model)
+bool sequence_reaches(const struct model *model, const struct sequence *sequence, int length)
 {
-    return model->pages.n_free;
+    return kv_pages_reaches(&model->pages, sequence, length);
 }
 
-int model_pages(const struct model *model)
+void sequence_settle(struct model *model, struct sequence *sequence, int length)
+{
+    kv_pages_settle(&model->pages, sequence, length);
+}
+
+const struct kv_layout *model_layout(const struct model *model)
+{
+    return &model->pages.layout;
+}
+
+int model_blocks(const struct model *model)
 {
     return model->pages.n;
 }
 
-int32_t sequence_page(const struct sequence *sequence, int i)
+int model_blocks_free(const struct model *model)
 {
-    return sequence->pages[i];
+    return model->pages.n_free;
 }
 
-void sequence_adopt(struct model *model, struct sequence *sequence, int32_t page)
+int32_t sequence_page(const struct sequence *sequence, enum kv_kind kind, int i)
+{
+    return sequence->pages[kind][i];
+}
+
+void sequence_adopt(struct model *model, struct sequence *sequence, const int32_t page[KV_KINDS])
 {
     kv_pages_adopt(&model->pages, sequence, page);
+}
+
+int model_page_blocks(const struct model *model, int32_t page)
+{
+    return kv_pages_blocks(&model->pages, page);
 }
 
 void model_page_hold(struct model *model, int32_t page)
@@ -225,7 +249,7 @@ static int span_check(const struct model *m, const struct span *span, int i, str
 static int spans_check(struct model *m, const struct span *spans, int n_spans, struct error *err)
 {
     int64_t rows = 0;
-    int pages = 0;
+    int blocks = 0;
     m->steps++;
     for (int i = 0; i < n_spans; i++) {
         if (span_check(m, &spans[i], i, err))
@@ -236,19 +260,19 @@ static int spans_check(struct model *m, const struct span *spans, int n_spans, s
         if (spans[i].sequence->step == m->steps)
             return fail(err, "span %d: its sequence is already in this step", i);
         spans[i].sequence->step = m->steps;
-        pages += kv_pages_needed(&m->pages, spans[i].sequence, spans[i].n);
+        blocks += kv_pages_needed(&m->pages, spans[i].sequence, spans[i].n);
     }
     if (!rows)
         return fail(err, "a step without rows");
-    if (pages > m->pages.n_free)
-        return fail(err, "the cache is full: the step needs %d pages of %d positions, %d of %d are free", pages,
+    if (blocks > m->pages.n_free)
+        return fail(err, "the cache is full: the step needs %d blocks of %d positions, %d of %d are free", blocks,
                     MODEL_PAGE_POSITIONS, m->pages.n_free, m->pages.n);
     return 0;
 }
 
 int model_extend(struct model *model, const struct span *spans, int n_spans, struct error *err)
 {
-    if (spans_check(model, spans, n_spans, err) || step_reserve(&model->step, spans, n_spans, &model->pages, err) ||
+    if (spans_check(model, spans, n_spans, err) || step_reserve(&model->step, spans, n_spans, err) ||
         scores_reserve(model, spans, n_spans, err))
         return fail_in(err, "%s", model->config.name);
     for (int i = 0; i < n_spans; i++)

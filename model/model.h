@@ -10,19 +10,20 @@
 #include "cluster/comm.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/kv_layout.h"
 #include "model/safetensors.h"
 
 struct model;
 struct sequence; /* positions of one request in the cache */
 
-enum { MODEL_PAGE_POSITIONS = 64 };
+enum { MODEL_PAGE_POSITIONS = 64, MODEL_ROWS = 512 /* of a step, where nothing else is said */ };
 
 struct model_options {
     const struct kernels *kernels;
     struct device *device;
     struct comm *comm;
     int kv_positions; /* capacity of the cache over all sequences; rounded up to pages */
-    int max_rows;     /* largest step; 0 = 512 */
+    int max_rows;     /* largest step; 0 = MODEL_ROWS */
     const char *fill; /* NULL: weights from the checkpoint; "random": random weights of the configured shapes, no file is read
                          (benchmarks) */
     enum dtype fill_dtype;
@@ -37,24 +38,34 @@ void model_close(struct model *model);
 /* Which rank counts can hold this model: 0 if `ranks` can, else -1 saying why not. */
 int model_ranks_possible(const struct model_config *config, int ranks, struct error *err);
 
-/* Weight bytes of one rank of `ranks`, with weights of `dtype`, and bytes of one cache position. */
+/* Weight bytes of one rank of `ranks`, with weights of `dtype`; bytes of one cache position in all layers, and of the cache of one
+ * sequence of so many positions, computed in steps of at most `rows`: less where local layers forget. */
 int64_t model_shard_bytes(const struct model_config *config, int ranks, enum dtype dtype);
 int64_t model_position_bytes(const struct model_config *config, int ranks);
+int64_t model_sequence_bytes(const struct model_config *config, int ranks, int positions, int rows);
 
-/* Sequences. NULL is legal to release. Page accounting: a sequence of n positions uses ceil(n / MODEL_PAGE_POSITIONS) pages. */
+/* Sequences. NULL is legal to release. A sequence of n positions uses ceil(n / MODEL_PAGE_POSITIONS) pages of each kind that the
+ * layout has (kv_layout.h), but for local pages that are gone: sequence_settle promises that it is never cut before `length` again,
+ * so that those go which no row from there on sees. */
 struct sequence *sequence_new(struct model *model);
 void sequence_release(struct model *model, struct sequence *sequence);
 int sequence_length(const struct sequence *sequence);
 /* Forgets all positions from `length` on (the roll-back of speculation). */
 void sequence_truncate(struct model *model, struct sequence *sequence, int length);
-int model_pages_free(const struct model *model);
-int model_pages(const struct model *model);
+void sequence_settle(struct model *model, struct sequence *sequence, int length);
+/* Whether it can be cut to `length` and go on from there. */
+bool sequence_reaches(const struct model *model, const struct sequence *sequence, int length);
+const struct kv_layout *model_layout(const struct model *model);
+int model_blocks(const struct model *model); /* the pages of kv_positions, of all kinds */
+int model_blocks_free(const struct model *model);
 
-/* Pages by number, [0, model_pages), so that their contents outlive a sequence and serve others. Page i of a sequence holds its
+/* Pages by number, [0, model_blocks), so that their contents outlive a sequence and serve others. Page i of a sequence holds its
  * positions from i * MODEL_PAGE_POSITIONS on. Whoever holds a page must drop it; one that several use must not be written again:
- * no sequence may be cut within it and lengthened. sequence_adopt lengthens a sequence of whole pages by one that is in use. */
-int32_t sequence_page(const struct sequence *sequence, int i);
-void sequence_adopt(struct model *model, struct sequence *sequence, int32_t page);
+ * no sequence may be cut within it and lengthened. sequence_adopt lengthens a sequence of whole pages by one that is in use, of
+ * each kind; the local one is -1 where rows behind the last adopted page do not see it, and where the layout has none. */
+int32_t sequence_page(const struct sequence *sequence, enum kv_kind kind, int i);
+void sequence_adopt(struct model *model, struct sequence *sequence, const int32_t page[KV_KINDS]);
+int model_page_blocks(const struct model *model, int32_t page);
 void model_page_hold(struct model *model, int32_t page);
 void model_page_drop(struct model *model, int32_t page);
 int model_page_uses(const struct model *model, int32_t page);

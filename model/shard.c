@@ -69,11 +69,25 @@ int64_t model_shard_bytes(const struct model_config *config, int ranks, enum dty
     return most;
 }
 
-/* Keys and values are f32. */
-int64_t model_position_bytes(const struct model_config *config, int ranks)
+/* Keys and values are f32; -1 where the ranks are not possible. */
+static int64_t block_bytes(const struct model_config *config, const struct kv_layout *layout, int ranks)
 {
     struct shard shard;
     if (shard_plan(&shard, config, 0, ranks, NULL))
         return -1;
-    return 2 * (int64_t)config->layers * shard.g * config->c * (int64_t)sizeof(float);
+    return 2 * (int64_t)layout->block_layers * layout->page_positions * shard.g * config->c * (int64_t)sizeof(float);
+}
+
+int64_t model_position_bytes(const struct model_config *config, int ranks)
+{
+    const struct kv_layout layout = kv_layout(config, MODEL_PAGE_POSITIONS);
+    int64_t block = block_bytes(config, &layout, ranks);
+    return block < 0 ? -1 : block * kv_layout_whole(&layout) / MODEL_PAGE_POSITIONS;
+}
+
+int64_t model_sequence_bytes(const struct model_config *config, int ranks, int positions, int rows)
+{
+    const struct kv_layout layout = kv_layout(config, MODEL_PAGE_POSITIONS);
+    int64_t block = block_bytes(config, &layout, ranks);
+    return block < 0 ? -1 : block * kv_layout_blocks(&layout, positions, rows);
 }

@@ -8,26 +8,30 @@
 #include "model/family.h"
 #include "model/rotary.h"
 
-enum { INT_COLUMNS = 8, ANGLE_COLUMNS = 4 };
+enum { INT_COLUMNS = 7, ANGLE_COLUMNS = 4 };
 
-/* Cuts one block of memory into the columns of max_rows rows. */
-static void columns_lay(struct step_columns *columns, void *block, int max_rows, int c)
+/* Cuts one piece of memory into the columns of max_rows rows; slots of `blocks` blocks come last. */
+static void columns_lay(struct step_columns *columns, void *block, int max_rows, int c, int blocks)
 {
-    int32_t **ints[INT_COLUMNS] = {&columns->ids,         &columns->slot, &columns->sequence, &columns->first,
-                                   &columns->local_first, &columns->last, &columns->scored,   &columns->picture};
+    int32_t **ints[INT_COLUMNS] = {&columns->ids,  &columns->sequence, &columns->first,  &columns->local_first,
+                                   &columns->last, &columns->scored,   &columns->picture};
     float **angles[ANGLE_COLUMNS] = {&columns->global.cosine, &columns->global.sine, &columns->local.cosine, &columns->local.sine};
     size_t n = (size_t)max_rows;
     for (size_t i = 0; i < INT_COLUMNS; i++)
         *ints[i] = (int32_t *)block + i * n;
+    columns->slot = (int32_t *)block + INT_COLUMNS * n;
     for (size_t i = 0; i < ANGLE_COLUMNS; i++)
-        *angles[i] = (float *)block + INT_COLUMNS * n + i * n * (size_t)(c / 2);
+        *angles[i] = (float *)block + (INT_COLUMNS + (size_t)blocks) * n + i * n * (size_t)(c / 2);
 }
 
 int step_open(struct step *step, const struct model_config *config, int max_rows, const struct kernels *k, struct device *dev,
               struct error *err)
 {
-    size_t bytes = (size_t)max_rows * (INT_COLUMNS * sizeof(int32_t) + ANGLE_COLUMNS * (size_t)(config->c / 2) * sizeof(float));
-    *step = (struct step){.k = k, .dev = dev, .config = config, .max_rows = max_rows};
+    const struct kv_layout layout = kv_layout(config, MODEL_PAGE_POSITIONS);
+    int blocks = kv_layout_whole(&layout);
+    size_t ints = INT_COLUMNS + (size_t)blocks, angles = ANGLE_COLUMNS * (size_t)(config->c / 2);
+    size_t bytes = (size_t)max_rows * (ints * sizeof(int32_t) + angles * sizeof(float));
+    *step = (struct step){.k = k, .dev = dev, .config = config, .layout = layout, .max_rows = max_rows};
     step->host_block = mem_new(bytes, 1);
     step->order = mem_new((size_t)max_rows, sizeof *step->order);
     step->frequency = mem_new((size_t)config->c / 2, sizeof *step->frequency);
@@ -38,8 +42,8 @@ int step_open(struct step *step, const struct model_config *config, int max_rows
     step->device_block = k->alloc(dev, bytes);
     if (!step->device_block)
         return fail(err, "no memory on the device for steps of %d rows", max_rows);
-    columns_lay(&step->host, step->host_block, max_rows, config->c);
-    columns_lay(&step->device, step->device_block, max_rows, config->c);
+    columns_lay(&step->host, step->host_block, max_rows, config->c, blocks);
+    columns_lay(&step->device, step->device_block, max_rows, config->c, blocks);
     return 0;
 }
 
@@ -79,14 +83,14 @@ void step_buffer_free(struct step_buffer *buffer, const struct kernels *k, struc
     *buffer = (struct step_buffer){0};
 }
 
-int step_reserve(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages, struct error *err)
+int step_reserve(struct step *step, const struct span *spans, int n_spans, struct error *err)
 {
     int most = 1;
     for (int i = 0; i < n_spans; i++) {
-        int n = spans[i].sequence->n_pages + kv_pages_needed(pages, spans[i].sequence, spans[i].n);
+        int n = (spans[i].sequence->length + spans[i].n + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
         most = n > most ? n : most;
     }
-    size_t bytes = (size_t)n_spans * (size_t)most * sizeof(int32_t);
+    size_t bytes = (size_t)kv_layout_whole(&step->layout) * (size_t)n_spans * (size_t)most * sizeof(int32_t);
     step->pages_per_sequence = most;
     step->n_sequences = n_spans;
     if (bytes > step->device_pages.bytes)
@@ -109,13 +113,12 @@ static void angles_make(struct step *step, int row, const int32_t position[3])
 }
 
 /* A row sees what is before it and itself; in local layers the last `window` of these. */
-static void span_rows(struct step *step, const struct span *span, int sequence, int row, const struct kv_pages *pages)
+static void span_rows(struct step *step, const struct span *span, int sequence, int row)
 {
     int before = span->sequence->length - span->n, window = step->config->window;
     struct step_columns *to = &step->host;
     for (int i = 0; i < span->n; i++, row++) {
         to->ids[row] = span->ids[i];
-        to->slot[row] = kv_pages_slot(pages, span->sequence, before + i);
         to->sequence[row] = sequence;
         to->first[row] = 0;
         to->last[row] = before + i + 1;
@@ -148,11 +151,36 @@ static void span_scored(struct step *step, const struct span *span, int row, int
     }
 }
 
-static void pages_table(struct step *step, const struct sequence *sequence, int at)
+static int32_t *pages_row(const struct step *step, int block, int sequence)
 {
-    int32_t *row = (int32_t *)step->host_pages.p + (size_t)at * (size_t)step->pages_per_sequence;
-    memset(row, 0, (size_t)step->pages_per_sequence * sizeof *row);
-    memcpy(row, sequence->pages, (size_t)sequence->n_pages * sizeof *row);
+    size_t at = (size_t)block * (size_t)step->n_sequences + (size_t)sequence;
+    return (int32_t *)step->host_pages.p + at * (size_t)step->pages_per_sequence;
+}
+
+/* The numbers of the blocks of a sequence's pages; 0 where a page is gone, which no row sees. */
+static void pages_table(struct step *step, const struct sequence *sequence, int at, const struct kv_pages *pages)
+{
+    for (int b = 0; b < kv_layout_whole(&step->layout); b++)
+        memset(pages_row(step, b, at), 0, (size_t)step->pages_per_sequence * sizeof(int32_t));
+    for (int kind = 0, first = 0; kind < KV_KINDS; first += step->layout.blocks[kind++])
+        for (int i = sequence->first_local * (kind == KV_LOCAL); i < sequence->n_pages; i++) {
+            int32_t block = sequence->pages[kind][i];
+            for (int b = first; b < first + step->layout.blocks[kind]; b++) {
+                pages_row(step, b, at)[i] = block;
+                block = pages->next[block];
+            }
+        }
+}
+
+static void span_slots(struct step *step, const struct span *span, int sequence, int row)
+{
+    int before = span->sequence->length - span->n;
+    for (int block = 0; block < kv_layout_whole(&step->layout); block++) {
+        int32_t *slots = step->host.slot + (size_t)block * (size_t)step->max_rows;
+        const int32_t *pages = pages_row(step, block, sequence);
+        for (int i = 0, p = before; i < span->n; i++, p++)
+            slots[row + i] = pages[p / MODEL_PAGE_POSITIONS] * MODEL_PAGE_POSITIONS + p % MODEL_PAGE_POSITIONS;
+    }
 }
 
 static void step_upload(struct step *step)
@@ -161,7 +189,8 @@ static void step_upload(struct step *step)
     size_t n = (size_t)rows_count(step->rows), ints = n * sizeof(int32_t);
     size_t angles = n * (size_t)(step->config->c / 2) * sizeof(float);
     k->upload(step->dev, step->device.ids, step->host.ids, ints);
-    k->upload(step->dev, step->device.slot, step->host.slot, ints);
+    for (size_t at = 0; at < (size_t)kv_layout_whole(&step->layout) * (size_t)step->max_rows; at += (size_t)step->max_rows)
+        k->upload(step->dev, step->device.slot + at, step->host.slot + at, ints);
     k->upload(step->dev, step->device.sequence, step->host.sequence, ints);
     k->upload(step->dev, step->device.first, step->host.first, ints);
     k->upload(step->dev, step->device.local_first, step->host.local_first, ints);
@@ -175,7 +204,8 @@ static void step_upload(struct step *step)
         k->upload(step->dev, step->device.local.sine, step->host.local.sine, angles);
     }
     k->upload(step->dev, step->device_pages.p, step->host_pages.p,
-              (size_t)step->n_sequences * (size_t)step->pages_per_sequence * sizeof(int32_t));
+              (size_t)kv_layout_whole(&step->layout) * (size_t)step->n_sequences * (size_t)step->pages_per_sequence *
+                  sizeof(int32_t));
 }
 
 void step_make(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages)
@@ -188,8 +218,9 @@ void step_make(struct step *step, const struct span *spans, int n_spans, const s
             if (spans[i].generated != generated)
                 continue;
             int row = rows_count(step->rows);
-            pages_table(step, spans[i].sequence, i);
-            span_rows(step, &spans[i], i, row, pages);
+            pages_table(step, spans[i].sequence, i, pages);
+            span_rows(step, &spans[i], i, row);
+            span_slots(step, &spans[i], i, row);
             span_pictures(step, &spans[i], row);
             span_scored(step, &spans[i], row, in_order);
             *(generated ? &step->rows.generated : &step->rows.prompt) += spans[i].n;
@@ -198,7 +229,11 @@ void step_make(struct step *step, const struct span *spans, int n_spans, const s
     step_upload(step);
 }
 
-struct kv_rows step_kv_rows(const struct step *step)
+struct kv_rows step_kv_rows(const struct step *step, int block)
 {
-    return (struct kv_rows){step->device.slot, step->device.sequence, step->device_pages.p, step->pages_per_sequence};
+    size_t table = (size_t)step->n_sequences * (size_t)step->pages_per_sequence;
+    return (struct kv_rows){.slot = step->device.slot + (size_t)block * (size_t)step->max_rows,
+                            .sequence = step->device.sequence,
+                            .pages = (const int32_t *)step->device_pages.p + (size_t)block * table,
+                            .pages_per_sequence = step->pages_per_sequence};
 }

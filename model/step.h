@@ -13,7 +13,8 @@ struct step_angles {
 };
 
 struct step_columns {
-    int32_t *ids, *slot, *sequence;      /* (max_rows) */
+    int32_t *ids, *sequence;             /* (max_rows) */
+    int32_t *slot;                       /* (blocks, max_rows) where the row stands in each block of its pages */
     int32_t *first, *local_first, *last; /* (max_rows) the keys that a row sees, in global and in local layers (kernels.h) */
     int32_t *scored;                     /* (n_scored) the rows that get scores, prompt rows first */
     int32_t *picture;                    /* (n_picture) the rows that are a picture's */
@@ -30,12 +31,13 @@ struct step {
     struct device *dev;
     const struct model_config *config;
     float *frequency, *local_frequency; /* (c / 2) angle per position */
+    struct kv_layout layout;
     int max_rows;
     struct rows rows, scored_rows; /* how many, by class */
     int n_pictures;                /* picture rows */
     struct step_columns host, device;
     void *host_block, *device_block;
-    struct step_buffer host_pages, device_pages; /* (sequences, pages_per_sequence) */
+    struct step_buffer host_pages, device_pages; /* (blocks, sequences, pages_per_sequence) */
     int pages_per_sequence, n_sequences;
     int *order; /* (n_scored) scored row in order of spans -> where it stands in `scored` */
 };
@@ -49,11 +51,11 @@ int step_buffer_reserve(struct step_buffer *buffer, size_t bytes, const struct k
 void step_buffer_free(struct step_buffer *buffer, const struct kernels *k, struct device *dev);
 
 /* Lays out checked spans, whose sequences are already lengthened by their rows. step_reserve has made room. */
-int step_reserve(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages, struct error *err);
+int step_reserve(struct step *step, const struct span *spans, int n_spans, struct error *err);
 void step_make(struct step *step, const struct span *spans, int n_spans, const struct kv_pages *pages);
 
-/* The part of a step that kernels take for attention. */
-struct kv_rows step_kv_rows(const struct step *step);
+/* The part of a step that kernels take for attention in the layers of one block (struct kv_place). */
+struct kv_rows step_kv_rows(const struct step *step, int block);
 
 static inline int rows_count(struct rows rows)
 {

@@ -14,7 +14,18 @@
 /* The environment variable that may hold the token of the workers' port, where no file is named. */
 #define GROUP_TOKEN_VARIABLE "MASSV_GROUP_TOKEN"
 
-enum { STEP_PROTOCOL = 3 };
+enum { STEP_PROTOCOL = 4 };
+
+/* A key names a page of the global layers, and with its highest bit set the page of the same positions in the local layers. */
+static inline bool step_key_local(const uint64_t key[2])
+{
+    return key[0] >> 63;
+}
+static inline void step_key_of(uint64_t to[2], const uint64_t key[2], bool local)
+{
+    to[0] = (key[0] & UINT64_MAX >> 1) | (uint64_t)local << 63;
+    to[1] = key[1];
+}
 
 struct step_hello {
     uint32_t protocol;
@@ -45,10 +56,11 @@ struct step_span {
     struct sampling sampling;
     int answered;                  /* tokens of the answer before the first that this span gives: the last ids but the drafts */
     struct draft_weights *weights; /* (drafts), or NULL: what the drafts were drawn from */
-    uint64_t (*adopt)[2];          /* (n_adopt) keys of the kept pages that a new sequence begins with; they are its `length` */
+    uint64_t (*adopt)[2]; /* (n_adopt) global keys of the kept pages that a new sequence begins with; they are its `length`. Where
+                             the window of its first row begins in one of them, the local pages from there on are kept, too. */
     int n_adopt;
     uint64_t (*keep)[2]; /* (n_keep) keys for pages of prompt rows that this span completes: they stay when the */
-    int32_t *keep_pages; /* sequence goes. (n_keep) their numbers in the sequence, ascending */
+    int32_t *keep_pages; /* sequence goes. (n_keep) their numbers in the sequence, ascending, the global page before the local */
     int n_keep;
 };
 

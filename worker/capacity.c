@@ -40,11 +40,11 @@ static int64_t memory_available(void)
     return kib * 1024;
 }
 
-int capacity_positions(const struct capacity_memory *memory, int max_positions)
+int capacity_positions(const struct capacity_memory *memory)
 {
     int64_t spare = memory->available / memory->ranks_here - memory->shard;
     int64_t fit = spare > 0 ? spare / 2 / memory->position : 0;
-    int64_t most = (int64_t)CAPACITY_CONTEXTS * max_positions;
+    int64_t most = CAPACITY_CONTEXTS * memory->context / memory->position;
     int64_t positions = fit < most ? fit : most;
     if (positions > 1 << 30)
         positions = 1 << 30;
@@ -77,9 +77,10 @@ int capacity_plan(struct capacity *capacity, struct comm *comm, const struct mod
         .ranks_here = here,
         .shard = model_shard_bytes(config, comm->size, dtype),
         .position = model_position_bytes(config, comm->size),
+        .context = model_sequence_bytes(config, comm->size, config->max_positions, MODEL_ROWS),
     };
     capacity->threads = cores / sharing > 0 ? cores / sharing : 1;
-    capacity->kv_positions = smallest_of_ranks(comm, capacity_positions(&memory, config->max_positions));
+    capacity->kv_positions = smallest_of_ranks(comm, capacity_positions(&memory));
     if (capacity->kv_positions == 0)
         return fail(err, "a rank's shard of %s takes %lld MiB, and this host has %lld MiB available for %d of them: use more ranks",
                     config->name, (long long)(memory.shard >> 20), (long long)(memory.available >> 20), here);

@@ -19,15 +19,15 @@ struct capacity {
 struct capacity_memory {
     int64_t available; /* bytes of the host */
     int ranks_here;
-    int64_t shard, position; /* bytes of a rank's weights, of one cache position */
+    int64_t shard, position, context; /* bytes of a rank's weights, of one cache position, of a sequence as long as the context */
 };
 
 /* Collective. dtype: of the weights. */
 int capacity_plan(struct capacity *capacity, struct comm *comm, const struct model_config *config, enum dtype dtype,
                   struct error *err);
 
-/* Positions of a cache in half of the memory that the weights leave, at most 8 contexts of max_positions; 0 where that is less
- * than a page. */
-int capacity_positions(const struct capacity_memory *memory, int max_positions);
+/* Positions of a cache in half of the memory that the weights leave, at most what 8 contexts take; 0 where that is less than a
+ * page. */
+int capacity_positions(const struct capacity_memory *memory);
 
 #endif

@@ -21,7 +21,7 @@ struct engine *engine_new(const struct engine_options *options)
     engine->pictures = pictures_new(options->config->d, options->picture_bytes ? options->picture_bytes : ENGINE_PICTURE_BYTES);
     engine->chooser = chooser_new(options->model, options->comm, options->config->vocabulary);
     engine->kept = kept_pages_new(options->model);
-    engine->dropped = mem_new((size_t)model_pages(options->model), sizeof *engine->dropped);
+    engine->dropped = mem_new((size_t)model_blocks(options->model), sizeof *engine->dropped);
     return engine;
 }
 
@@ -80,10 +80,15 @@ static struct held *held_add(struct engine *engine, uint64_t id)
 /* Puts kept pages and their ids at the start of a new sequence. */
 static void held_adopt(struct engine *engine, struct held *held, const struct step_span *span)
 {
+    int first = engine_first_local(engine, span);
     for (int i = 0; i < span->n_adopt; i++) {
-        int32_t page = kept_pages_find(engine->kept, span->adopt[i]);
+        uint64_t local[2];
+        step_key_of(local, span->adopt[i], true);
+        const int32_t page[KV_KINDS] = {kept_pages_find(engine->kept, span->adopt[i]),
+                                        i < first ? -1 : kept_pages_find(engine->kept, local)};
         sequence_adopt(engine->options.model, held->sequence, page);
-        memcpy(held->ids + i * MODEL_PAGE_POSITIONS, kept_pages_ids(engine->kept, page), MODEL_PAGE_POSITIONS * sizeof *held->ids);
+        memcpy(held->ids + i * MODEL_PAGE_POSITIONS, kept_pages_ids(engine->kept, page[KV_GLOBAL]),
+               MODEL_PAGE_POSITIONS * sizeof *held->ids);
     }
 }
 
@@ -97,6 +102,12 @@ static void held_begin(struct engine *engine, struct held *held, const struct st
     held_adopt(engine, held, span);
     sequence_truncate(engine->options.model, held->sequence, span->length);
     memcpy(held->ids + span->length, span->ids, (size_t)span->n * sizeof *held->ids);
+}
+
+int engine_first_local(const struct engine *engine, const struct step_span *span)
+{
+    const struct kv_layout *layout = model_layout(engine->options.model);
+    return layout->blocks[KV_LOCAL] ? kv_layout_first(layout, span->length) : span->n_adopt;
 }
 
 void engine_forget(struct engine *engine)
@@ -205,9 +216,11 @@ static void batch_fill(struct batch *batch, const struct engine *engine, const s
 static void span_keep(struct engine *engine, const struct step_span *span)
 {
     const struct held *held = engine_held(engine, span->sequence);
-    for (int i = 0; i < span->n_keep; i++)
-        kept_pages_add(engine->kept, span->keep[i], sequence_page(held->sequence, span->keep_pages[i]),
+    for (int i = 0; i < span->n_keep; i++) {
+        enum kv_kind kind = step_key_local(span->keep[i]) ? KV_LOCAL : KV_GLOBAL;
+        kept_pages_add(engine->kept, span->keep[i], sequence_page(held->sequence, kind, span->keep_pages[i]),
                        held->ids + span->keep_pages[i] * MODEL_PAGE_POSITIONS);
+    }
 }
 
 /* tokens[j]: the target's behind the span's last row but (drafts - j). */
@@ -219,6 +232,13 @@ static void span_verify(struct engine *engine, const struct step_span *span, con
     answer->accepted = verify_tokens(tokens, span->ids + span->n - span->drafts, span->drafts, &answer->next);
     int length = span->length + span->n - span->drafts + answer->accepted;
     sequence_truncate(engine->options.model, engine_held(engine, span->sequence)->sequence, length);
+}
+
+/* What stands after the verdict is never rolled back. */
+static void span_settle(struct engine *engine, const struct step_span *span)
+{
+    struct sequence *sequence = engine_held(engine, span->sequence)->sequence;
+    sequence_settle(engine->options.model, sequence, sequence_length(sequence));
 }
 
 static void engine_run(struct engine *engine, const struct step *step, struct step_verdict *verdict)
@@ -237,6 +257,7 @@ static void engine_run(struct engine *engine, const struct step *step, struct st
     for (int s = 0; s < step->n_spans; s++) {
         span_keep(engine, &step->spans[s]);
         span_verify(engine, &step->spans[s], tokens, &verdict->answers[s]);
+        span_settle(engine, &step->spans[s]);
         tokens += choose_rows(&step->spans[s]);
     }
     batch_free(&batch);

@@ -110,21 +110,34 @@ static int check_adopted(const struct engine *engine, const struct step *step, c
     if (span->n_adopt && span->length != (int64_t)span->n_adopt * MODEL_PAGE_POSITIONS)
         return fail(err, "it adopts %d pages of %d positions, the step counts on %d", span->n_adopt, MODEL_PAGE_POSITIONS,
                     span->length);
+    int first = span->n_adopt ? engine_first_local(engine, span) : 0;
     for (int i = 0; i < span->n_adopt; i++)
-        if (!key_stays(engine, step, span->adopt[i]))
-            return key_fail(err, "it adopts page", span->adopt[i], "which is not here");
+        for (int local = 0; local <= (i >= first); local++) {
+            uint64_t key[2];
+            step_key_of(key, span->adopt[i], local);
+            if (!key_stays(engine, step, key))
+                return key_fail(err, "it adopts page", key, "which is not here");
+        }
     return 0;
 }
 
-/* A page that another sequence uses, or that is kept, is never written again. */
+/* The sequence can go on there: a page that another sequence uses, or that is kept, is never written again, and what local layers
+ * see from there on must not be gone. */
 static int check_written(const struct engine *engine, const struct step *step, const struct step_span *span, struct error *err)
 {
+    const struct model *model = engine->options.model;
     const struct held *held = engine_held(engine, span->sequence);
-    if (!held || step_releases(step, span->sequence) || span->length % MODEL_PAGE_POSITIONS == 0)
+    if (!held || step_releases(step, span->sequence))
         return 0;
-    int32_t page = sequence_page(held->sequence, span->length / MODEL_PAGE_POSITIONS);
-    return model_page_uses(engine->options.model, page) > 1 ? fail(err, "position %d is in a page that is shared", span->length)
-                                                            : 0;
+    if (!sequence_reaches(model, held->sequence, span->length))
+        return fail(err, "it is rolled back from %d to %d positions: the keys that local layers see there are gone",
+                    sequence_length(held->sequence), span->length);
+    for (int kind = 0; kind < KV_KINDS && span->length % MODEL_PAGE_POSITIONS; kind++) {
+        int32_t page = sequence_page(held->sequence, kind, span->length / MODEL_PAGE_POSITIONS);
+        if (page >= 0 && model_page_uses(model, page) > 1)
+            return fail(err, "position %d is in a page that is shared", span->length);
+    }
+    return 0;
 }
 
 /* Whether an earlier entry of the step keeps a page under the key, too. */
@@ -140,16 +153,21 @@ static bool key_taken(const struct step *step, int s, int i)
 static int check_kept(const struct engine *engine, const struct step *step, int s, struct error *err)
 {
     const struct step_span *span = &step->spans[s];
-    int64_t next = span->length / MODEL_PAGE_POSITIONS, end = ((int64_t)span->length + span->n) / MODEL_PAGE_POSITIONS;
+    int64_t first = span->length / MODEL_PAGE_POSITIONS, end = ((int64_t)span->length + span->n) / MODEL_PAGE_POSITIONS;
+    int64_t next = 2 * first; /* both kinds of pages in order */
     if (span->n_keep && span->generated)
         return fail(err, "pages of generated rows are not kept");
     for (int i = 0; i < span->n_keep; i++) {
-        if (span->keep_pages[i] < next || span->keep_pages[i] >= end)
+        bool local = step_key_local(span->keep[i]);
+        int64_t at = 2 * (int64_t)span->keep_pages[i] + local;
+        if (at < next || span->keep_pages[i] >= end)
             return fail(err, "page %d is to be kept, but the span completes those from %lld to below %lld", span->keep_pages[i],
-                        (long long)next, (long long)end);
+                        (long long)(next + 1) / 2, (long long)end);
+        if (local && !model_layout(engine->options.model)->blocks[KV_LOCAL])
+            return key_fail(err, "it keeps a page as", span->keep[i], "a key of local layers, but the model keeps none apart");
         if (key_stays(engine, step, span->keep[i]) || key_taken(step, s, i))
             return key_fail(err, "it keeps a page as", span->keep[i], "which is here already");
-        next = (int64_t)span->keep_pages[i] + 1;
+        next = at + 1;
     }
     return 0;
 }
@@ -179,27 +197,31 @@ static int64_t pages_of(int length)
     return ((int64_t)length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
 }
 
-/* One user less of the page: 1 if it was the last. */
+/* One user less of the page: its blocks if it was the last, or 0. */
 static int page_dropped(const struct engine *engine, int32_t page)
 {
-    return ++engine->dropped[page] == model_page_uses(engine->options.model, page);
+    const struct model *model = engine->options.model;
+    return ++engine->dropped[page] == model_page_uses(model, page) ? model_page_blocks(model, page) : 0;
 }
 
-/* Pages [from, to) of a sequence lose a user; how many that frees. */
+/* Pages [from, to) of a sequence lose a user; how many blocks that frees. */
 static int pages_dropped(const struct engine *engine, const struct held *held, int64_t from, int64_t to)
 {
     int freed = 0;
     for (int64_t i = from; i < to; i++)
-        freed += page_dropped(engine, sequence_page(held->sequence, (int)i));
+        for (int kind = 0; kind < KV_KINDS; kind++) {
+            int32_t page = sequence_page(held->sequence, kind, (int)i);
+            freed += page >= 0 ? page_dropped(engine, page) : 0;
+        }
     return freed;
 }
 
-/* Pages that are free once the step's releases and roll-backs are done and its rows are in. */
-static int64_t pages_left(const struct engine *engine, const struct step *step)
+/* Blocks that are free once the step's releases and roll-backs are done and its rows are in. */
+static int64_t blocks_left(const struct engine *engine, const struct step *step)
 {
     const struct model *model = engine->options.model;
-    int64_t left = model_pages_free(model);
-    memset(engine->dropped, 0, (size_t)model_pages(model) * sizeof *engine->dropped);
+    int64_t left = model_blocks_free(model), whole = kv_layout_whole(model_layout(model));
+    memset(engine->dropped, 0, (size_t)model_blocks(model) * sizeof *engine->dropped);
     for (int i = 0; i < step->n_forget; i++)
         left += page_dropped(engine, kept_pages_find(engine->kept, step->forget[i]));
     for (int i = 0; i < engine->n_held; i++)
@@ -210,7 +232,7 @@ static int64_t pages_left(const struct engine *engine, const struct step *step)
         int length = length_after_release(engine, step, span->sequence);
         if (length)
             left += pages_dropped(engine, engine_held(engine, span->sequence), pages_of(span->length), pages_of(length));
-        left -= pages_of(span->length + span->n) - pages_of(span->length);
+        left -= (pages_of(span->length + span->n) - pages_of(span->length)) * whole;
     }
     return left;
 }
@@ -239,9 +261,9 @@ int engine_check(const struct engine *engine, const struct step *step, struct er
     }
     if (rows > engine->options.max_rows)
         return fail(err, "%lld rows, but a step holds %d", (long long)rows, engine->options.max_rows);
-    int64_t left = pages_left(engine, step);
+    int64_t left = blocks_left(engine, step);
     if (left < 0)
-        return fail(err, "the key/value cache of %d pages is %lld pages too small", model_pages(engine->options.model),
+        return fail(err, "the key/value cache of %d blocks is %lld blocks too small", model_blocks(engine->options.model),
                     (long long)-left);
     return 0;
 }

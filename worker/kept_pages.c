@@ -10,14 +10,14 @@
 struct kept_pages {
     struct model *model;
     struct key_table pages;
-    int32_t (*ids)[MODEL_PAGE_POSITIONS]; /* (pages of the model); memory is touched when a page is first kept */
+    int32_t (*ids)[MODEL_PAGE_POSITIONS]; /* (blocks of the model) of the page there; memory is touched when a page is first kept */
 };
 
 struct kept_pages *kept_pages_new(struct model *model)
 {
     struct kept_pages *kept = mem_new(1, sizeof *kept);
     kept->model = model;
-    kept->ids = mem_new((size_t)model_pages(model), sizeof *kept->ids);
+    kept->ids = mem_new((size_t)model_blocks(model), sizeof *kept->ids);
     return kept;
 }
 

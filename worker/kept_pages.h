@@ -1,5 +1,5 @@
 /* kept_pages.h - pages of prompt rows that a rank keeps under keys, so that sequences to come can begin with them. Which, and for
- * how long, the coordinator says; the same on every rank. */
+ * how long, the coordinator says; the same on every rank. A key tells the kind of its page's layers (step_key_local). */
 #ifndef WORKER_KEPT_PAGES_H
 #define WORKER_KEPT_PAGES_H
 

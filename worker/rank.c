@@ -13,7 +13,7 @@
 #include "worker/capacity.h"
 
 /* Rows of the largest step: prompt chunks of this size keep a step short and the matrix products efficient. */
-enum { RANK_ROWS = 512 };
+enum { RANK_ROWS = MODEL_ROWS };
 
 struct rank {
     struct model_config config;
@@ -89,7 +89,7 @@ static void rank_introduce(struct rank *rank)
     struct step_hello *hello = &rank->hello;
     hello->protocol = STEP_PROTOCOL;
     hello->ranks = rank->post.comm->size;
-    hello->pages = model_pages(rank->model);
+    hello->pages = model_blocks(rank->model) / kv_layout_whole(model_layout(rank->model));
     hello->page_positions = MODEL_PAGE_POSITIONS;
     hello->max_rows = RANK_ROWS;
     snprintf(hello->version, sizeof hello->version, "%s", MASSV_VERSION);

@@ -213,7 +213,10 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     if (tokenizer_open(&stage->tokenizer, "tests/golden/qwen2-tiny", &err) != 0)
         fail_msg("%s", err.text);
     struct scheduler_options o = options ? *options : (struct scheduler_options){0};
-    o.identity = (struct identity){"target", {1, 2}, STAGE_WIDTH, STAGE_VOCABULARY};
+    const struct kv_layout layout = o.identity.layout, one_kind = {.block_layers = 1, .blocks = {1, 0}};
+    o.identity = (struct identity){"target", {1, 2}, STAGE_WIDTH, STAGE_VOCABULARY, layout.block_layers ? layout : one_kind};
+    stage->layout = o.identity.layout;
+    stage->layout.page_positions = STAGE_PAGE;
     o.max_requests = o.max_requests ? o.max_requests : 32;
     o.max_waiting = o.max_waiting ? o.max_waiting : 32;
     o.max_positions = o.max_positions ? o.max_positions : 512;

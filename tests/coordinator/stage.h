@@ -17,7 +17,7 @@ enum {
     STAGE_TOKENS = 1024,
     STAGE_PAGE = 16,                         /* positions */
     STAGE_PAGES = STAGE_TOKENS / STAGE_PAGE, /* of a sequence */
-    STAGE_KEPT = 128,
+    STAGE_KEPT = 256,
     STAGE_LAG = 3
 };
 
@@ -48,8 +48,9 @@ struct stage_sequence {
     bool generated[STAGE_TOKENS]; /* class of each position */
     int pictured; /* where its first picture begins: rope positions behind lag by STAGE_LAG; STAGE_TOKENS = nowhere */
     int n;
-    int pages[STAGE_PAGES]; /* names; a page that several sequences share has one */
+    int pages[KV_KINDS][STAGE_PAGES]; /* names; a page that several sequences share has one; 0 = none, or gone */
     int n_pages;
+    int first_local; /* local pages before it are gone */
 };
 
 struct stage_kept { /* a page under a key */
@@ -70,6 +71,7 @@ struct stage_group {
     int n_sequences, last_page;
     struct stage_kept kept[STAGE_KEPT];
     int n_kept, adopted, forgotten; /* pages */
+    int most_blocks;                /* in use at once */
     int prompt_rows;
     struct {
         uint64_t hash;
@@ -85,6 +87,7 @@ struct stage_group {
 struct stage {
     struct scheduler *scheduler;
     struct tokenizer *tokenizer;
+    struct kv_layout layout; /* of its groups' caches */
     double now;
     struct stage_client clients[STAGE_CLIENTS];
     int n_clients;
@@ -114,8 +117,8 @@ struct stage_question {
     double seconds; /* deadline; 0 = none */
 };
 
-/* options: what differs from the defaults (0 = default) of max_requests 32, max_waiting 32, max_positions 512, wait_seconds 600,
- * group_wait 60, step_seconds 10, stall_ms 50, message_limit 64 MiB. */
+/* options: what differs from the defaults (0 = default) of an identity.layout with one kind of pages, max_requests 32, max_waiting
+ * 32, max_positions 512, wait_seconds 600, group_wait 60, step_seconds 10, stall_ms 50, message_limit 64 MiB. */
 void stage_open(struct stage *stage, const struct scheduler_options *options);
 void stage_close(struct stage *stage); /* checks that nothing was lost: calls dropped, draft sequences ended */
 

@@ -120,19 +120,20 @@ static const struct link_calls link_calls = {link_send, link_finish, link_drop};
 
 /* ---- pages ---- */
 
-static int pages_used(const struct stage_group *group)
+static int blocks_used(const struct stage_group *group)
 {
-    bool *used = mem_new((size_t)group->last_page + 1, sizeof *used);
-    int pages = 0;
+    const int *of = group->stage->layout.blocks;
+    int *used = mem_new((size_t)group->last_page + 1, sizeof *used), blocks = 0; /* by name */
     for (int i = 0; i < group->n_sequences; i++)
-        for (int j = 0; j < group->sequences[i].n_pages; j++)
-            used[group->sequences[i].pages[j]] = true;
+        for (int kind = 0; kind < KV_KINDS; kind++)
+            for (int j = 0; j < group->sequences[i].n_pages; j++)
+                used[group->sequences[i].pages[kind][j]] = of[kind];
     for (int i = 0; i < group->n_kept; i++)
-        used[group->kept[i].page] = true;
-    for (int i = 0; i <= group->last_page; i++)
-        pages += used[i];
+        used[group->kept[i].page] = of[step_key_local(group->kept[i].key)];
+    for (int i = 1; i <= group->last_page; i++)
+        blocks += used[i];
     free(used);
-    return pages;
+    return blocks;
 }
 
 static int kept_find(const struct stage_group *group, const uint64_t key[2])
@@ -153,16 +154,31 @@ static void pages_forget(struct stage_group *group, const struct step *step)
     group->forgotten += step->n_forget;
 }
 
+/* The page of local layers beside an adopted one: of the same rows. */
+static int local_adopt(const struct stage_group *group, const struct stage_kept *global)
+{
+    uint64_t key[2];
+    step_key_of(key, global->key, true);
+    int at = kept_find(group, key);
+    assert_true(at >= 0);
+    assert_memory_equal(group->kept[at].ids, global->ids, sizeof global->ids);
+    return group->kept[at].page;
+}
+
 static void pages_adopt(struct stage_group *group, struct stage_sequence *q, const struct step_span *span)
 {
     assert_true(!span->n_adopt || (q->n == 0 && span->length == span->n_adopt * STAGE_PAGE));
+    const struct kv_layout *layout = &group->stage->layout;
+    if (span->n_adopt && layout->blocks[KV_LOCAL])
+        q->first_local = kv_layout_first(layout, span->length);
     for (int i = 0; i < span->n_adopt; i++) {
         int at = kept_find(group, span->adopt[i]);
         assert_true(at >= 0);
         const struct stage_kept *kept = &group->kept[at];
         memcpy(q->ids + q->n, kept->ids, sizeof kept->ids);
         memset(q->generated + q->n, 0, STAGE_PAGE);
-        q->pages[q->n_pages++] = kept->page;
+        q->pages[KV_GLOBAL][q->n_pages] = kept->page;
+        q->pages[KV_LOCAL][q->n_pages++] = layout->blocks[KV_LOCAL] && i >= q->first_local ? local_adopt(group, kept) : 0;
         if (kept->pictured && q->pictured > q->n)
             q->pictured = q->n;
         q->n += STAGE_PAGE;
@@ -174,24 +190,32 @@ static void pages_adopt(struct stage_group *group, struct stage_sequence *q, con
 static void pages_fit(struct stage_group *group, struct stage_sequence *q)
 {
     int n = (q->n + STAGE_PAGE - 1) / STAGE_PAGE;
-    while (q->n_pages < n)
-        q->pages[q->n_pages++] = ++group->last_page;
+    for (; q->n_pages < n; q->n_pages++)
+        for (int kind = 0; kind < KV_KINDS; kind++)
+            q->pages[kind][q->n_pages] = group->stage->layout.blocks[kind] ? ++group->last_page : 0;
     while (q->n_pages > n)
         q->n_pages--;
-    for (int i = 0; i < group->n_kept; i++)
-        assert_true(q->n % STAGE_PAGE == 0 || group->kept[i].page != q->pages[n - 1]);
+    for (int i = 0; i < group->n_kept && q->n % STAGE_PAGE; i++)
+        for (int kind = 0; kind < KV_KINDS; kind++)
+            assert_true(group->kept[i].page != q->pages[kind][n - 1]);
+}
+
+/* What no later row sees is gone. */
+static void pages_settle(struct stage_group *group, struct stage_sequence *q)
+{
+    for (int first = kv_layout_first(&group->stage->layout, q->n); q->first_local < first; q->first_local++)
+        q->pages[KV_LOCAL][q->first_local] = 0;
 }
 
 static void pages_keep(struct stage_group *group, const struct stage_sequence *q, const struct step_span *span)
 {
     assert_true(!span->n_keep || !span->generated);
     for (int i = 0; i < span->n_keep; i++) {
-        int page = span->keep_pages[i];
+        int page = span->keep_pages[i], name = q->pages[step_key_local(span->keep[i])][page];
         assert_in_range(page, span->length / STAGE_PAGE, (span->length + span->n) / STAGE_PAGE - 1);
-        assert_true(kept_find(group, span->keep[i]) < 0 && group->n_kept < STAGE_KEPT);
+        assert_true(name && kept_find(group, span->keep[i]) < 0 && group->n_kept < STAGE_KEPT);
         struct stage_kept *kept = &group->kept[group->n_kept++];
-        *kept =
-            (struct stage_kept){{span->keep[i][0], span->keep[i][1]}, q->pages[page], {0}, q->pictured < (page + 1) * STAGE_PAGE};
+        *kept = (struct stage_kept){{span->keep[i][0], span->keep[i][1]}, name, {0}, q->pictured < (page + 1) * STAGE_PAGE};
         memcpy(kept->ids, q->ids + page * STAGE_PAGE, sizeof kept->ids);
     }
 }
@@ -228,14 +252,15 @@ static void span_positions_check(const struct stage_sequence *sequence, const st
         assert_int_equal(span->positions[0][0], span->position);
 }
 
-static struct step_answer span_answer(struct stage_group *group, const struct step_span *span)
+/* Puts the span's rows in. */
+static void span_append(struct stage_group *group, const struct step_span *span)
 {
     struct stage_sequence *q = sequence_find(group, span->sequence);
     if (!q) {
         assert_true(group->n_sequences < STAGE_SEQUENCES);
         q = &group->sequences[group->n_sequences++];
         q->id = span->sequence;
-        q->n = q->n_pages = 0;
+        q->n = q->n_pages = q->first_local = 0;
         q->pictured = STAGE_TOKENS;
     }
     pages_adopt(group, q, span);
@@ -246,14 +271,20 @@ static struct step_answer span_answer(struct stage_group *group, const struct st
     span_positions_check(q, span);
     span_pictures_check(group, span);
     q->n = span->length;
-    int first = q->n + span->n - span->drafts; /* of the drafts */
+    assert_true(!q->n || kv_layout_first(&group->stage->layout, q->n) >= q->first_local);
     for (int i = 0; i < span->n; i++) {
         q->ids[q->n] = span->ids[i];
         q->generated[q->n++] = span->generated;
     }
     pages_fit(group, q);
     pages_keep(group, q, span);
+}
+
+static struct step_answer span_answer(struct stage_group *group, const struct step_span *span)
+{
+    struct stage_sequence *q = sequence_find(group, span->sequence);
     struct step_answer answer = {.next = -1};
+    int first = q->n - span->drafts; /* of the drafts */
     if (!span->want_token)
         return answer;
     while (answer.accepted < span->drafts && stage_next(q->ids, first + answer.accepted) == q->ids[first + answer.accepted])
@@ -311,8 +342,14 @@ void stage_answer(struct stage_group *group)
     }
     statistics_take(group);
     for (int i = 0; i < step->n_spans; i++)
+        span_append(group, &step->spans[i]);
+    int used = blocks_used(group);
+    assert_true(used <= group->pages * kv_layout_whole(&group->stage->layout));
+    group->most_blocks = used > group->most_blocks ? used : group->most_blocks;
+    for (int i = 0; i < step->n_spans; i++) {
         answers[i] = span_answer(group, &step->spans[i]);
-    assert_true(pages_used(group) <= group->pages);
+        pages_settle(group, sequence_find(group, step->spans[i].sequence));
+    }
     stage_verdict(group, &(struct step_verdict){
                              .step = step->id, .answers = answers, .n_answers = step->n_spans, .compute_ms = group->step_ms});
 }

@@ -61,7 +61,7 @@ static void pages_are_taken_as_they_fill(void **state)
     drafter_propose(drafter, &begun, 1, INT_MAX);
     assert_true(begun.n == 4 && !begun.refused);
     assert_null(drafter_begin(drafter, &never, NULL, 140, &err));
-    assert_non_null(strstr(err.text, "a prompt of 130 tokens needs 3 pages of 2"));
+    assert_non_null(strstr(err.text, "a prompt of 130 tokens needs 3 blocks of 2"));
     drafter_end(drafter, small);
     drafter_end(drafter, NULL);
     drafter_close(drafter);

@@ -20,8 +20,9 @@ static struct group *group_of(int pages)
     const struct link link = {.calls = &calls};
     struct group *group = group_new(&link, 0);
     group->attached = true;
-    group->hello.pages = group->pages_free = pages;
+    group->hello.pages = group->blocks_free = pages;
     group->hello.page_positions = 16;
+    group->layout = (struct kv_layout){.page_positions = 16, .block_layers = 1, .blocks = {1, 0}};
     return group;
 }
 
@@ -90,7 +91,7 @@ static void a_full_cache_puts_off(void **state)
     teach(full, 10, 1, 0.5);
     teach(empty, 11, 1, 0.5);
     assert_true(placement_burden(full, NULL, NULL, 0, &request) < placement_burden(empty, NULL, NULL, 0, &request));
-    full->pages_free = PAGES / 2;
+    full->blocks_free = PAGES / 2;
     assert_true(placement_burden(full, NULL, NULL, 0, &request) > placement_burden(empty, NULL, NULL, 0, &request));
     group_free(full);
     group_free(empty);

@@ -22,7 +22,7 @@ static void add(struct page_cache *cache, int i)
 {
     uint64_t key[2];
     key_of(key, i);
-    page_cache_add(cache, key);
+    page_cache_add(cache, key, 1, 1);
 }
 
 static enum page_state state_of(const struct page_cache *cache, int i)

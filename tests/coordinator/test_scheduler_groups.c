@@ -202,7 +202,7 @@ static void a_group_of_another_kind_is_refused_with_both_names(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage, NULL);
-    const char *const texts[] = {"worker protocol 99, coordinator protocol 3", "worker version 9.9", "model other"};
+    const char *const texts[] = {"worker protocol 99, coordinator protocol 4", "worker version 9.9", "model other"};
     for (int i = 0; i < 3; i++) {
         struct stage_group *group = stage_dial(&stage, 100, 64);
         struct step_hello hello = stage_hello_of(group);

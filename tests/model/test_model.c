@@ -41,7 +41,7 @@ static void every_case(void (*check)(struct opened *o, struct golden *g))
         }
         struct golden g = golden_open(cases[i].folder, cases[i].name, o.config.image_id);
         check(&o, &g);
-        assert_int_equal(model_pages_free(o.model), model_pages(o.model));
+        assert_int_equal(model_blocks_free(o.model), model_blocks(o.model));
         golden_close(&g);
     }
     opened_close(&o, 1);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "model/family.h"
-#include "model/kv_pages.h"
 #include "model/model.h"
 #include "model/shard.h"
 
@@ -98,98 +97,12 @@ static void bytes_agree_with_the_published_parameter_counts(void **state)
     assert_int_equal(model_position_bytes(&models[1].config, 28), 2 * 28 * 128 * 4); /* replicated */
 }
 
-/* ---- pages ---- */
-
-static void every_page_belongs_to_one_sequence_or_is_free(void **state)
-{
-    (void)state;
-    enum { PAGES = 20, SEQUENCES = 4, PAGE = 8 };
-    struct kv_pages pages;
-    struct sequence s[SEQUENCES] = {{0}};
-    kv_pages_init(&pages, PAGES, PAGE);
-    for (int turn = 0; turn < 2000; turn++) { /* a walk of appends and roll-backs, each a function of its number */
-        struct sequence *q = &s[turn * 7 % SEQUENCES];
-        int n = turn * 13 % 23;
-        if (turn % 3 == 1)
-            kv_pages_truncate(&pages, q, q->length * (turn % 5) / 5);
-        else if (kv_pages_needed(&pages, q, n) <= pages.n_free)
-            kv_pages_extend(&pages, q, n);
-        int owner[PAGES] = {0}, held = 0;
-        for (int i = 0; i < pages.n_free; i++)
-            owner[pages.free[i]]++;
-        for (int i = 0; i < SEQUENCES; i++) {
-            assert_int_equal(s[i].n_pages, (s[i].length + PAGE - 1) / PAGE);
-            held += s[i].n_pages;
-            for (int j = 0; j < s[i].n_pages; j++)
-                owner[s[i].pages[j]]++;
-        }
-        for (int i = 0; i < PAGES; i++)
-            assert_int_equal(owner[i], 1);
-        assert_int_equal(held + pages.n_free, PAGES);
-        if (q->length)
-            assert_int_equal(kv_pages_slot(&pages, q, q->length - 1),
-                             q->pages[(q->length - 1) / PAGE] * PAGE + (q->length - 1) % PAGE);
-    }
-    for (int i = 0; i < SEQUENCES; i++)
-        free(s[i].pages);
-    kv_pages_free(&pages);
-}
-
-/* Sequences adopt the whole pages of others, and pages are kept and let go of, in a walk that is a function of its number: each
- * page has as many users as name it, and is free when nobody does. */
-static void a_page_is_free_when_its_last_user_lets_go(void **state)
-{
-    (void)state;
-    enum { PAGES = 24, SEQUENCES = 4, PAGE = 8 };
-    struct kv_pages pages;
-    struct sequence s[SEQUENCES] = {{0}};
-    int kept[PAGES] = {0}, adopted = 0;
-    kv_pages_init(&pages, PAGES, PAGE);
-    for (int turn = 0; turn < 4000; turn++) {
-        struct sequence *q = &s[turn * 7 % SEQUENCES], *other = &s[turn * 5 % 3];
-        int n = turn * 13 % 23, page = turn * 11 % PAGES;
-        if (turn % 3 == 1) { /* to the start of a page: what is shared is never written */
-            kv_pages_truncate(&pages, q, q->length * (turn % 5) / 5 / PAGE * PAGE);
-        } else if (turn % 5 == 2 && q != other) {
-            kv_pages_truncate(&pages, q, 0);
-            for (int i = 0; i < other->length / PAGE; i++, adopted++)
-                kv_pages_adopt(&pages, q, other->pages[i]);
-        } else if (turn % 7 == 3 && kept[page]) {
-            kv_pages_drop(&pages, page);
-            kept[page]--;
-        } else if (turn % 7 == 5 && pages.uses[page] && page % 2 && q->length % PAGE == 0) {
-            kv_pages_hold(&pages, page);
-            kept[page]++;
-        } else if (kv_pages_needed(&pages, q, n) <= pages.n_free &&
-                   (q->length % PAGE == 0 || pages.uses[q->pages[q->n_pages - 1]] == 1)) {
-            kv_pages_extend(&pages, q, n);
-        }
-        int users[PAGES], n_free = 0;
-        memcpy(users, kept, sizeof users);
-        for (int i = 0; i < SEQUENCES; i++)
-            for (int j = 0; j < s[i].n_pages; j++)
-                users[s[i].pages[j]]++;
-        assert_memory_equal(users, pages.uses, sizeof users);
-        for (int i = 0; i < PAGES; i++)
-            n_free += users[i] == 0;
-        assert_int_equal(n_free, pages.n_free);
-        for (int i = 0; i < pages.n_free; i++)
-            assert_int_equal(users[pages.free[i]], 0);
-    }
-    assert_true(adopted > 100);
-    for (int i = 0; i < SEQUENCES; i++)
-        free(s[i].pages);
-    kv_pages_free(&pages);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_possible_rank_counts_are_these),
         cmocka_unit_test(shards_join_to_the_whole_model),
         cmocka_unit_test(bytes_agree_with_the_published_parameter_counts),
-        cmocka_unit_test(every_page_belongs_to_one_sequence_or_is_free),
-        cmocka_unit_test(a_page_is_free_when_its_last_user_lets_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

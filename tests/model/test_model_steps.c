@@ -233,7 +233,7 @@ static void pages_are_taken_and_given_back(void **state)
 {
     (void)state;
     struct opened o = opened_with("tests/golden/qwen2-tiny", NULL, 250, 0);
-    assert_int_equal(model_pages(o.model), 4);
+    assert_int_equal(model_blocks(o.model), 4);
     struct sequence *a = sequence_new(o.model), *b = sequence_new(o.model);
     const struct {
         struct sequence *sequence;
@@ -246,23 +246,23 @@ static void pages_are_taken_and_given_back(void **state)
             extend(&o, &span, 1);
         else
             sequence_truncate(o.model, steps[i].sequence, steps[i].truncate);
-        assert_int_equal(model_pages_free(o.model), steps[i].free);
+        assert_int_equal(model_blocks_free(o.model), steps[i].free);
     }
     sequence_release(o.model, a);
     sequence_release(o.model, b);
     sequence_release(o.model, NULL);
-    assert_int_equal(model_pages_free(o.model), 4);
+    assert_int_equal(model_blocks_free(o.model), 4);
     opened_close(&o, 1);
 }
 
 static void refused(struct opened *o, const struct span *spans, int n, const char *words)
 {
     struct error err = {""};
-    int free_before = model_pages_free(o->model), length = sequence_length(spans[0].sequence);
+    int free_before = model_blocks_free(o->model), length = sequence_length(spans[0].sequence);
     assert_int_equal(model_extend(o->model, spans, n, &err), -1);
     if (!strstr(err.text, words))
         fail_msg("\"%s\" does not say \"%s\"", err.text, words);
-    assert_int_equal(model_pages_free(o->model), free_before);
+    assert_int_equal(model_blocks_free(o->model), free_before);
     assert_int_equal(sequence_length(spans[0].sequence), length);
 }
 
@@ -304,7 +304,7 @@ static void an_impossible_step_is_refused_and_appends_nothing(void **state)
     spans[0] = plain(a, 64); /* and after all that a step still works */
     spans[1] = plain(b, 64);
     extend(&o, spans, 2);
-    assert_int_equal(model_pages_free(o.model), 0);
+    assert_int_equal(model_blocks_free(o.model), 0);
     sequence_release(o.model, a);
     sequence_release(o.model, b);
     opened_close(&o, 1);

@@ -114,6 +114,11 @@ def descendants(pid):
     return found
 
 
+def workers(pid):
+    """The ranks below pid; mpirun's own command line names the program, too."""
+    return [p for p, line in descendants(pid).items() if "massv-worker" in line and "mpirun" not in line]
+
+
 def alive(pid):
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -242,6 +242,9 @@ def test_inspect_tells_local_layers_and_the_size_of_pictures():
     told = json.loads(massv("inspect", GOLDEN / "gemma3-tiny", "--json").stdout)
     assert told["language"]["local_layers"] == 6 and told["language"]["window"] == 20
     assert told["vision"]["picture_tokens"] == 16 and [r["possible"] for r in told["ranks"]] == [True] * 4
+    layers = told["ranks"][0]  # one global layer keeps all of a context, the six local ones a window and a step's rows
+    context = told["language"]["max_positions"]
+    assert layers["cache_bytes_of_a_context"] < layers["cache_bytes_per_position"] / 7 * context * 1.1
     text = massv("inspect", GOLDEN / "gemma3-tiny").stdout
     assert "6 of the layers see the last 20 positions" in text and "16 tokens a picture" in text
 

@@ -6,16 +6,11 @@ import time
 
 import pytest
 
-from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, Client, Process, descendants, service, wait_gone
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, Client, Process, descendants, service, wait_gone, workers
 
 TINY = GOLDEN / "qwen25vl-tiny"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
 LONG = dict(prompt="Tell me everything.", max_tokens=600, ignore_eos=True)
-
-
-def workers(pid):
-    """The ranks below pid; mpirun's own command line names the program, too."""
-    return [p for p, line in descendants(pid).items() if "massv-worker" in line and "mpirun" not in line]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -36,7 +36,7 @@ def prompts(target):
         return [dict(prompt=2 * words + "Which one is red?", pictures=[IMAGES / "palette.png", IMAGES / "wide.png"], max_tokens=40,
                      ignore_eos=True),
                 dict(prompt="What is this?", pictures=[IMAGES / "speck.png"], max_tokens=70, ignore_eos=True, penalty=1.1),
-                dict(prompt="Only words.", max_tokens=32, ignore_eos=True)]
+                dict(prompt=5 * words + "Go.", max_tokens=80, ignore_eos=True)]  # more than two pages leave the window
     if target == TINY:
         return [dict(prompt="What is this?", pictures=[IMAGES / "deep.png"], max_tokens=40, ignore_eos=True),
                 dict(prompt="Two pictures, one question.", pictures=[IMAGES / "speck.png", IMAGES / "wide.png"], max_tokens=24,

@@ -30,13 +30,31 @@ static inline void check_drafts(struct group *g, const struct golden *golden, fl
         }
 }
 
+/* The pages under the first n keys, of the kinds that the model has. */
 static inline void group_forget_keys(struct group *g, int n)
 {
-    struct step step = {.forget = golden_keys, .n_forget = n};
+    uint64_t keys[KV_KINDS * GOLDEN_KEYS][2];
+    struct step step = {.forget = keys};
     struct step_verdict verdict;
+    for (int kind = 0; kind < KV_KINDS && model_layout(g->model)->blocks[kind]; kind++)
+        for (int i = 0; i < n; i++)
+            step_key_of(keys[step.n_forget++], golden_keys[i], kind);
     engine_step(g->engine, &step, &verdict);
     assert_string_equal(verdict.error, "");
     engine_verdict_free(&verdict);
+}
+
+static inline int group_blocks(const struct group *g)
+{
+    return model_blocks(g->model) - model_blocks_free(g->model);
+}
+
+/* Blocks that one sequence of so many final positions holds. */
+static inline int blocks_of(const struct group *g, int length)
+{
+    const struct kv_layout *layout = model_layout(g->model);
+    int pages = (length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
+    return pages * kv_layout_whole(layout) - kv_layout_first(layout, length) * layout->blocks[KV_LOCAL];
 }
 
 /* A request that begins with the pages of one before it says what that one said, while the first still runs and when it is gone;
@@ -45,34 +63,35 @@ static inline void check_shared(struct group *g, const struct golden *golden, fl
 {
     static struct request r[3];
     int pages = (golden->n - 1) / MODEL_PAGE_POSITIONS;
+    int whole = kv_layout_whole(model_layout(g->model));
     assert_true(pages > 0 && pages <= GOLDEN_KEYS);
     group_pictures(g, golden);
     for (int i = 0; i < 3; i++) {
         r[i] = request_of((uint64_t)i + 1, golden, i, DRAFTS_MIXED);
         r[i].sampling.repetition_penalty = penalty;
         r[i].keeps = i == 0;
+        r[i].keeps_local = model_layout(g->model)->blocks[KV_LOCAL] > 0;
         r[i].adopts = i ? pages : 0;
         r[i].length = r[i].adopts * MODEL_PAGE_POSITIONS;
     }
     while (r[0].n == 0)
         requests_step(g, r, 1, 40);
-    int used = model_pages(g->model) - model_pages_free(g->model);
+    int used = group_blocks(g);
     requests_step(g, r, 2, 40); /* the second takes its last page only */
-    assert_int_equal(model_pages(g->model) - model_pages_free(g->model), used + 1);
+    assert_int_equal(group_blocks(g), used + whole);
     requests_run(g, r, 2, 40);
     group_release(g, 1);
     group_release(g, 2);
-    assert_int_equal(model_pages(g->model) - model_pages_free(g->model), pages);
+    assert_int_equal(group_blocks(g), pages * whole);
     requests_run(g, r + 2, 1, 40);
     if (penalty == 1)
         assert_tokens(r[0].tokens, golden->greedy, GOLDEN_TOKENS);
     for (int i = 1; i < 3; i++)
         assert_tokens(r[i].tokens, r[0].tokens, GOLDEN_TOKENS);
     group_forget_keys(g, pages); /* its user has them until it goes */
-    assert_int_equal(model_pages(g->model) - model_pages_free(g->model),
-                     (r[2].length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS);
+    assert_int_equal(group_blocks(g), blocks_of(g, r[2].length));
     group_release(g, 3);
-    assert_int_equal(model_pages_free(g->model), model_pages(g->model));
+    assert_int_equal(model_blocks_free(g->model), model_blocks(g->model));
 }
 
 static const int32_t check_bias_ids[] = {3, 40, 41};
@@ -155,7 +174,7 @@ static inline void check_batch(struct group *g, struct golden *const cases[3])
         assert_tokens(requests[i].tokens, cases[i % 3]->greedy, GOLDEN_TOKENS);
         group_release(g, requests[i].id);
     }
-    assert_int_equal(model_pages_free(g->model), model_pages(g->model));
+    assert_int_equal(model_blocks_free(g->model), model_blocks(g->model));
 }
 
 #endif

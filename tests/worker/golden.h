@@ -208,13 +208,14 @@ struct request {
     int n;                                       /* of tokens */
     struct logprobs logprobs[2 * GOLDEN_TOKENS]; /* of tokens, where they are wanted and on rank 0 */
     int steps;                                   /* with generated rows */
-    bool keeps;                                  /* its whole pages, under golden_keys */
+    bool keeps, keeps_local;                     /* its whole pages, under golden_keys; those of local layers, too */
     int adopts;                                  /* so many pages at its start, `length` of them already counted; 0 after that */
     /* What the span being built points into. */
     int32_t ids[32];
     struct step_picture pictures[GOLDEN_PICTURES];
     struct draft_weights *weights; /* (k), or NULL */
-    int32_t keep_pages[GOLDEN_KEYS];
+    uint64_t keep[KV_KINDS * GOLDEN_KEYS][2];
+    int32_t keep_pages[KV_KINDS * GOLDEN_KEYS];
 };
 
 static inline int least(int a, int b)
@@ -239,8 +240,11 @@ static inline struct step_span request_prompt_span(struct request *r, int rows)
     span.n_adopt = r->adopts;
     span.adopt = golden_keys;
     for (int page = r->length / MODEL_PAGE_POSITIONS; r->keeps && page < (r->length + span.n) / MODEL_PAGE_POSITIONS; page++)
-        r->keep_pages[span.n_keep++] = page;
-    span.keep = golden_keys + r->length / MODEL_PAGE_POSITIONS;
+        for (int local = 0; local <= r->keeps_local; local++) {
+            step_key_of(r->keep[span.n_keep], golden_keys[page], local);
+            r->keep_pages[span.n_keep++] = page;
+        }
+    span.keep = r->keep;
     span.keep_pages = r->keep_pages;
     for (int i = 0; i < g->n_pictures; i++) {
         const struct golden_picture *p = &g->pictures[i];

@@ -1,5 +1,5 @@
 /* mpi_engine.c - the engine on as many ranks as mpirun starts: the same tokens, and refusals on which all ranks agree */
-#include "tests/worker/engine_checks.h"
+#include "tests/worker/window_checks.h"
 
 #include <stdio.h>
 
@@ -46,6 +46,15 @@ static void requests_share_pages(void **state)
     golden_free(golden);
 }
 
+/* A prompt of many windows; pages end at 320, which leaves the window at 339. */
+static void windows_change_no_tokens(void **state)
+{
+    struct golden *golden = window_golden(WINDOW_TARGET, *state, 300);
+    check_window_drafts(*state, golden);
+    check_window_shared(*state, golden);
+    golden_free(golden);
+}
+
 /* A rank that alone ran, or alone refused, would leave the others in a collective. */
 static void all_ranks_refuse_a_bad_step_and_go_on(void **state)
 {
@@ -81,6 +90,7 @@ int main(void)
         cmocka_unit_test_prestate(all_ranks_sample_the_same, comm),
         cmocka_unit_test_prestate(requests_share_pages, comm),
         cmocka_unit_test_prestate(requests_in_one_step_do_not_see_each_other, comm),
+        cmocka_unit_test_prestate(windows_change_no_tokens, comm),
         cmocka_unit_test_prestate(all_ranks_refuse_a_bad_step_and_go_on, comm),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,7 @@ static void rejected_drafts_are_gone(void **state)
     engine_step(f->group.engine, &step, &verdict);
     assert_non_null(strstr(verdict.error, "the step counts on"));
     int held = (r.length + MODEL_PAGE_POSITIONS - 1) / MODEL_PAGE_POSITIONS;
-    assert_int_equal(model_pages_free(f->group.model), model_pages(f->group.model) - held);
+    assert_int_equal(model_blocks_free(f->group.model), model_blocks(f->group.model) - held);
     group_release(&f->group, 1);
 }
 
@@ -150,7 +150,7 @@ static void a_replayed_request_goes_on_with_the_same_tokens(void **state)
     while (r.n < 20)
         requests_step(&f->group, &r, 1, 50);
     engine_forget(f->group.engine);
-    assert_int_equal(model_pages_free(f->group.model), model_pages(f->group.model));
+    assert_int_equal(model_blocks_free(f->group.model), model_blocks(f->group.model));
     group_pictures(&f->group, f->scene);
     struct request again = request_of(1, f->scene, 3, DRAFTS_MIXED);
     while (again.n == 0)

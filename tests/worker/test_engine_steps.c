@@ -272,14 +272,14 @@ static void a_bad_step_is_refused_and_changes_nothing(void **state)
         struct bad bad;
         struct step_verdict verdict;
         bad_begin(&bad, f);
-        int pages = model_pages_free(f->group.model);
+        int pages = model_blocks_free(f->group.model);
         bad_steps[i].make(&bad);
         engine_step(f->group.engine, &bad.step, &verdict);
         if (!strstr(verdict.error, bad_steps[i].says))
             fail_msg("bad step %zu: says \"%s\", should say \"%s\"", i, verdict.error, bad_steps[i].says);
         assert_int_equal(verdict.step, 77);
         assert_int_equal(verdict.n_answers, 0);
-        assert_int_equal(model_pages_free(f->group.model), pages);
+        assert_int_equal(model_blocks_free(f->group.model), pages);
         requests_run(&f->group, &bad.r, 1, 200);
         assert_tokens(bad.r.tokens, f->scene->greedy, GOLDEN_TOKENS);
         engine_forget(f->group.engine);
@@ -301,7 +301,7 @@ static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
     engine_step(gemma.engine, &step, &verdict);
     if (!strstr(verdict.error, "picture 0: 5 rows; its 16 must be in one step"))
         fail_msg("\"%s\"", verdict.error);
-    assert_int_equal(model_pages_free(gemma.model), model_pages(gemma.model));
+    assert_int_equal(model_blocks_free(gemma.model), model_blocks(gemma.model));
     requests_run(&gemma, &r, 1, GROUP_ROWS);
     assert_tokens(r.tokens, pair->greedy, GOLDEN_TOKENS);
     golden_free(pair);
@@ -319,19 +319,19 @@ static void a_step_that_does_not_fit_the_cache_is_refused(void **state)
                                  {.sequence = 2, .n = 1, .ids = ids, .sampling.repetition_penalty = 1}};
     struct step step = {.spans = spans, .n_spans = 2};
     engine_step(small.engine, &step, &verdict);
-    assert_string_equal(verdict.error, "the key/value cache of 2 pages is 1 pages too small");
-    assert_int_equal(model_pages_free(small.model), 2);
+    assert_string_equal(verdict.error, "the key/value cache of 2 blocks is 1 blocks too small");
+    assert_int_equal(model_blocks_free(small.model), 2);
     step.n_spans = 1;
     engine_step(small.engine, &step, &verdict);
     assert_string_equal(verdict.error, "");
     engine_verdict_free(&verdict);
-    assert_int_equal(model_pages_free(small.model), 0);
+    assert_int_equal(model_blocks_free(small.model), 0);
     /* Room that the same step makes counts: sequence 1 is released, or cut to one page. */
     step = (struct step){.spans = spans + 1, .n_spans = 1, .release = &spans[0].sequence, .n_release = 1};
     engine_step(small.engine, &step, &verdict);
     assert_string_equal(verdict.error, "");
     engine_verdict_free(&verdict);
-    assert_int_equal(model_pages_free(small.model), 1);
+    assert_int_equal(model_blocks_free(small.model), 1);
     group_close(&small);
 }
 
@@ -353,7 +353,7 @@ static void rolling_back_makes_room_in_the_same_step(void **state)
     engine_step(small.engine, &step, &verdict);
     assert_string_equal(verdict.error, "");
     engine_verdict_free(&verdict);
-    assert_int_equal(model_pages_free(small.model), 0);
+    assert_int_equal(model_blocks_free(small.model), 0);
     group_close(&small);
 }
 
@@ -387,16 +387,16 @@ static void a_page_makes_room_when_its_last_user_goes(void **state)
         {.spans = &large, .n_spans = 1, .release = released, .n_release = 2},
         {.spans = &large, .n_spans = 1, .release = released, .n_release = 1, .forget = golden_keys, .n_forget = 1},
         {.spans = &large, .n_spans = 1, .release = released, .n_release = 2, .forget = golden_keys, .n_forget = 1}};
-    const char *says[] = {"", "", "3 pages is 1 pages too small", "3 pages is 2 pages too small", ""};
+    const char *says[] = {"", "", "3 blocks is 1 blocks too small", "3 blocks is 2 blocks too small", ""};
     for (int i = 0; i < 5; i++) {
         engine_step(small.engine, &steps[i], &verdict);
         if (!strstr(verdict.error, says[i]) || !verdict.error[0] != !says[i][0])
             fail_msg("step %d says \"%s\", should say \"%s\"", i, verdict.error, says[i]);
         engine_verdict_free(&verdict);
-        assert_int_equal(model_pages_free(small.model), i == 0);
+        assert_int_equal(model_blocks_free(small.model), i == 0);
     }
     engine_forget(small.engine);
-    assert_int_equal(model_pages_free(small.model), 3);
+    assert_int_equal(model_blocks_free(small.model), 3);
     group_close(&small);
 }
 
