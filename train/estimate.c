@@ -5,6 +5,7 @@
 
 #include "model/family.h"
 #include "model/projector.h"
+#include "model/vision.h"
 #include "train/graft.h"
 
 static int64_t projector_numbers(const struct model_config *drafter)
@@ -77,6 +78,8 @@ int estimate_print(const struct fit_options *o, int ranks, struct error *err)
     snprintf(words, sizeof words, "activations of %d tokens at once", o->tokens);
     print_bytes(words, e.activations);
     print_bytes("together", e.weights + e.states + e.activations);
+    printf("on disk, features of pictures: %.0f KiB for each of their tokens\n",
+           (double)vision_joined(&target) * target.vision.d * (double)sizeof(float) / 1024);
     printf("work: %.3g GFLOP a token; %.0f tokens/s for each TFLOP/s that products reach\n", 1e-9 * e.flops_per_token,
            1e12 / e.flops_per_token);
     return 0;

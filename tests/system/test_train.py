@@ -200,3 +200,5 @@ def test_a_dry_run_tells_what_is_needed():
     words = [BIN / "massv-train", "tune", "--target", TARGET, "--drafter", TEXT, "--dry-run"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "GFLOP a token" in done.stdout and "MiB" in done.stdout
+    wide = json.loads((TARGET / "config.json").read_text())["vision_config"]
+    assert f"pictures: {4 * wide['spatial_merge_size']**2 * wide['hidden_size'] / 1024:.0f} KiB for each" in done.stdout
