@@ -20,6 +20,11 @@ static int64_t projector_numbers(const struct model_config *drafter)
     return all;
 }
 
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Of a layer: the norms and biases. */
 static int64_t small_numbers(const struct model_config *m)
 {
@@ -32,7 +37,7 @@ static int64_t small_numbers(const struct model_config *m)
 static int64_t state_numbers(const struct model_config *m)
 {
     const struct family *f = m->family;
-    int streams = 4 + !!f->attention_after + !!f->mlp_after, wide = (m->h + 2 * m->g) * m->c;
+    int streams = 3 + !!f->attention_after + !!f->mlp_after, wide = (m->h + 2 * m->g) * m->c;
     return (int64_t)streams * m->d + (f->qk_norm ? 2 : 1) * wide + (int64_t)m->h * m->c + 3 * (int64_t)m->ff;
 }
 
@@ -48,7 +53,7 @@ void estimate_make(struct estimate *e, const struct model_config *drafter, const
     int64_t read = o->weights == DTYPE_BF16 ? 2 : 4;
     e->weights = read * (e->language + e->projector);
     e->states = (o->weights == DTYPE_BF16 ? 16 : 12) * e->trained; /* gradient and two moments; a master of its own beside bf16 */
-    int64_t row = (layers + 1) * d + states * state_numbers(drafter) + 3 * d + 2 * (hc + 2 * gc + ff);
+    int64_t row = (layers + 1) * d + states * state_numbers(drafter) + 6 * d + larger(hc + 2 * gc, 2 * ff) + larger(hc, ff);
     e->activations = 4 * o->tokens * row;
     double products = (double)(layers * layer + table); /* a forward pass multiplies and adds once per weight */
     e->flops_per_token = 2 * products * (o->train_language ? 3 : 2) * (o->recompute ? 1.33 : 1);

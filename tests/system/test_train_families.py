@@ -1,0 +1,73 @@
+"""What massv-train takes from the target's family: its projector, of every kind, up to a drafter that serves; models that do not go together."""
+import json
+import subprocess
+
+import pytest
+
+from harness import BIN, ENVIRONMENT, GOLDEN, ROOT, massv, read_tensors
+
+TARGET, TEXT = GOLDEN / "gemma3-tiny", GOLDEN / "gemma3-text-tiny"
+PICTURES = sorted((GOLDEN / "images").iterdir())
+OWN = {f"multi_modal_projector.{part}" for part in ("mm_soft_emb_norm.weight", "mm_input_projection_weight")}
+
+
+def run(name, *words, target=TARGET, drafter=TEXT):
+    return subprocess.run([BIN / "massv-train", name, "--target", target, "--drafter", drafter, *map(str, words)], cwd=ROOT, env=ENVIRONMENT, timeout=120,
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory):
+    place = tmp_path_factory.mktemp("captions")
+    records = [{"image": str(picture), "prompt": "What is it?", "reference": f"It is {picture.stem}."} for picture in PICTURES]
+    (place / "captions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return place / "captions.jsonl"
+
+
+@pytest.mark.parametrize("kind, tokens, trained", [
+    ("mlp", 16, OWN),
+    ("linear", 16, {"projector.norm.weight", "projector.linear.weight", "projector.linear.bias"}),
+    ("resampler", 5, {f"projector.{part}" for part in ("norm.weight", "queries", "k.weight", "v.weight", "v.bias", "out.weight", "out.bias")}),
+])
+def test_every_projector_of_a_gemma3_target_learns_and_serves(captions, tmp_path, kind, tokens, trained):
+    more = ("--queries", tokens) if kind == "resampler" else ()
+    done = run("project", "--data", captions, "--out", tmp_path / "run", "--projector", kind, *more, "--batch", 11, "--steps", 20, "--learning-rate", "1e-2",
+               "--features", captions.parent / "features")
+    assert done.returncode == 0, done.stderr
+    state, curve = read_tensors(tmp_path / "run/state.safetensors"), [json.loads(line)["loss"] for line in open(tmp_path / "run/loss.jsonl", encoding="utf-8")]
+    assert {name[6:] for name in state if name.startswith("value/")} == trained and curve[-1] < curve[0]
+    assert len(list((captions.parent / "features").glob("*/*.safetensors"))) == len(PICTURES)
+    done = run("export", "--run", tmp_path / "run", "--out", tmp_path / "drafter")
+    assert done.returncode == 0 and ("transformers does not open it" in done.stdout) == (kind != "mlp"), done.stderr
+    assert "kind massv" in massv("inspect", TARGET, "--with", tmp_path / "drafter").stdout
+    massv("dump", "--model", tmp_path / "drafter", "--image", PICTURES[0], "--prompt", "What is it?", "--out", tmp_path / "dump.safetensors")
+    assert len(read_tensors(tmp_path / "dump.safetensors")["image_features.0"]) == tokens
+    texts = [json.loads(massv("generate", "--target", TARGET, "--drafter", drafter, "--image", PICTURES[0], "--prompt", "What is it?", "--max-tokens", "24", "--temperature", "0",
+                              "--draft-tokens", "4", "--json").stdout)["text"] for drafter in (tmp_path / "drafter", TEXT)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("target, drafter, said", [
+    ("gemma3-tiny", "qwen2-tiny", "qwen2-tiny is a model of qwen2, gemma3-tiny of gemma3: a drafter is made of a small language model of the target's own"),
+    ("qwen25vl-tiny", "gemma3-text-tiny", "gemma3-text-tiny is a model of gemma3_text, qwen25vl-tiny of qwen2_5_vl"),
+    ("gemma3-text-tiny", "gemma3-text-tiny", "is a text model: there is no vision tower to draft with"),
+])
+def test_models_that_do_not_go_together_are_named(captions, tmp_path, target, drafter, said):
+    for more in (), ("--dry-run",):
+        done = run("project", "--data", captions, "--out", tmp_path / "run", *more, target=GOLDEN / target, drafter=GOLDEN / drafter)
+        assert done.returncode == 1 and said in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_another_tokenizer_is_named(captions, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in TEXT.iterdir():
+        if file.is_file():
+            (other / file.name).write_bytes(file.read_bytes())
+    tokenizer = json.loads((TEXT / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    (a, x), (b, y) = list(vocabulary.items())[500:502]
+    vocabulary[a], vocabulary[b] = y, x
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done = run("project", "--data", captions, "--out", tmp_path / "run", drafter=other)
+    assert done.returncode == 1 and "drafter other: its tokenizer is not the target's" in done.stderr
