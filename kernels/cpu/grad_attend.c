@@ -1,6 +1,6 @@
 /* grad_attend.c - the backward pass of attention, a segment and a key head at a time.
  *
- * Scores are computed again, a block of queries over all keys that it sees (Dao et al.: "FlashAttention", 2022, keeps them out of
+ * Scores are computed again, a block of queries over the keys that it sees (Dao et al.: "FlashAttention", 2022, keeps them out of
  * memory in the same way). With P = softmax(scale Q K^T), Y = P V: dV = P^T dY, dP = dY V^T, dS = P (dP - rows of dY Y) scale,
  * dQ = dS K, dK = dS^T Q; where scores have a cap, dS takes its slope too. The sums over queries run in the order of blocks, then
  * of the heads that share the key head. */
@@ -66,15 +66,20 @@ static void pack(const struct device *dev, float *b, int rows, int columns, cons
         dev->simd->product_pack(b, rows, columns, panel, 0, rows, &source);
 }
 
-/* The first `columns` of job's c (m rows); whole panels are computed, and what stands behind whole ones goes together. */
-static void run(const struct device *dev, const struct product_job *job, int m, int columns)
+/* Keys of a unit that a block of queries sees: [from, to), from at the beginning of a panel. */
+struct range {
+    int from, to;
+};
+
+/* Columns [from, to) of job's c (m rows); whole panels are computed, and what stands behind whole ones goes together. */
+static void run(const struct device *dev, const struct product_job *job, int m, struct range columns)
 {
-    int most = (columns + dev->simd->panel - 1) / dev->simd->panel, whole = job->columns / dev->simd->panel;
-    dev->simd->product_part(job, 0, m, 0, most <= whole ? most : dev->simd->product_panels(job->columns));
+    int panel = dev->simd->panel, most = (columns.to + panel - 1) / panel, whole = job->columns / panel;
+    dev->simd->product_part(job, 0, m, columns.from / panel, most <= whole ? most : dev->simd->product_panels(job->columns));
 }
 
-/* Scores become probabilities, zero where a row sees no key; the keys beyond `last` are left alone. */
-static void rows_softmax(const struct unit *u, int row, int m, int last)
+/* Scores become probabilities, zero where a row sees no key; keys out of the range are left alone. */
+static void rows_softmax(const struct unit *u, int row, int m, struct range seen)
 {
     const struct attention *a = &u->j->a;
     const struct simd *simd = u->j->dev->simd;
@@ -82,60 +87,75 @@ static void rows_softmax(const struct unit *u, int row, int m, int last)
         size_t at = (size_t)i * padded(u->n);
         float *p = u->p + at;
         int from = a->first[u->row + row + i] - u->row, to = a->last[u->row + row + i] - u->row;
-        memset(p, 0, (size_t)from * sizeof *p);
+        memset(p + seen.from, 0, (size_t)(from - seen.from) * sizeof *p);
         if (a->cap > 0) {
-            memset(u->slope + at, 0, (size_t)last * sizeof *u->slope);
+            memset(u->slope + at + seen.from, 0, (size_t)(seen.to - seen.from) * sizeof *u->slope);
             simd->cap_scores(p + from, u->slope + at + from, a->scale, a->cap, (size_t)(to - from));
         }
         simd->softmax(p + from, to - from, a->cap > 0 ? 1.0f : a->scale);
-        memset(p + to, 0, (size_t)(last - to) * sizeof *p);
+        memset(p + to, 0, (size_t)(seen.to - to) * sizeof *p);
     }
 }
 
 /* dp <- dS */
-static void rows_slopes(const struct unit *u, int m, int last, const float *dy, const float *y)
+static void rows_slopes(const struct unit *u, int m, struct range seen, const float *dy, const float *y)
 {
     const struct attention *a = &u->j->a;
     const struct simd *simd = u->j->dev->simd;
+    size_t count = (size_t)(seen.to - seen.from);
     for (int i = 0; i < m; i++) {
-        size_t row = (size_t)i * (size_t)(a->h * a->c), at = (size_t)i * padded(u->n);
+        size_t row = (size_t)i * (size_t)(a->h * a->c), at = (size_t)i * padded(u->n) + (size_t)seen.from;
         float mean = simd->dot(dy + row, y + row, (size_t)a->c);
-        simd->softmax_backward(u->dp + at, u->p + at, mean, a->cap > 0 ? 1.0f : a->scale, (size_t)last);
+        simd->softmax_backward(u->dp + at, u->p + at, mean, a->cap > 0 ? 1.0f : a->scale, count);
         if (a->cap > 0)
-            simd->multiply(u->dp + at, u->slope + at, (size_t)last);
+            simd->multiply(u->dp + at, u->slope + at, count);
     }
 }
 
-/* The queries [row, row + m) of one head, over keys [0, last) of the unit. */
-static void block_backward(const struct unit *u, int row, int m, int last, int head)
+/* The queries [row, row + m) of one head. */
+static void block_backward(const struct unit *u, int row, int m, struct range seen, int head)
 {
     const struct attend_job *j = u->j;
     const struct device *dev = j->dev;
-    int c = j->a.c;
-    size_t wide = (size_t)(j->a.h * c), keys = padded(u->n), key_at = (size_t)u->row * j->stride + (size_t)(u->key_head * c);
+    const struct range all = {0, j->a.c};
+    int c = j->a.c, count = seen.to - seen.from;
+    size_t wide = (size_t)(j->a.h * c), keys = padded(u->n);
+    size_t key_at = (size_t)(u->row + seen.from) * j->stride + (size_t)(u->key_head * c);
     size_t q_at = (size_t)(u->row + row) * j->stride + (size_t)(head * c),
            y_at = (size_t)(u->row + row) * wide + (size_t)(head * c);
     const float *q = j->q + q_at, *dy = j->dy + y_at;
 
     struct product_job job = {.c = u->p, .c_stride = keys, .columns = u->n, .k = c, .b_rows = c, .a_col = 1};
     job.a = q, job.a_row = j->stride, job.b = u->keys_across;
-    run(dev, &job, m, last);
-    rows_softmax(u, row, m, last);
+    run(dev, &job, m, seen);
+    rows_softmax(u, row, m, seen);
     job.c = u->dp, job.a = dy, job.a_row = wide, job.b = u->values_across;
-    run(dev, &job, m, last);
-    rows_slopes(u, m, last, dy, j->y + y_at);
+    run(dev, &job, m, seen);
+    rows_slopes(u, m, seen, dy, j->y + y_at);
 
-    job = (struct product_job){.c = j->dq + q_at, .c_stride = j->stride, .columns = c, .k = last, .b_rows = u->n, .b = u->keys};
-    job.a = u->dp, job.a_row = keys, job.a_col = 1;
-    run(dev, &job, m, c);
+    job = (struct product_job){.c = j->dq + q_at, .c_stride = j->stride, .columns = c, .k = count, .b_rows = u->n, .b = u->keys};
+    job.a = u->dp + seen.from, job.a_row = keys, job.a_col = 1, job.b_row = seen.from;
+    run(dev, &job, m, all);
 
     pack(dev, u->queries, m, c, q, j->stride, 1);
     pack(dev, u->slopes, m, c, dy, wide, 1);
     job = (struct product_job){.c_stride = j->stride, .columns = c, .k = m, .b_rows = m, .a_row = 1, .a_col = keys, .add = true};
-    job.c = j->dk + key_at, job.a = u->dp, job.b = u->queries;
-    run(dev, &job, last, c);
-    job.c = j->dv + key_at, job.a = u->p, job.b = u->slopes;
-    run(dev, &job, last, c);
+    job.c = j->dk + key_at, job.a = u->dp + seen.from, job.b = u->queries;
+    run(dev, &job, count, all);
+    job.c = j->dv + key_at, job.a = u->p + seen.from, job.b = u->slopes;
+    run(dev, &job, count, all);
+}
+
+static struct range keys_seen(const struct unit *u, int row, int m)
+{
+    const struct attention *a = &u->j->a;
+    struct range seen = {u->n, 0};
+    for (int i = u->row + row; i < u->row + row + m; i++) {
+        seen.from = a->first[i] - u->row < seen.from ? a->first[i] - u->row : seen.from;
+        seen.to = a->last[i] - u->row > seen.to ? a->last[i] - u->row : seen.to;
+    }
+    seen.from -= seen.from % u->j->dev->simd->panel;
+    return seen;
 }
 
 static void unit_run(void *arg, int item, int worker)
@@ -152,13 +172,10 @@ static void unit_run(void *arg, int item, int worker)
         memset(j->dv + key_at + (size_t)r * j->stride, 0, (size_t)c * sizeof(float));
     }
     for (int row = 0; row < u.n; row += QUERY_ROWS) {
-        int m = u.n - row < QUERY_ROWS ? u.n - row : QUERY_ROWS, last = 0;
-        for (int i = 0; i < m; i++) {
-            int to = j->a.last[u.row + row + i] - u.row;
-            last = to > last ? to : last;
-        }
+        int m = u.n - row < QUERY_ROWS ? u.n - row : QUERY_ROWS;
+        struct range seen = keys_seen(&u, row, m);
         for (int head = u.key_head * group; head < (u.key_head + 1) * group; head++)
-            block_backward(&u, row, m, last, head);
+            block_backward(&u, row, m, seen, head);
     }
 }
 
