@@ -73,7 +73,7 @@ static int put_views(struct rendering *r, int crops)
 /* As text the picture is what templates write, one mark; the rest is the processor's. */
 static int put_picture(struct rendering *r)
 {
-    if (rendering_picture(r, MARK_PICTURE, "image_token_index"))
+    if (rendering_picture(r))
         return -1;
     return r->tokenizer ? put_views(r, rendering_crops(r)) : rendering_text(r, MARK_PICTURE_START);
 }
@@ -132,11 +132,9 @@ static char *expand(const char *text, const struct picture_shape *shapes, int n_
     return r.text;
 }
 
-static const char *const picture_marks[] = {MARK_PICTURE_START, MARK_PICTURE, MARK_PICTURE_END, NULL};
-
 const struct chat_format chat_format_gemma = {
     .default_system = "",
     .render = render,
     .expand = expand,
-    .picture_marks = picture_marks,
+    .marks = {{MARK_PICTURE_START, "boi_token_index"}, {MARK_PICTURE, "image_token_index"}, {MARK_PICTURE_END, "eoi_token_index"}},
 };

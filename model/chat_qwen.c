@@ -10,8 +10,8 @@
 
 static int put_picture(struct rendering *r)
 {
-    return rendering_picture(r, MARK_PICTURE, "image_token_id") || rendering_mark(r, MARK_VISION_START) ||
-                   rendering_mark(r, MARK_PICTURE) || rendering_mark(r, MARK_VISION_END)
+    return rendering_picture(r) || rendering_mark(r, MARK_VISION_START) || rendering_mark(r, MARK_PICTURE) ||
+                   rendering_mark(r, MARK_VISION_END)
                ? -1
                : 0;
 }
@@ -39,18 +39,24 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
     return rendering_mark(r, MARK_START) || rendering_text(r, "assistant\n") ? -1 : 0;
 }
 
-static const char *const picture_marks[] = {MARK_VISION_START, MARK_PICTURE, MARK_VISION_END, NULL};
+#define MARKS                                                                                                                      \
+    {                                                                                                                              \
+        {MARK_VISION_START, "vision_start_token_id"}, {MARK_PICTURE, "image_token_id"},                                            \
+        {                                                                                                                          \
+            MARK_VISION_END, "vision_end_token_id"                                                                                 \
+        }                                                                                                                          \
+    }
 
 const struct chat_format chat_format_qwen_vl = {
     .default_system = "You are a helpful assistant.",
     .template_system = chat_template_system,
     .render = render,
-    .picture_marks = picture_marks,
+    .marks = MARKS,
 };
 
 const struct chat_format chat_format_qwen = {
     .default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     .template_system = chat_template_system,
     .render = render,
-    .picture_marks = picture_marks,
+    .marks = MARKS,
 };

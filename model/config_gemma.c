@@ -36,17 +36,27 @@ static int unsupported_check(const struct source *s)
         if (value && !json_is_false(value))
             return fail(s->err, "%s: %s must be false", s->path, never[i]);
     }
-    return string_check(s, "hidden_activation", language_field(s, "hidden_activation"), "gelu_pytorch_tanh");
+    return string_check(s, "text_config.model_type", field_get(s->text, "model_type"), "gemma3_text") ||
+                   string_check(s, "hidden_activation", language_field(s, "hidden_activation"), "gelu_pytorch_tanh")
+               ? -1
+               : 0;
 }
 
-/* Every pattern-th layer is global; a list of layer_types must say the same where the file has both. */
+enum { PATTERN = 6 }; /* of the class */
+
+/* Every pattern-th layer is global; a list of layer_types must say the same where the file has both. transformers writes
+ * _sliding_window_pattern beside such a list, and does not read it. */
 static int layers_read(struct model_config *c, const struct source *s)
 {
     const json_t *types = language_field(s, "layer_types"), *value = language_field(s, "sliding_window_pattern");
-    int pattern = 6;
+    bool windowless = json_is_null(json_object_get(s->text ? s->text : s->root, "sliding_window")); /* not the same as absent */
+    bool unread = !value && !types;
+    int pattern = PATTERN;
     value = value ? value : language_field(s, "_sliding_window_pattern");
     if (value && int_check(s, "sliding_window_pattern", value, 1, CONFIG_LAYERS, &pattern))
         return -1;
+    if (unread && pattern != PATTERN)
+        return fail(s->err, "%s: _sliding_window_pattern is %d, but there are no layer_types", s->path, pattern);
     if (types && (!json_is_array(types) || json_array_size(types) != (size_t)c->layers))
         return fail(s->err, "%s: layer_types must be a list of %d, one for each layer", s->path, c->layers);
     for (int i = 0; i < c->layers; i++) {
@@ -59,18 +69,26 @@ static int layers_read(struct model_config *c, const struct source *s)
         if (value && types && local != by_pattern)
             return fail(s->err, "%s: layer_types[%d] is %s, which sliding_window_pattern %d contradicts", s->path, i, type,
                         pattern);
+        if (c->local[i] && windowless)
+            return fail(s->err, "%s: sliding_window is null, but layer %d is local", s->path, i);
     }
     return 0;
 }
 
+/* rope: NULL, or an object */
 static int rope_type_check(const struct source *s, const json_t *rope, float *factor)
 {
     const json_t *type = field_get(rope, "rope_type") ? field_get(rope, "rope_type") : field_get(rope, "type");
+    const json_t *part = field_get(rope, "partial_rotary_factor");
     const char *name = json_is_string(type) ? json_string_value(type) : type ? "(no string)" : "default";
     *factor = 1;
+    if (part && !(json_is_number(part) && json_number_value(part) == 1))
+        return fail(s->err, "%s: partial_rotary_factor must be 1: whole heads turn", s->path);
     if (!strcmp(name, "linear"))
         return number_check(s, "rope factor", field_get(rope, "factor"), 1, 1e6, factor);
-    return strcmp(name, "default") ? fail(s->err, "%s: rope type %s is not supported; default and linear are", s->path, name) : 0;
+    if (strcmp(name, "default"))
+        return fail(s->err, "%s: rope type %s is not supported; default and linear are", s->path, name);
+    return field_get(rope, "factor") ? fail(s->err, "%s: a rope factor without a rope_type that uses it; linear does", s->path) : 0;
 }
 
 /* Published: rope_theta and rope_scaling of global layers, rope_local_base_freq. transformers >= 5: rope_parameters of each kind of
@@ -82,9 +100,13 @@ static int rope_read(struct model_config *c, const struct source *s)
     float local_factor;
     if (kinds && (!json_is_object(whole) || !json_is_object(local)))
         return fail(s->err, "%s: rope_parameters must hold the objects full_attention and sliding_attention", s->path);
+    if (kinds && field_get(s->text ? s->text : s->root, "rope_scaling"))
+        return fail(s->err, "%s: rope_scaling stands beside rope_parameters; one of them must go", s->path);
     const json_t *theta = kinds ? field_get(whole, "rope_theta") : language_field(s, "rope_theta");
     const json_t *local_theta = kinds ? field_get(local, "rope_theta") : language_field(s, "rope_local_base_freq");
     const json_t *scaling = kinds ? whole : language_field(s, "rope_scaling");
+    if (scaling && !json_is_object(scaling))
+        return fail(s->err, "%s: rope_scaling must be a JSON object or null", s->path);
     if (number_or_absent(s, "rope_theta", theta, 1, 1e12, 1e6f, &c->rope_theta) ||
         number_or_absent(s, kinds ? "rope_theta of sliding_attention" : "rope_local_base_freq", local_theta, 1, 1e12, 1e4f,
                          &c->local_theta) ||
@@ -185,7 +207,8 @@ static int vision_read(struct model_config *c, const struct source *s)
 {
     struct vision_config *v = &c->vision;
     int tokens;
-    if (string_check(s, "vision_config.hidden_act", field_get(s->vision, "hidden_act"), "gelu_pytorch_tanh") ||
+    if (string_check(s, "vision_config.model_type", field_get(s->vision, "model_type"), "siglip_vision_model") ||
+        string_check(s, "vision_config.hidden_act", field_get(s->vision, "hidden_act"), "gelu_pytorch_tanh") ||
         fields_read(v, s, vision_fields, sizeof vision_fields / sizeof *vision_fields, s->vision, "vision_config") ||
         number_or_absent(s, "vision_config.layer_norm_eps", field_get(s->vision, "layer_norm_eps"), 0, 1, 1e-6f, &v->norm_eps) ||
         tokens_read(c, s, &tokens) || picture_ids_read(c, s))
@@ -230,6 +253,9 @@ static int picture_read(struct model_config *c, const struct source *s)
     int grid = p->side / c->vision.patch / c->vision.merge;
     *p = (struct picture_config){
         .side = p->side, .filter = IMAGE_BILINEAR, .block = 1, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f}};
+    if (size && !(json_is_integer(size) && json_integer_value(size) == p->side) &&
+        !(field_get(size, "height") && field_get(size, "width")))
+        return fail(s->err, "%s: size must hold height and width, both %d", s->path, p->side);
     return crops_read(p, s) || steps_check(s, 2, "bilinear") || channels_read(s, "image_mean", -1e3, p->mean) ||
                    channels_read(s, "image_std", 1e-6, p->std) || same_check(&edges, "height", p->side) ||
                    same_check(&edges, "width", p->side) || same_check(s, "image_seq_length", grid * grid)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "model/model.h"
@@ -72,7 +73,10 @@ static int file_read(const char *path, struct image *image, struct error *err)
     int result = -1;
     void *bytes = NULL;
     long size;
-    if (fseek(f, 0, SEEK_END) || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET))
+    struct stat status;
+    if (!fstat(fileno(f), &status) && S_ISDIR(status.st_mode))
+        fail(err, "%s: is a folder, not a picture file", path);
+    else if (fseek(f, 0, SEEK_END) || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET))
         fail(err, "%s: not a file that can be read: %s", path, strerror(errno));
     else if (size > PICTURE_BYTES)
         fail(err, "%s: %ld bytes; a picture file may have at most %ld", path, size, PICTURE_BYTES);

@@ -56,16 +56,28 @@ int rendering_mark(struct rendering *r, const char *mark)
     return 0;
 }
 
-int rendering_picture(struct rendering *r, const char *mark, const char *field)
+/* Where there are pictures, tokenizer.json and config.json must speak of the same tokens. */
+static int check_marks(const struct model_config *config, const struct tokenizer *tokenizer, struct error *err)
 {
-    int32_t id = r->tokenizer ? tokenizer_find(r->tokenizer, mark) : r->config->image_id;
-    r->pictures++;
-    if (!r->config->has_vision)
-        return fail(r->err, "%s reads no pictures: it is a text model", r->config->name);
-    if (id != r->config->image_id)
-        return fail(r->err, "%s: %s is id %d in tokenizer.json, but config.json's %s is %d", r->config->name, mark, (int)id, field,
-                    (int)r->config->image_id);
+    const int32_t ids[] = {config->vision_start_id, config->image_id, config->vision_end_id};
+    if (!config->has_vision)
+        return fail(err, "%s reads no pictures: it is a text model", config->name);
+    for (int i = 0; i < 3 && tokenizer; i++) {
+        const struct picture_mark *mark = &config->family->chat->marks[i];
+        int32_t id = tokenizer_find(tokenizer, mark->mark);
+        if (id < 0)
+            return fail(err, "%s: tokenizer.json has no token %s, which pictures need", config->name, mark->mark);
+        if (id != ids[i])
+            return fail(err, "%s: %s is id %d in tokenizer.json, but config.json's %s is %d", config->name, mark->mark, (int)id,
+                        mark->field, (int)ids[i]);
+    }
     return 0;
+}
+
+int rendering_picture(struct rendering *r)
+{
+    r->pictures++;
+    return check_marks(r->config, r->tokenizer, r->err);
 }
 
 int rendering_crops(const struct rendering *r)
@@ -177,15 +189,15 @@ static int encode_text(int32_t **ids, const struct tokenizer *tokenizer, const c
 }
 
 /* malloc'ed */
-static char *without_marks(const char *text, const char *const *marks)
+static char *without_marks(const char *text, const struct picture_mark marks[3])
 {
     char *bare = mem_new(strlen(text) + 1, 1), *to = bare;
     while (*text) {
-        const char *const *mark = marks;
-        while (*mark && strncmp(text, *mark, strlen(*mark)) != 0)
-            mark++;
-        if (*mark)
-            text += strlen(*mark);
+        size_t n = 0;
+        for (int i = 0; i < 3 && !n; i++)
+            n = strncmp(text, marks[i].mark, strlen(marks[i].mark)) ? 0 : strlen(marks[i].mark);
+        if (n)
+            text += n;
         else
             *to++ = *text++;
     }
@@ -195,7 +207,7 @@ static char *without_marks(const char *text, const char *const *marks)
 static int put_words_of_text(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer,
                              const char *text, struct error *err)
 {
-    char *bare = without_marks(text, config->family->chat->picture_marks);
+    char *bare = without_marks(text, config->family->chat->marks);
     free(prompt->words);
     prompt->words = NULL;
     prompt->n_words = encode_text(&prompt->words, tokenizer, bare, err);
@@ -208,6 +220,8 @@ int prompt_make(struct prompt *prompt, const struct model_config *config, const 
 {
     int32_t *ids;
     const struct chat_format *chat = config->family->chat;
+    if (n_shapes && check_marks(config, tokenizer, err))
+        return -1;
     char *expanded = chat->expand ? chat->expand(text, shapes, n_shapes) : NULL;
     int n = encode_text(&ids, tokenizer, expanded ? expanded : text, err);
     free(expanded);

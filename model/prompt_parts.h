@@ -24,11 +24,15 @@ struct rendering {
 int rendering_put(struct rendering *r, const char *text, size_t size);
 int rendering_text(struct rendering *r, const char *text);
 int rendering_mark(struct rendering *r, const char *mark);
-/* Counts a picture; `mark`, which stands for one token of it, must be config.json's image id, `field` names that there. */
-int rendering_picture(struct rendering *r, const char *mark, const char *field);
+/* Counts a picture, if the model sees any and its files agree on the marks of the format. */
+int rendering_picture(struct rendering *r);
 
 /* Crops of the picture that was counted last. */
 int rendering_crops(const struct rendering *r);
+
+struct picture_mark {
+    const char *mark, *field; /* a token; what config.json calls its id */
+};
 
 struct chat_format {
     const char *default_system; /* of a conversation without a system turn; "": nothing */
@@ -40,7 +44,7 @@ struct chat_format {
     /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture and each crop, malloc'ed;
      * NULL: it is that. */
     char *(*expand)(const char *text, const struct picture_shape *shapes, int n_shapes);
-    const char *const *picture_marks; /* what stands for a picture in a rendered prompt; NULL-terminated */
+    struct picture_mark marks[3]; /* of pictures: in front, one of its tokens, behind */
 };
 extern const struct chat_format chat_format_qwen_vl, chat_format_qwen, chat_format_gemma;
 
