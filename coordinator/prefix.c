@@ -192,7 +192,6 @@ static void keep_local(struct group *group, const struct request *request, struc
 static void keep_fill(struct group *group, struct request *request, struct step_span *span)
 {
     int from = span->length / request->page_positions, to = (span->length + span->n) / request->page_positions;
-    to = to < request->n_page_keys ? to : request->n_page_keys;
     if (from >= to)
         return;
     span->keep = mem_new(KV_KINDS * (size_t)(to - from), sizeof *span->keep);

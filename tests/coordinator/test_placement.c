@@ -112,6 +112,39 @@ static void prompts_in_front_count(void **state)
     group_free(group);
 }
 
+/* In a group of 10 ms and 1 ms a row whose prompt rows take half of one. */
+static void check_burden(const struct group *group, struct request *const *beside, int n, int draft_tokens, int rows)
+{
+    struct request request = request_of(draft_tokens);
+    double wanted = PROMPT * 0.5 + PLACEMENT_ANSWER * (10 + rows);
+    double burden = placement_burden(group, NULL, beside, n, &request);
+    assert_true(burden > 0.99 * wanted && burden < 1.01 * wanted);
+}
+
+static void a_request_costs_its_prompt_and_an_answer_of_drafts(void **state)
+{
+    (void)state;
+    struct group *group = group_of(PAGES);
+    struct request other = request_of(8), *all[] = {&other};
+    teach(group, 10, 1, 0.5);
+    other.group = group;
+    other.computed = PROMPT;
+    check_burden(group, NULL, 0, 0, 1);
+    check_burden(group, NULL, 0, 4, 1 + 4);
+    check_burden(group, NULL, 0, DRAFT_TOKENS_AUTO, 1 + DRAFT_TOKENS_DEFAULT);
+    check_burden(group, all, 1, 4, 1 + 4 + 1 + 8);
+    group_free(group);
+}
+
+static void half_a_pace_is_none(void **state)
+{
+    (void)state;
+    struct pace steps = {0};
+    for (int i = 0; i < LEARNED; i++)
+        pace_learn(&steps, 1, 1, 0, 11);
+    assert_false(placement_knows(&steps)); /* nothing about prompt rows */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +152,8 @@ int main(void)
         cmocka_unit_test(a_slower_group_gets_less),
         cmocka_unit_test(a_full_cache_puts_off),
         cmocka_unit_test(prompts_in_front_count),
+        cmocka_unit_test(a_request_costs_its_prompt_and_an_answer_of_drafts),
+        cmocka_unit_test(half_a_pace_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

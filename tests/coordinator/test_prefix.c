@@ -1,184 +1,9 @@
 /* test_prefix.c - prompts that begin alike: what they share, who computes it, and that no text changes whatever happens to it */
 #include "tests/coordinator/stage.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/memory.h"
-#include "coordinator/page_cache.h"
-#include "coordinator/page_key.h"
+#include "coordinator/prefix.h"
 
 static const struct scheduler_options on = {.prefix_cache = true};
-
-/* ---- the table ---- */
-
-static void key_of(uint64_t key[2], int i)
-{
-    key[0] = (uint64_t)i * 64; /* the same slot for all */
-    key[1] = (uint64_t)i;
-}
-
-static void add(struct page_cache *cache, int i)
-{
-    uint64_t key[2];
-    key_of(key, i);
-    page_cache_add(cache, key, 1, 1);
-}
-
-static enum page_state state_of(const struct page_cache *cache, int i)
-{
-    uint64_t key[2];
-    key_of(key, i);
-    return page_cache_state(cache, key);
-}
-
-static void leave(struct page_cache *cache, int i)
-{
-    uint64_t key[2];
-    key_of(key, i);
-    page_cache_leave(cache, key);
-}
-
-static void use(struct page_cache *cache, int i)
-{
-    uint64_t key[2];
-    key_of(key, i);
-    page_cache_use(cache, key);
-}
-
-static int evict(struct page_cache *cache)
-{
-    uint64_t key[2];
-    return page_cache_evict(cache, key) ? (int)key[1] : -1;
-}
-
-static void the_page_whose_last_user_left_first_is_given_up_first(void **state)
-{
-    (void)state;
-    struct page_cache *cache = page_cache_new();
-    for (int i = 0; i < 5; i++)
-        add(cache, i);
-    assert_int_equal(state_of(cache, 3), PAGE_COMPUTING);
-    leave(cache, 4);
-    assert_int_equal(page_cache_idle(cache), 0); /* it is not there yet */
-    assert_int_equal(evict(cache), -1);
-    assert_int_equal(page_cache_land(cache, true), 0);
-    assert_true(state_of(cache, 3) == PAGE_USED && state_of(cache, 4) == PAGE_IDLE);
-    for (int i = 3; i >= 0; i--)
-        leave(cache, i);
-    use(cache, 3); /* used again, so the last to go */
-    use(cache, 3);
-    leave(cache, 3);
-    assert_int_equal(page_cache_idle(cache), 4);
-    leave(cache, 3);
-    const int order[] = {4, 2, 1, 0, 3, -1};
-    for (int i = 0; i < 6; i++)
-        assert_int_equal(evict(cache), order[i]);
-    assert_int_equal(state_of(cache, 2), PAGE_UNKNOWN);
-    add(cache, 2); /* and back */
-    page_cache_land(cache, true);
-    leave(cache, 2);
-    assert_int_equal(evict(cache), 2);
-    page_cache_free(cache);
-}
-
-static void pages_of_a_refused_step_are_unknown_again(void **state)
-{
-    (void)state;
-    struct page_cache *cache = page_cache_new();
-    add(cache, 1);
-    page_cache_land(cache, true);
-    add(cache, 2);
-    add(cache, 3);
-    leave(cache, 2);
-    leave(cache, 3);
-    assert_int_equal(page_cache_land(cache, false), 2);
-    assert_true(state_of(cache, 1) == PAGE_USED && state_of(cache, 2) == PAGE_UNKNOWN && state_of(cache, 3) == PAGE_UNKNOWN);
-    page_cache_free(cache);
-}
-
-/* ---- keys ---- */
-
-enum { PROMPT = 70, PAGE = 16, PAGES = PROMPT / PAGE };
-
-struct paper { /* a prompt, with a picture of 20 rows from row 24 on */
-    struct prepared prepared;
-    int32_t ids[PROMPT], positions[PROMPT][3];
-    struct prompt_picture picture;
-    struct prepared_picture features;
-};
-
-static void paper_make(struct paper *paper)
-{
-    *paper = (struct paper){.picture = {.first = 24, .count = 20}, .features = {.hash = {1, 2}}};
-    for (int i = 0; i < PROMPT; i++) {
-        paper->ids[i] = i;
-        for (int axis = 0; axis < 3; axis++)
-            paper->positions[i][axis] = i + axis;
-    }
-    paper->prepared.prompt.ids = paper->ids;
-    paper->prepared.prompt.positions = paper->positions;
-    paper->prepared.prompt.n = PROMPT;
-    paper->prepared.prompt.pictures = &paper->picture;
-    paper->prepared.pictures = &paper->features;
-    paper->prepared.prompt.n_pictures = paper->prepared.n_pictures = 1;
-}
-
-/* Pages whose keys are those of the plain paper. */
-static int same_pages(const struct paper *paper, const struct page_secret *secret)
-{
-    static struct paper plain;
-    uint64_t a[PAGES][2], b[PAGES][2];
-    int n = 0;
-    paper_make(&plain);
-    page_keys_make(a, PAGES, PAGE, &plain.prepared, secret);
-    page_keys_make(b, PAGES, PAGE, &paper->prepared, secret);
-    while (n < PAGES && memcmp(a[n], b[n], sizeof a[n]) == 0)
-        n++;
-    for (int i = n; i < PAGES; i++)
-        assert_memory_not_equal(a[i], b[i], sizeof a[i]); /* a difference goes on to the end */
-    return n;
-}
-
-static void a_key_depends_on_all_that_its_rows_depend_on(void **state)
-{
-    (void)state;
-    struct page_secret secret, other;
-    static struct paper paper;
-    page_secret_draw(&secret);
-    page_secret_draw(&other);
-    paper_make(&paper);
-    assert_int_equal(same_pages(&paper, &secret), PAGES);
-    for (int i = 0; i < PROMPT; i += 3) {
-        paper_make(&paper);
-        paper.ids[i]++;
-        assert_int_equal(same_pages(&paper, &secret), i / PAGE < PAGES ? i / PAGE : PAGES);
-        for (int axis = 0; axis < 3; axis++) {
-            paper_make(&paper);
-            paper.positions[i][axis]++;
-            assert_int_equal(same_pages(&paper, &secret), i / PAGE < PAGES ? i / PAGE : PAGES);
-        }
-    }
-    for (int word = 0; word < 2; word++) {
-        paper_make(&paper);
-        paper.features.hash[word]++;
-        assert_int_equal(same_pages(&paper, &secret), 1);
-    }
-    paper_make(&paper);
-    paper.picture.first++;
-    assert_int_equal(same_pages(&paper, &secret), 1);
-    paper_make(&paper);
-    paper.picture.count--;
-    assert_int_equal(same_pages(&paper, &secret), 2);
-    paper_make(&paper);
-    uint64_t a[PAGES][2], b[PAGES][2];
-    page_keys_make(a, PAGES, PAGE, &paper.prepared, &secret);
-    page_keys_make(b, PAGES, PAGE, &paper.prepared, &other);
-    for (int i = 0; i < PAGES; i++)
-        assert_memory_not_equal(a[i], b[i], sizeof a[i]);
-}
-
-/* ---- requests ---- */
 
 static void metrics_of(const struct stage *stage, struct metrics *metrics)
 {
@@ -287,6 +112,70 @@ static void prompts_that_enter_together_are_computed_once(void **state)
     stage_close(&stage);
 }
 
+static void prompts_that_differ_do_not_wait_for_each_other(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question first = {.prompt = 70, .seed = 1, .max_tokens = 8}, second = {.prompt = 70, .seed = 2, .max_tokens = 8};
+    stage_open(&stage, &on);
+    struct stage_group *group = stage_attach(&stage, 100, 40);
+    stage_run(&stage);
+    stage_ask(&stage, &first);
+    stage_ask(&stage, &second);
+    stage_prepare(&stage, NULL);
+    assert_int_equal(group->step.n_spans, 2);
+    stage_run(&stage);
+    stage_close(&stage);
+}
+
+static void nothing(void *call)
+{
+    (void)call;
+}
+
+/* To wait is worth it for a page that an older one has yet to compute, and for a request that can still take it over. */
+static void a_request_waits_only_for_what_it_can_take_over(void **state)
+{
+    (void)state;
+    static const struct link_calls calls = {.drop = nothing};
+    struct group *group = group_new(&(struct link){.calls = &calls}, 0);
+    uint64_t keys[4][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}}, others[4][2] = {{1, 2}, {2, 2}, {3, 3}, {4, 4}};
+    struct request older = {.page_keys = keys, .n_page_keys = 4, .page_positions = STAGE_PAGE, .prepared.prompt.n = 70};
+    struct request request = older, *before[] = {&older};
+    older.computed = STAGE_PAGE - 1;
+    assert_true(prefix_waits(group, &request, before, 1));
+    assert_false(prefix_waits(group, &request, before, 0));
+    older.computed = STAGE_PAGE;
+    assert_false(prefix_waits(group, &request, before, 1));
+    older.computed = 0;
+    older.page_keys = others;
+    assert_false(prefix_waits(group, &request, before, 1));
+    older.page_keys = keys;
+    request.begun = true;
+    assert_false(prefix_waits(group, &request, before, 1));
+    group_free(group);
+}
+
+/* The step that computes its pages is away: they are not there yet, and not to be computed twice. */
+static void a_prompt_that_comes_while_its_pages_are_computed_waits_for_them(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 70, .seed = 1, .max_tokens = 8};
+    stage_open(&stage, &on);
+    struct stage_group *group = stage_attach(&stage, 100, 128);
+    stage_run(&stage);
+    struct stage_client *a = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    assert_true(group->step.n_spans == 1 && group->step.spans[0].n_keep == 4);
+    struct stage_client *b = stage_ask(&stage, &question);
+    stage_run(&stage);
+    stage_check_answer(a, &question, 8);
+    stage_check_answer(b, &question, 8);
+    assert_int_equal(b->usage.cached_tokens, 64);
+    stage_close(&stage);
+}
+
 static void when_the_older_one_goes_the_next_takes_over(void **state)
 {
     (void)state;
@@ -335,6 +224,81 @@ static void cached_pages_are_given_up_for_requests(void **state)
     stage_run(&stage);
     stage_check_answer(all, &large, 40);
     stage_close(&stage);
+}
+
+/* Pages in use are no room, but they are not wanted either: an answer that shares them needs one page of its own. */
+static void pages_that_are_shared_are_not_counted_twice(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question first = {.prompt = 70, .seed = 1, .max_tokens = 20}, second = first;
+    struct server_info info = {0};
+    second.max_tokens = 8;
+    stage_open(&stage, &on);
+    struct stage_group *group = stage_attach(&stage, 7, 128); /* 6 for the first, 1 for the second */
+    stage_run(&stage);
+    struct stage_client *a = stage_ask(&stage, &first);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    struct stage_client *b = stage_ask(&stage, &second);
+    stage_prepare(&stage, NULL);
+    scheduler_server_info(stage.scheduler, &info);
+    assert_int_equal(info.running, 2);
+    stage_run(&stage);
+    stage_check_answer(a, &first, 20);
+    stage_check_answer(b, &second, 8);
+    scheduler_server_info(stage.scheduler, &info);
+    assert_int_equal(info.preemptions, 0);
+    stage_close(&stage);
+}
+
+/* What a preempted request finds again is its own work: it was no hit. */
+static void a_request_that_comes_back_was_not_cached(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question first = {.prompt = 40, .seed = 1, .max_tokens = 60}, second = {.prompt = 40, .seed = 2, .max_tokens = 60};
+    struct server_info info = {0};
+    stage_open(&stage, &on);
+    struct stage_group *group = stage_attach(&stage, 9, 128);
+    stage_run(&stage);
+    struct stage_client *clients[] = {stage_ask(&stage, &first), stage_ask(&stage, &second)};
+    stage_run(&stage);
+    scheduler_server_info(stage.scheduler, &info);
+    assert_true(info.preemptions > 0 && group->adopted > 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(clients[i]->usage.cached_tokens, 0);
+    stage_check_answer(clients[0], &first, 60);
+    stage_check_answer(clients[1], &second, 60);
+    stage_close(&stage);
+}
+
+/* The last pages are given up, and what is left ends within a picture that must be whole, at its beginning, or at its end. */
+static void rows_behind_adopted_pages_do_not_begin_within_a_picture(void **state)
+{
+    (void)state;
+    const struct {
+        int prompt, picture, cached;
+    } rows[] = {{70, 12, 16} /* rows 29 to 40 */, {70, 6, 32} /* from row 32 on */, {52, 12, 32} /* up to row 31 */};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct stage stage;
+        struct stage_question question = {.prompt = rows[i].prompt, .seed = 1, .max_tokens = 4, .picture = rows[i].picture};
+        struct stage_question other = {.prompt = 148, .seed = 2, .max_tokens = 8}; /* ten of the twelve pages: two stay */
+        stage_open(&stage, &on);
+        stage.whole = rows[i].picture;
+        struct stage_group *group = stage_attach(&stage, 12, 64);
+        stage_run(&stage);
+        stage_ask(&stage, &question);
+        stage_run(&stage);
+        stage_ask(&stage, &other);
+        stage_run(&stage);
+        assert_int_equal(group->forgotten, question.prompt / STAGE_PAGE - 2);
+        struct stage_client *again = stage_ask(&stage, &question);
+        stage_run(&stage);
+        stage_check_answer(again, &question, 4);
+        assert_int_equal(again->usage.cached_tokens, rows[i].cached);
+        stage_close(&stage);
+    }
 }
 
 /* Many requests that share much on a group that is much too small, some cancelled, with refused steps and lost groups between. */
@@ -443,15 +407,18 @@ static void groups_attract_what_they_know(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_page_whose_last_user_left_first_is_given_up_first),
-        cmocka_unit_test(pages_of_a_refused_step_are_unknown_again),
-        cmocka_unit_test(a_key_depends_on_all_that_its_rows_depend_on),
         cmocka_unit_test(a_prompt_that_was_there_before_is_not_computed_again),
         cmocka_unit_test(without_the_cache_everything_is_computed),
         cmocka_unit_test(a_repeated_picture_is_not_even_sent_again),
         cmocka_unit_test(prompts_that_enter_together_are_computed_once),
+        cmocka_unit_test(prompts_that_differ_do_not_wait_for_each_other),
+        cmocka_unit_test(a_request_waits_only_for_what_it_can_take_over),
+        cmocka_unit_test(a_prompt_that_comes_while_its_pages_are_computed_waits_for_them),
         cmocka_unit_test(when_the_older_one_goes_the_next_takes_over),
         cmocka_unit_test(cached_pages_are_given_up_for_requests),
+        cmocka_unit_test(pages_that_are_shared_are_not_counted_twice),
+        cmocka_unit_test(a_request_that_comes_back_was_not_cached),
+        cmocka_unit_test(rows_behind_adopted_pages_do_not_begin_within_a_picture),
         cmocka_unit_test(no_text_changes_whatever_happens),
         cmocka_unit_test(a_lost_group_takes_its_pages_along),
         cmocka_unit_test(groups_attract_what_they_know),
