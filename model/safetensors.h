@@ -57,4 +57,9 @@ int safetensors_writable(const char *path, struct error *err);
 /* Writes tensors with data[i] (t[i].bytes each, contiguous) to path, whole or not at all. */
 int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err);
 
+/* The same of data that are not there at once: fill puts t[i].bytes bytes of tensor i into data, in the tensors' order, where there
+ * are any, so that memory holds the largest. */
+int safetensors_write_each(const char *path, const struct tensor *t, int count, void (*fill)(void *user, int i, void *data),
+                           void *user, struct error *err);
+
 #endif

@@ -38,16 +38,41 @@ static char *header_make(const struct tensor *t, int count, size_t *size)
     return padded;
 }
 
-static int file_write(FILE *f, const struct tensor *t, const void *const *data, int count)
+struct source { /* of the tensors' data: all of them, or who makes one at a time */
+    const void *const *all;
+    void (*fill)(void *user, int i, void *data);
+    void *user;
+    void *room; /* for the largest */
+};
+
+static int room_make(struct source *source, const struct tensor *t, int count)
+{
+    size_t most = 1;
+    for (int i = 0; i < count; i++)
+        most = t[i].bytes > most ? t[i].bytes : most;
+    source->room = source->fill ? malloc(most) : NULL;
+    return source->fill && !source->room ? -1 : 0;
+}
+
+static const void *source_data(const struct source *source, int i)
+{
+    if (!source->fill)
+        return source->all[i];
+    source->fill(source->user, i, source->room);
+    return source->room;
+}
+
+static int file_write(FILE *f, const struct tensor *t, struct source *source, int count)
 {
     unsigned char head[8];
     size_t size = 0;
     char *header = header_make(t, count, &size);
     for (int i = 0; header && i < 8; i++)
         head[i] = (unsigned char)(size >> 8 * i);
-    int bad = !header || fwrite(head, 1, 8, f) != 8 || fwrite(header, 1, size, f) != size;
+    int bad = room_make(source, t, count) || !header || fwrite(head, 1, 8, f) != 8 || fwrite(header, 1, size, f) != size;
     for (int i = 0; i < count && !bad; i++)
-        bad = t[i].bytes && fwrite(data[i], 1, t[i].bytes, f) != t[i].bytes;
+        bad = t[i].bytes && fwrite(source_data(source, i), 1, t[i].bytes, f) != t[i].bytes;
+    free(source->room);
     free(header);
     return bad || fflush(f) || fsync(fileno(f)) ? -1 : 0;
 }
@@ -64,7 +89,7 @@ int safetensors_writable(const char *path, struct error *err)
     return closed || !*path ? fail(err, "%s: cannot be written: %s", path, strerror(errno)) : 0;
 }
 
-int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err)
+static int write_whole(const char *path, const struct tensor *t, struct source *source, int count, struct error *err)
 {
     if (safetensors_writable(path, err))
         return -1;
@@ -72,7 +97,7 @@ int safetensors_write(const char *path, const struct tensor *t, const void *cons
     const char *file = link ? link : path;
     char *temporary = mem_format("%s.%ld.part", file, (long)getpid());
     FILE *f = fopen(temporary, "wb");
-    int bad = f ? file_write(f, t, data, count) : -1;
+    int bad = f ? file_write(f, t, source, count) : -1;
     if (f && fclose(f))
         bad = -1;
     if (bad || rename(temporary, file)) {
@@ -83,4 +108,17 @@ int safetensors_write(const char *path, const struct tensor *t, const void *cons
     free(temporary);
     free(link);
     return bad;
+}
+
+int safetensors_write(const char *path, const struct tensor *t, const void *const *data, int count, struct error *err)
+{
+    struct source source = {.all = data};
+    return write_whole(path, t, &source, count, err);
+}
+
+int safetensors_write_each(const char *path, const struct tensor *t, int count, void (*fill)(void *user, int i, void *data),
+                           void *user, struct error *err)
+{
+    struct source source = {.fill = fill, .user = user};
+    return write_whole(path, t, &source, count, err);
 }

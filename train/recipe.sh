@@ -23,7 +23,7 @@ fit() {
 	shift 2
 	[ ! -f "$run/state.safetensors" ] || set -- --resume "$@"
 	mpirun -np "$(echo "$nodes" | wc -l)" --map-by ppr:1:node --bind-to none massv-train "$command" --target "$TARGET" --drafter "$DRAFTER" \
-		--out "$run" --features "$OUT/features" --weights bf16 --recompute --on-error skip "$@"
+		--out "$run" --features "$OUT/features" --weights bf16 --recompute --checkpoint-seconds 1800 --on-error skip "$@"
 	touch "$run/done"
 }
 

@@ -21,59 +21,54 @@ char *state_path(const char *run)
 
 /* ---- writing ---- */
 
-struct tensors { /* of a state that is written */
-    struct tensor *list;
-    void **data;
+struct writing {
+    const struct network *network;
+    struct tensor *tensors; /* (n) and the number of steps behind them */
+    struct piece {
+        int parameter;
+        enum network_part part;
+    } * pieces; /* (n) */
     int n;
 };
 
-static void tensors_add(struct tensors *all, char *name, enum dtype dtype, int dims, const int64_t *shape, size_t bytes, void *data)
+static void parameter_add(struct writing *w, int i)
 {
-    struct tensor *t = &all->list[all->n];
-    *t = (struct tensor){.name = name, .dtype = dtype, .dims = dims, .bytes = bytes};
-    memcpy(t->shape, shape, (size_t)dims * sizeof *shape);
-    all->data[all->n++] = data;
-}
-
-static void tensors_free(struct tensors *all)
-{
-    for (int i = 0; i < all->n; i++) {
-        free((char *)(uintptr_t)all->list[i].name);
-        free(all->data[i]);
-    }
-    free(all->list);
-    free(all->data);
-}
-
-static int parameter_add(struct tensors *all, const struct network *network, int i, struct error *err)
-{
-    const struct network_parameter p = network_parameter(network, i);
+    const struct network_parameter p = network_parameter(w->network, i);
     for (int j = 0; j < STATE_PARTS && p.trained; j++) {
-        float *numbers = malloc(p.count * sizeof *numbers);
-        if (!numbers)
-            return fail(err, "no memory for a copy of %s", p.name);
-        network_read(network, i, parts[j].part, numbers);
-        tensors_add(all, mem_format("%s%s", parts[j].prefix, p.name), DTYPE_F32, p.dims, p.shape, p.count * sizeof *numbers,
-                    numbers);
+        struct tensor *t = &w->tensors[w->n];
+        *t = (struct tensor){.name = mem_format("%s%s", parts[j].prefix, p.name),
+                             .dtype = DTYPE_F32,
+                             .dims = p.dims,
+                             .bytes = p.count * sizeof(float)};
+        memcpy(t->shape, p.shape, (size_t)p.dims * sizeof *t->shape);
+        w->pieces[w->n++] = (struct piece){i, parts[j].part};
     }
-    return 0;
+}
+
+static void piece_read(void *user, int i, void *data)
+{
+    const struct writing *w = user;
+    int64_t steps = network_steps(w->network);
+    if (i < w->n)
+        network_read(w->network, w->pieces[i].parameter, w->pieces[i].part, data);
+    else
+        memcpy(data, &steps, sizeof steps);
 }
 
 int state_write(const struct network *network, const char *run, struct error *err)
 {
-    int n = network_parameters(network), result = 0;
-    struct tensors all = {mem_new((size_t)(STATE_PARTS * n + 1), sizeof *all.list),
-                          mem_new((size_t)(STATE_PARTS * n + 1), sizeof *all.data), 0};
-    for (int i = 0; i < n && !result; i++)
-        result = parameter_add(&all, network, i, err);
-    int64_t *steps = mem_new(1, sizeof *steps), one = 1;
-    *steps = network_steps(network);
-    tensors_add(&all, mem_string("steps"), DTYPE_I64, 1, &one, sizeof *steps, steps);
+    size_t most = (size_t)(STATE_PARTS * network_parameters(network));
+    struct writing w = {network, mem_new(most + 1, sizeof *w.tensors), mem_new(most, sizeof *w.pieces), 0};
+    for (int i = 0; i < network_parameters(network); i++)
+        parameter_add(&w, i);
+    w.tensors[w.n] = (struct tensor){.name = "steps", .dtype = DTYPE_I64, .dims = 1, .shape = {1}, .bytes = sizeof(int64_t)};
     char *path = state_path(run);
-    if (!result)
-        result = safetensors_write(path, all.list, (const void *const *)all.data, all.n, err);
+    int result = safetensors_write_each(path, w.tensors, w.n + 1, piece_read, &w, err);
     free(path);
-    tensors_free(&all);
+    for (int i = 0; i < w.n; i++)
+        free((char *)(uintptr_t)w.tensors[i].name); /* made here; const to everybody else */
+    free(w.tensors);
+    free(w.pieces);
     return result;
 }
 

@@ -236,6 +236,52 @@ static void a_file_is_written_whole_or_not_at_all(void **state)
     folder_remove(&folder);
 }
 
+struct one_by_one {
+    const void *const *parts;
+    const struct tensor *tensors;
+    int next;
+};
+
+static void part_fill(void *user, int i, void *data)
+{
+    struct one_by_one *all = user;
+    assert_true(i >= all->next && all->tensors[i].bytes);
+    all->next = i + 1;
+    memcpy(data, all->parts[i], all->tensors[i].bytes);
+}
+
+static void data_made_one_by_one_make_the_same_file(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct error err;
+    uint64_t hash[2][2];
+    uint16_t wide[ROWS * COLS];
+    const float b[3] = {1, 2, 3};
+    const struct tensor t[] = {
+        {.name = "b", .dtype = DTYPE_F32, .dims = 1, .shape = {3}, .bytes = 12},
+        {.name = "none", .dtype = DTYPE_F32, .dims = 1, .shape = {0}, .bytes = 0},
+        {.name = "w", .dtype = DTYPE_BF16, .dims = 2, .shape = {ROWS, COLS}, .bytes = sizeof wide},
+        {.name = "c", .dtype = DTYPE_F32, .dims = 1, .shape = {2}, .bytes = 8},
+    };
+    const void *const parts[] = {b, b, wide, b + 1};
+    for (int i = 0; i < ROWS * COLS; i++)
+        wide[i] = (uint16_t)(i * 31);
+    for (int way = 0; way < 2; way++) {
+        char path[128];
+        struct safetensors *st;
+        struct one_by_one all = {parts, t, 0};
+        folder_path(&folder, "model.safetensors", path);
+        assert_int_equal(
+            way ? safetensors_write_each(path, t, 4, part_fill, &all, &err) : safetensors_write(path, t, parts, 4, &err), 0);
+        assert_int_equal(safetensors_open(&st, path, &err), 0);
+        assert_int_equal(safetensors_hash(st, "", 1, hash[way], &err), 0);
+        safetensors_close(st);
+    }
+    assert_memory_equal(hash[0], hash[1], sizeof hash[0]);
+    folder_remove(&folder);
+}
+
 static void only_a_regular_file_is_replaced(void **state)
 {
     (void)state;
@@ -345,6 +391,7 @@ int main(void)
         cmocka_unit_test(slices_are_what_was_written),
         cmocka_unit_test(one_file_opens_by_its_own_name),
         cmocka_unit_test(a_file_is_written_whole_or_not_at_all),
+        cmocka_unit_test(data_made_one_by_one_make_the_same_file),
         cmocka_unit_test(only_a_regular_file_is_replaced),
         cmocka_unit_test(hashes_see_what_they_should_and_nothing_else),
         cmocka_unit_test(random_damage_never_crashes),
