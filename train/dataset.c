@@ -159,7 +159,7 @@ static int example_make(const struct dataset *d, const struct record *record, co
         result = d->options.soft_k ? soft_of(d, record, &example->sample, err) : 0;
     }
     if (!result && prompt.n_pictures) {
-        example->picture = (struct train_picture){prompt.pictures[0].first, prompt.pictures[0].count, rows->numbers};
+        example->picture = (struct train_picture){prompt.pictures[0].first, rows->lines * rows->columns, rows->numbers};
         example->sample.pictures = &example->picture;
         example->sample.n_pictures = 1;
     }

@@ -171,6 +171,15 @@ static const struct {
     {GEMMA, P, "pan_and_scan_min_ratio_to_activate", "-1", "pan_and_scan_min_ratio_to_activate must be a number from 0"},
     {GEMMA, P, "pan_and_scan_min_ratio_to_activate", "\"1.2\"", "pan_and_scan_min_ratio_to_activate must be a number from 0"},
     {GEMMA_TEXT, C, "architectures", "[\"Gemma3ForConditionalGeneration\"]", "Gemma3ForCausalLM"},
+    {VL, C, "massv", "7", "config.json: massv must be an object"},
+    {VL, C, "massv", "{}", "massv.projector is no text; it must be one of mlp, linear, resampler, plain"},
+    {VL, C, "massv", "{\"projector\": \"perceiver\"}",
+     "massv.projector is \"perceiver\"; it must be one of mlp, linear, resampler"},
+    {VL, C, "massv", "{\"projector\": \"resampler\"}", "massv.queries is missing; it must be an integer from 1 to 4096"},
+    {VL, C, "massv", "{\"projector\": \"resampler\", \"queries\": 0}", "massv.queries must be an integer from 1 to 4096"},
+    {VL, C, "massv", "{\"projector\": \"linear\", \"queries\": 4}", "massv.queries is of a resampler, the projector is linear"},
+    {VL, C, "massv", "{\"projektor\": \"linear\"}", "massv.projektor is not known; projector and queries are"},
+    {TEXT, C, "massv", "{\"projector\": \"linear\"}", "massv names a projector, but a model of type qwen2 sees nothing"},
 };
 
 static void an_impossible_field_is_refused_by_name(void **state)
@@ -463,6 +472,21 @@ static void gemma_fields_have_the_defaults_of_their_class(void **state)
     folder_remove(&folder);
 }
 
+static void a_drafter_names_its_projector(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct model_config c = read_of(VL);
+    assert_true(c.projector == PROJECTOR_MLP && !config_picture_tokens(&c));
+    folder_copy(&folder, VL, C, "massv", "{\"projector\": \"linear\"}");
+    c = read_of(folder.path);
+    assert_true(c.projector == PROJECTOR_LINEAR && !config_picture_tokens(&c));
+    folder_copy(&folder, GEMMA, C, "massv", "{\"projector\": \"resampler\", \"queries\": 24}");
+    c = read_of(folder.path);
+    assert_true(c.projector == PROJECTOR_RESAMPLER && config_picture_tokens(&c) == 24);
+    folder_remove(&folder);
+}
+
 static void families_are_found_by_their_type(void **state)
 {
     (void)state;
@@ -489,6 +513,7 @@ int main(void)
         cmocka_unit_test(both_generations_of_gemma_say_the_same),
         cmocka_unit_test(the_checkpoint_or_who_opens_it_turns_pan_and_scan_on),
         cmocka_unit_test(gemma_fields_have_the_defaults_of_their_class),
+        cmocka_unit_test(a_drafter_names_its_projector),
         cmocka_unit_test(families_are_found_by_their_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -225,6 +225,36 @@ static void positions_count_on_three_axes(void **state)
     prompt_free(&p);
 }
 
+/* A resampler's tokens stand in one line; others' as the target's. */
+static void a_projector_has_its_own_tokens_of_a_picture(void **state)
+{
+    struct fixture *f = *state;
+    const int32_t image = f->config.image_id, ids[] = {1, image, 4, image, image, 5};
+    const struct picture_shape shapes[] = {{2, 3, 0}, {1, 2, 1}};
+    static const int32_t want[12][3] = {{0, 0, 0}, {1, 1, 1}, {1, 1, 2}, {1, 1, 3}, {4, 4, 4},  {5, 5, 5},
+                                        {5, 5, 6}, {5, 5, 7}, {8, 8, 8}, {8, 8, 9}, {8, 8, 10}, {11, 11, 11}};
+    struct model_config resampler = f->config;
+    struct prompt p, q, same;
+    resampler.projector = PROJECTOR_RESAMPLER;
+    resampler.queries = 3;
+    assert_int_equal(prompt_make_ids(&p, &f->config, ids, 6, shapes, 2, NULL), 0);
+    prompt_for_projector(&q, &p, &resampler);
+    assert_true(q.n == 12 && q.next_position == 12 && q.n_pictures == 3);
+    assert_memory_equal(q.positions, want, 12 * sizeof *want);
+    for (int i = 0; i < 3; i++)
+        assert_true(q.pictures[i].count == 3 && q.ids[q.pictures[i].first] == image && q.ids[q.pictures[i].first + 2] == image);
+    assert_true(q.pictures[0].first == 1 && q.pictures[1].first == 5 && q.pictures[2].first == 8 && q.ids[4] == 4 &&
+                q.ids[11] == 5);
+    prompt_for_projector(&same, &p, &f->config);
+    assert_true(same.n == p.n && same.next_position == p.next_position && same.n_pictures == p.n_pictures);
+    assert_memory_equal(same.positions, p.positions, (size_t)p.n * sizeof *p.positions);
+    assert_memory_equal(same.ids, p.ids, (size_t)p.n * sizeof *p.ids);
+    assert_memory_equal(same.pictures, p.pictures, (size_t)p.n_pictures * sizeof *p.pictures);
+    prompt_free(&p);
+    prompt_free(&q);
+    prompt_free(&same);
+}
+
 /* Whatever a turn says, its ids are text: the special tokens of a prompt are those of its template. */
 static void a_turn_cannot_forge_turns_or_pictures(void **state)
 {
@@ -325,6 +355,7 @@ int main(void)
         cmocka_unit_test(gemma_trims_texts_and_folds_the_system_text),
         cmocka_unit_test(a_turn_of_gemma_cannot_forge_turns_or_pictures),
         cmocka_unit_test(positions_count_on_three_axes),
+        cmocka_unit_test(a_projector_has_its_own_tokens_of_a_picture),
         cmocka_unit_test(a_turn_cannot_forge_turns_or_pictures),
         cmocka_unit_test(a_prompt_that_does_not_fit_its_pictures_is_refused),
         cmocka_unit_test(ids_outside_the_vocabulary_are_refused),
