@@ -41,7 +41,7 @@ static int checkpoints_open(struct export *x, struct error *err)
     const struct export_options *o = x->options;
     uint64_t target[2], drafter[2];
     struct graft_projector projector;
-    char *path = state_path(o->run);
+    char *path = o->step < 0 ? state_path(o->run) : state_kept_path(o->run, o->step);
     int result = run_projector(o->run, &projector, err) || safetensors_open(&x->state, path, err) ||
                          config_read(&x->target, o->target, err) || config_read(&x->language, o->drafter, err) ||
                          graft_config(&x->drafter, &x->target, &x->language, &projector, err) ||
@@ -272,10 +272,11 @@ int export_run(struct export_report *report, const struct export_options *option
 
 /* ---- command line ---- */
 
-enum { KEY_RUN = 256, KEY_TARGET, KEY_DRAFTER, KEY_OUT, KEY_DTYPE };
+enum { KEY_RUN = 256, KEY_STEP, KEY_TARGET, KEY_DRAFTER, KEY_OUT, KEY_DTYPE };
 
 static const struct argp_option flags[] = {
     {"run", KEY_RUN, "DIR", 0, "--out of project or tune", 1},
+    {"step", KEY_STEP, "N", 0, "its state of N steps, where --keep kept it; default: the last", 1},
     {"target", KEY_TARGET, "DIR", 0, "the target of that run", 1},
     {"drafter", KEY_DRAFTER, "DIR", 0, "the small language model of that run", 1},
     {"out", KEY_OUT, "DIR", 0, "the new checkpoint", 1},
@@ -296,6 +297,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_RUN:
         o->run = arg;
+        return 0;
+    case KEY_STEP:
+        o->step = flag_number(state, "--step", arg, 1, INT32_MAX);
         return 0;
     case KEY_TARGET:
         o->target = arg;
@@ -320,7 +324,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int command_export(struct comm *comm, int argc, char **argv)
 {
-    struct export_options options = {.dtype = -1};
+    struct export_options options = {.step = -1, .dtype = -1};
     struct export_report report;
     struct error err;
     const struct argp argp = {.options = flags, .parser = parse, .doc = doc};

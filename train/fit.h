@@ -23,6 +23,7 @@ struct fit_options {
     int steps;         /* 0 = as many as the epochs have */
     int tokens;        /* about so many are computed at once; the gradients of a step's pieces add up */
     int limit, max_length, threads, evaluate_every, checkpoint_seconds;
+    int keep; /* states: the last one alone, or so many, each under its step as well (state_keep) */
     float learning_rate, warmup /* share of the steps */, weight_decay, beta2, clip;
     uint64_t seed;
 };

@@ -15,7 +15,14 @@
 #include "train/commands.h"
 #include "train/estimate.h"
 
-enum { BATCH_MAX = 1 << 16, TOKENS_MAX = 1 << 24, LENGTH_MAX = 1 << 20, THREADS_MAX = 1024, SECONDS_MAX = 86400 * 7 };
+enum {
+    BATCH_MAX = 1 << 16,
+    TOKENS_MAX = 1 << 24,
+    LENGTH_MAX = 1 << 20,
+    THREADS_MAX = 1024,
+    SECONDS_MAX = 86400 * 7,
+    KEEP_MAX = 1000
+};
 
 enum {
     KEY_TARGET = 512,
@@ -42,6 +49,7 @@ enum {
     KEY_LENGTH,
     KEY_EVALUATE,
     KEY_CHECKPOINT,
+    KEY_KEEP,
     KEY_RESUME,
     KEY_THREADS,
     KEY_DRY_RUN,
@@ -83,6 +91,8 @@ static const struct argp_option flags[] = {
     {"recompute", KEY_RECOMPUTE, 0, 0, "keep the input of each layer alone: less memory, a third more work, the same bits", 3},
     {"evaluate-every", KEY_EVALUATE, "N", 0, "steps between two measurements of --held-out; default 100", 3},
     {"checkpoint-seconds", KEY_CHECKPOINT, "S", 0, "between two states on disk; default 60", 3},
+    {"keep", KEY_KEEP, "N", 0, "the last N states stay, as state-STEP.safetensors, for export --step; default 1: the last alone",
+     3},
     {"resume", KEY_RESUME, 0, 0, "go on from the state in --out, to the same bits", 3},
     {"threads", KEY_THREADS, "N", 0, "default: one per core", 3},
     {"dry-run", KEY_DRY_RUN, 0, 0, "say what a run needs, from the configurations alone, and stop", 3},
@@ -169,6 +179,9 @@ static int parse_running(int key, char *arg, const struct argp_state *state, str
         return 0;
     case KEY_CHECKPOINT:
         o->checkpoint_seconds = flag_number(state, "--checkpoint-seconds", arg, 0, SECONDS_MAX);
+        return 0;
+    case KEY_KEEP:
+        o->keep = flag_number(state, "--keep", arg, 1, KEEP_MAX);
         return 0;
     case KEY_RESUME:
         o->resume = true;

@@ -222,7 +222,10 @@ static int loop_choice(struct fit *f, const struct loop *loop)
 
 static int loop_save(struct fit *f, struct loop *loop, struct error *err)
 {
-    int result = f->comm->rank ? 0 : state_write(f->network, f->options->out, err);
+    const struct fit_options *o = f->options;
+    int result = f->comm->rank ? 0 : state_write(f->network, o->out, err);
+    if (!f->comm->rank && !result && o->keep > 1)
+        result = state_keep(o->out, f->report->steps, o->keep, err);
     loop->saved = clock_seconds();
     result = ranks_agree(f->comm, result, err);
     f->report->state |= !result;

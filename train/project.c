@@ -53,6 +53,7 @@ int command_project(struct comm *comm, int argc, char **argv)
                                       .max_length = 2048,
                                       .evaluate_every = 100,
                                       .checkpoint_seconds = 60,
+                                      .keep = 1,
                                       .learning_rate = 1e-3f,
                                       .warmup = 0.03f,
                                       .beta2 = 0.999f,

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, PICTURES, ROOT, massv, read_tensors
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, PICTURES, ROOT, massv, read_tensors, tensor_bytes
 
 TARGET, TEXT = MODELS / "scenes-small", MODELS / "scenes-drafter"
 FAST = ("--batch", "8", "--learning-rate", "2e-3", "--threads", "1")
@@ -79,6 +79,28 @@ def test_stopped_runs_go_on_to_the_same_bits(captions, phase1, tmp_path):
     assert [step["loss"] for step in journal(run)] == [step["loss"] for step in journal(phase1)]
     other = train("project", captions, run, "--steps", "13", "--resume")
     assert other.returncode == 1 and "steps 12, the command now says 13" in other.stderr
+
+
+def test_the_last_states_are_kept_where_that_is_asked_for(captions, phase1, tmp_path):
+    run = tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (run / "state-x.safetensors").write_text("somebody's own")
+    done = train("project", captions, run, "--steps", "12", "--checkpoint-seconds", "0", "--keep", "3")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in run.glob("state*")} == {"state.safetensors", "state-x.safetensors", *(f"state-{i}.safetensors" for i in (10, 11, 12))}
+    states = {i: read_tensors(run / f"state-{i}.safetensors") for i in (10, 11, 12)}
+    assert all(state["steps"] == [i] for i, state in states.items())
+    assert (run / "state.safetensors").samefile(run / "state-12.safetensors")
+    assert (run / "state.safetensors").read_bytes() == (phase1 / "state.safetensors").read_bytes()
+    for step, more in (10, ("--step", "10")), (12, ()):
+        export = [BIN / "massv-train", "export", "--run", run, "--target", TARGET, "--drafter", TEXT, "--out", tmp_path / str(step), "--dtype", "f32", *more]
+        done = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        stored = tensor_bytes(tmp_path / str(step))["visual.merger.mlp.0.weight"][2]
+        assert stored == states[step]["value/visual.merger.mlp.0.weight"].tobytes()
+    export[-1:] = ["f32", "--out", tmp_path / "none", "--step", "9"]
+    done = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "state-9.safetensors: No such file" in done.stderr
 
 
 def test_ranks_share_a_batch(captions, phase1, tmp_path):
