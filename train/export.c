@@ -41,7 +41,7 @@ static int checkpoints_open(struct export *x, struct error *err)
     const struct export_options *o = x->options;
     uint64_t target[2], drafter[2];
     struct graft_projector projector;
-    char *path = o->step < 0 ? state_path(o->run) : state_kept_path(o->run, o->step);
+    char *path = o->step ? state_kept_path(o->run, o->step) : state_path(o->run);
     int result = run_projector(o->run, &projector, err) || safetensors_open(&x->state, path, err) ||
                          config_read(&x->target, o->target, err) || config_read(&x->language, o->drafter, err) ||
                          graft_config(&x->drafter, &x->target, &x->language, &projector, err) ||
@@ -324,7 +324,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int command_export(struct comm *comm, int argc, char **argv)
 {
-    struct export_options options = {.step = -1, .dtype = -1};
+    struct export_options options = {.dtype = -1};
     struct export_report report;
     struct error err;
     const struct argp argp = {.options = flags, .parser = parse, .doc = doc};

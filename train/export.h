@@ -9,8 +9,8 @@
 
 struct export_options {
     const char *run, *target, *drafter, *out;
-    int64_t step; /* of the state, which was kept (state.h); -1 = the last */
     int dtype;    /* of trained tensors (enum dtype); -1 = as the small language model is stored */
+    int64_t step; /* of the state, which was kept (state.h); 0 = the last */
 };
 
 struct export_report {

@@ -150,7 +150,8 @@ static void export_pair(const struct pair *pair)
     checkpoint_open(&target, pair->target);
     checkpoint_open(&small, pair->small);
     run_write(&run, &target, &small, pair->trained);
-    const struct export_options options = {run.path, pair->target, pair->small, out.path, -1};
+    const struct export_options options = {
+        .run = run.path, .target = pair->target, .drafter = pair->small, .out = out.path, .dtype = -1};
     check_ok(export_run(&report, &options, &err), &err);
     checkpoint_open(&drafter, out.path);
     folder_path(&run, "state.safetensors", path);
