@@ -77,8 +77,7 @@ static int answer_ids(const struct dataset *d, const struct record *record, int3
 static int prompt_of(const struct dataset *d, const struct question *q, const struct feature_rows *rows, struct prompt *prompt,
                      struct error *err)
 {
-    const struct picture_shape shape = {rows->lines, rows->columns, 0};
-    const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->image ? &shape : NULL};
+    const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->image ? &rows->shape : NULL};
     struct prompt targets;
     if (prompt_make_question(&targets, d->reader.target, d->reader.tokenizer, &question, err))
         return -1;
@@ -145,6 +144,19 @@ static void sample_make(struct train_sample *sample, const struct prompt *prompt
     *sample = (struct train_sample){.n = (int)all, .ids = ids, .labels = labels, .positions = (const int32_t(*)[3])positions};
 }
 
+/* Where its picture and the crops of it stand; their cells, of which the drafter's projector may make another number of tokens. */
+static void pictures_place(const struct dataset *d, struct example *example, const struct prompt *prompt)
+{
+    int cells = example->rows.shape.lines * example->rows.shape.columns;
+    size_t width = (size_t)features_width(d->reader.features);
+    example->pictures = mem_new((size_t)prompt->n_pictures, sizeof *example->pictures);
+    for (int i = 0; i < prompt->n_pictures; i++)
+        example->pictures[i] =
+            (struct train_picture){prompt->pictures[i].first, cells, example->rows.numbers + (size_t)i * (size_t)cells * width};
+    example->sample.pictures = example->pictures;
+    example->sample.n_pictures = prompt->n_pictures;
+}
+
 /* rows: of the record's picture, if it has one; the example's afterwards, also where -1 is returned. */
 static int example_make(const struct dataset *d, const struct record *record, const struct feature_rows *rows,
                         struct example *example, struct error *err)
@@ -158,11 +170,8 @@ static int example_make(const struct dataset *d, const struct record *record, co
         sample_make(&example->sample, &prompt, answer, n);
         result = d->options.soft_k ? soft_of(d, record, &example->sample, err) : 0;
     }
-    if (!result && prompt.n_pictures) {
-        example->picture = (struct train_picture){prompt.pictures[0].first, rows->lines * rows->columns, rows->numbers};
-        example->sample.pictures = &example->picture;
-        example->sample.n_pictures = 1;
-    }
+    if (!result && prompt.n_pictures)
+        pictures_place(d, example, &prompt);
     free(answer);
     prompt_free(&prompt);
     return result;
@@ -175,6 +184,7 @@ void example_free(struct example *example)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         free((void *)(uintptr_t)parts[i]); /* made here; const to everybody else */
     free(example->rows.numbers);
+    free(example->pictures);
     *example = (struct example){0};
 }
 

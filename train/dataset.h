@@ -56,7 +56,7 @@ int dataset_overlap(const struct dataset *a, const struct dataset *b, struct err
 struct example {
     struct train_sample sample; /* points into what follows */
     struct feature_rows rows;
-    struct train_picture picture;
+    struct train_picture *pictures; /* its picture, and the crops of it */
 };
 int dataset_example(struct dataset *dataset, int i, struct example *example, struct error *err);
 void example_free(struct example *example);

@@ -9,7 +9,6 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
-#include "model/patches.h"
 #include "model/vision.h"
 #include "proto/ask.h"
 
@@ -45,11 +44,16 @@ static int folder_name(struct features *f, struct safetensors *st, const char *f
                              (uint64_t)picture->max_pixels,
                              (uint64_t)picture->side,
                              (uint64_t)picture->filter};
+    const int bounds[] = {picture->crop_most, picture->crop_least};
     XXH3_state_t *state = XXH3_createState();
     XXH3_128bits_reset(state);
     XXH3_128bits_update(state, made, sizeof made);
     XXH3_128bits_update(state, picture->mean, sizeof picture->mean);
     XXH3_128bits_update(state, picture->std, sizeof picture->std);
+    if (picture->crops) {
+        XXH3_128bits_update(state, bounds, sizeof bounds);
+        XXH3_128bits_update(state, &picture->crop_ratio, sizeof picture->crop_ratio);
+    }
     const XXH128_hash_t sum = XXH3_128bits_digest(state);
     XXH3_freeState(state);
     f->folder = mem_format("%s/%016" PRIx64 "%016" PRIx64, folder, sum.high64, sum.low64);
@@ -59,8 +63,6 @@ static int folder_name(struct features *f, struct safetensors *st, const char *f
 int features_open(struct features **out, struct safetensors *st, const struct model_config *config, const struct kernels *k,
                   struct device *dev, const char *folder, struct error *err)
 {
-    if (config->picture.crops)
-        return fail(err, "%s: do_pan_and_scan is on: drafters are not trained on crops of pictures", config->name);
     struct features *f = mem_new(1, sizeof *f);
     *f = (struct features){.config = *config, .k = k, .dev = dev};
     if (folder_name(f, st, folder, err) || tower_open(&f->tower, st, config, k, dev, err)) {
@@ -92,9 +94,14 @@ static char *file_name(const struct features *f, const uint64_t hash[2])
     return mem_format("%s/%016" PRIx64 "%016" PRIx64 ".safetensors", f->folder, hash[0], hash[1]);
 }
 
+static int64_t rows_count(const struct picture_shape *shape)
+{
+    return (int64_t)shape->lines * shape->columns * (1 + shape->crops);
+}
+
 static void sum_of(int64_t sum[2], const struct feature_rows *rows, int width)
 {
-    size_t count = (size_t)rows->lines * (size_t)rows->columns * (size_t)width;
+    size_t count = (size_t)rows_count(&rows->shape) * (size_t)width;
     const XXH128_hash_t hash = XXH3_128bits(rows->numbers, count * sizeof *rows->numbers);
     memcpy(sum, &hash, 2 * sizeof *sum);
 }
@@ -102,7 +109,7 @@ static void sum_of(int64_t sum[2], const struct feature_rows *rows, int width)
 static int file_write(const struct features *f, const char *path, const struct feature_rows *rows, struct error *err)
 {
     int width = features_width(f);
-    int64_t grid[2] = {rows->lines, rows->columns}, sum[2], n = grid[0] * grid[1];
+    int64_t grid[2] = {rows->shape.lines, rows->shape.columns}, sum[2], n = rows_count(&rows->shape);
     sum_of(sum, rows, width);
     const struct tensor tensors[FEATURES_TENSORS] = {
         {"features", DTYPE_F32, 2, {n, width}, (size_t)n * (size_t)width * sizeof(float)},
@@ -128,10 +135,13 @@ static int rows_read(struct safetensors *st, int width, struct feature_rows *row
         return -1;
     if (grid[0] < 1 || grid[1] < 1 || grid[0] > INT16_MAX || grid[1] > INT16_MAX)
         return fail(err, "a grid of %" PRId64 " x %" PRId64, grid[0], grid[1]);
-    const struct tensor *t = safetensors_need(st, "features", grid[0] * grid[1], width, err);
-    if (!t || t->dtype != DTYPE_F32)
-        return t ? fail(err, "features are not F32") : -1;
-    *rows = (struct feature_rows){(int)grid[0], (int)grid[1], malloc(t->bytes)};
+    const struct tensor *t = safetensors_find(st, "features");
+    int64_t views = t && t->dims == 2 ? t->shape[0] / (grid[0] * grid[1]) : 0; /* the picture and its crops */
+    if (views < 1 || views > INT16_MAX || !safetensors_need(st, "features", views * grid[0] * grid[1], width, err))
+        return views < 1 || views > INT16_MAX ? fail(err, "has no features of its grid") : -1;
+    if (t->dtype != DTYPE_F32)
+        return fail(err, "features are not F32");
+    *rows = (struct feature_rows){{(int)grid[0], (int)grid[1], (int)views - 1}, malloc(t->bytes)};
     if (!rows->numbers)
         return fail(err, "no memory for %zu bytes of features", t->bytes);
     if (!safetensors_read(st, t, 0, t->shape[0], 0, width, rows->numbers, err)) {
@@ -159,41 +169,52 @@ int features_read(const struct features *f, const uint64_t hash[2], struct featu
 
 /* ---- pictures ---- */
 
-/* What every projector reads of the states. */
-static int rows_take(const struct features *f, const struct vision_states *states, struct feature_rows *rows, struct error *err)
+/* What every projector reads of the states: (count) numbers. */
+static int cells_take(const struct features *f, const struct vision_states *states, float *numbers, size_t count, struct error *err)
 {
     const struct vision_reader reader = {&f->config, f->k, f->dev};
-    int merge = f->config.vision.merge;
-    rows->lines = states->grid_h / merge;
-    rows->columns = states->grid_w / merge;
-    size_t numbers = (size_t)rows->lines * (size_t)rows->columns * (size_t)features_width(f);
-    float *cells = f->k->alloc(f->dev, numbers * sizeof *cells);
-    int result = cells ? vision_cells(&reader, states, cells, err) : fail(err, "no memory on the device for %zu numbers", numbers);
-    if (!result) {
-        rows->numbers = mem_new(numbers, sizeof *rows->numbers);
-        f->k->download(f->dev, rows->numbers, cells, numbers * sizeof *cells);
-    }
+    float *cells = f->k->alloc(f->dev, count * sizeof *cells);
+    int result = cells ? vision_cells(&reader, states, cells, err) : fail(err, "no memory on the device for %zu numbers", count);
+    if (!result)
+        f->k->download(f->dev, numbers, cells, count * sizeof *cells);
     f->k->free(f->dev, cells);
     return result;
 }
 
+static int views_see(const struct features *f, const struct views *views, struct feature_rows *rows, struct error *err)
+{
+    rows->shape = views_shape(views, &f->config);
+    size_t count = (size_t)(rows->shape.lines * rows->shape.columns) * (size_t)features_width(f);
+    rows->numbers = mem_new((size_t)views->n * count, sizeof *rows->numbers);
+    for (int v = 0; v < views->n; v++) {
+        struct vision_states states;
+        if (tower_run(f->tower, &views->patches[v], &states, err))
+            return -1;
+        int result = cells_take(f, &states, rows->numbers + (size_t)v * count, count, err);
+        vision_states_free(f->tower, &states);
+        if (result)
+            return -1;
+    }
+    return 0;
+}
+
+/* rows are empty where that fails. */
 static int picture_see(const struct features *f, const struct generate_picture *file, struct feature_rows *rows, struct error *err)
 {
     struct image image;
-    struct patches patches;
-    struct vision_states states;
+    struct views views;
     if (image_decode(&image, file->bytes, file->size, PIXELS_MAX, err))
         return -1;
-    int result = patches_make(&patches, &image, &f->config, err);
+    int result = views_make(&views, &image, &f->config, err);
     image_free(&image);
     if (result)
         return -1;
-    result = tower_run(f->tower, &patches, &states, err);
-    patches_free(&patches);
-    if (result)
-        return -1;
-    result = rows_take(f, &states, rows, err);
-    vision_states_free(f->tower, &states);
+    result = views_see(f, &views, rows, err);
+    views_free(&views);
+    if (result) {
+        free(rows->numbers);
+        rows->numbers = NULL;
+    }
     return result;
 }
 

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "model/config.h"
 #include "model/safetensors.h"
+#include "model/views.h"
 
 struct features;
 
@@ -21,8 +22,8 @@ void features_close(struct features *features); /* NULL is legal */
 int features_width(const struct features *features);
 
 struct feature_rows {
-    int lines, columns; /* tokens of the picture: lines * columns rows */
-    float *numbers;     /* (rows, width) malloc'ed */
+    struct picture_shape shape; /* lines * columns rows, and as many of each crop behind them */
+    float *numbers;             /* (rows, width) malloc'ed */
 };
 
 /* Sees to it that the picture file's features are on disk, and gives them; hash is their name from now on. Errors name the file. */

@@ -44,7 +44,6 @@ static int share_read(struct share *s, struct dataset *data, const int *indices,
             return -1;
         }
         s->samples[s->n] = s->examples[s->n].sample;
-        s->samples[s->n].pictures = s->samples[s->n].n_pictures ? &s->examples[s->n].picture : NULL;
         s->tokens += s->samples[s->n].n;
         s->supervised += train_sample_supervised(&s->samples[s->n]);
     }

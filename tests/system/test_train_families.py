@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from harness import BIN, ENVIRONMENT, GOLDEN, ROOT, massv, read_tensors
+from harness import BIN, ENVIRONMENT, GOLDEN, ROOT, gemma_pan_and_scan, massv, read_tensors, service
 
 TARGET, TEXT = GOLDEN / "gemma3-tiny", GOLDEN / "gemma3-text-tiny"
 PICTURES = sorted((GOLDEN / "images").iterdir())
@@ -45,6 +45,23 @@ def test_every_projector_of_a_gemma3_target_learns_and_serves(captions, tmp_path
     texts = [json.loads(massv("generate", "--target", TARGET, "--drafter", drafter, "--image", PICTURES[0], "--prompt", "What is it?", "--max-tokens", "24", "--temperature", "0",
                               "--draft-tokens", "4", "--json").stdout)["text"] for drafter in (tmp_path / "drafter", TEXT)]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("kind, more", [("mlp", ()), ("resampler", ("--queries", 5))])
+def test_a_drafter_learns_from_crops_and_serves_with_them(captions, tmp_path, kind, more):
+    target = gemma_pan_and_scan(tmp_path / "target")
+    done = run("project", "--data", captions, "--out", tmp_path / "run", "--projector", kind, *more, "--batch", 11, "--steps", 20, "--learning-rate", "1e-2", target=target)
+    assert done.returncode == 0, done.stderr
+    curve = [json.loads(line)["loss"] for line in open(tmp_path / "run/loss.jsonl", encoding="utf-8")]
+    assert curve[-1] < curve[0]
+    assert run("export", "--run", tmp_path / "run", "--out", tmp_path / "drafter", target=target).returncode == 0
+    with service(target, "--drafter", tmp_path / "drafter") as client:
+        asked = dict(prompt="What is it?", pictures=[GOLDEN / "images/wide.png", GOLDEN / "images/speck.png"], max_tokens=24, ignore_eos=True)
+        plain = client.ask(k=0, **asked)
+        assert plain[2].usage.image_tokens == (5 + 1) * 16
+        for k in (1, 4, 8):
+            ids, text, finished = client.ask(k=k, **asked)
+            assert (ids, text) == plain[:2] and finished.speculation.drafted > 0 and not finished.speculation.inactive
 
 
 @pytest.mark.parametrize("target, drafter, said", [

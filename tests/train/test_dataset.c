@@ -1,6 +1,7 @@
 /* test_dataset.c - records as samples: the ids that are trained on are the ids that are served, and the last answer alone is
  * learned */
 #include "tests/coordinator/target.h"
+#include "tests/model/pan_and_scan.h"
 
 #include <unistd.h>
 
@@ -25,17 +26,24 @@ struct place {
     char folder[64], data[80];
 };
 
-static int setup(void **state)
+static struct place *place_open(const char *target, bool crops)
 {
     struct place *p = mem_new(1, sizeof *p);
     struct error err;
     strcpy(p->folder, "/tmp/massv-dataset-XXXXXX");
     assert_non_null(mkdtemp(p->folder));
     snprintf(p->data, sizeof p->data, "%s/data.json", p->folder);
-    target_open(&p->target, "tests/golden/qwen25vl-tiny", NULL, 0);
+    target_open(&p->target, target, NULL, 0);
+    if (crops)
+        pan_and_scan_settings(&p->target.config);
     must(comm_open_one(&p->comm, &err), &err);
     must(features_open(&p->features, p->target.st, &p->target.config, p->target.kernels, p->target.device, p->folder, &err), &err);
-    *state = p;
+    return p;
+}
+
+static int setup(void **state)
+{
+    *state = place_open("tests/golden/qwen25vl-tiny", false);
     return 0;
 }
 
@@ -124,14 +132,58 @@ static void trained_ids_are_served_ids(void **state)
         sample_is(p, &example.sample, &prepared.prompt, answers[i]);
         assert_int_equal(example.sample.n_pictures, i < 2);
         if (i < 2)
-            assert_true(example.picture.first == prepared.prompt.pictures[0].first &&
-                        example.picture.rows == prepared.image_tokens);
+            assert_true(example.pictures[0].first == prepared.prompt.pictures[0].first &&
+                        example.pictures[0].rows == prepared.image_tokens);
         prepared_free(&prepared);
         example_free(&example);
         record_free(&record);
     }
     records_close(records);
     dataset_close(dataset);
+}
+
+/* Pan-and-scan: wide.png is five pictures, of which the first is the whole, as without crops. A cache of one sort is not the
+ * other's. */
+static void crops_are_trained_on_as_they_are_served(void **state)
+{
+    static const char line[] = "{\"image\": \"wide.png\", \"prompt\": \"What is this?\", \"reference\": \"A line.\"}\n";
+    struct place *places[] = {place_open("tests/golden/gemma3-tiny", false), place_open("tests/golden/gemma3-tiny", true)};
+    struct example examples[2];
+    struct error err;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct place *p = places[i];
+        struct dataset *dataset;
+        struct records *records;
+        struct record record;
+        must(dataset_of(p, &dataset, line, false, &err), &err);
+        must(records_open(&records, p->data, "tests/golden/images", &err), &err);
+        must(records_read(records, 0, &record, &err), &err);
+        must(dataset_example(dataset, 0, &examples[i], &err), &err);
+        struct prepared prepared = prepared_of(p, &record.question);
+        const struct train_sample *sample = &examples[i].sample;
+        assert_int_equal(sample->n_pictures, i ? 5 : 1);
+        assert_int_equal(prepared.n_pictures, sample->n_pictures);
+        assert_memory_equal(sample->ids, prepared.prompt.ids, (size_t)prepared.prompt.n * sizeof *sample->ids);
+        for (int k = 0; k < sample->n_pictures; k++)
+            assert_true(sample->pictures[k].first == prepared.prompt.pictures[k].first && sample->pictures[k].rows == 16);
+        prepared_free(&prepared);
+        record_free(&record);
+        records_close(records);
+        dataset_close(dataset);
+    }
+    size_t count = 16 * (size_t)features_width(places[1]->features);
+    assert_memory_equal(examples[0].rows.numbers, examples[1].rows.numbers, count * sizeof(float));
+    for (int k = 1; k < 5; k++) {
+        const float *crop = examples[1].pictures[k].features;
+        assert_ptr_equal(crop, examples[1].rows.numbers + (size_t)k * count);
+        assert_true(case_difference(crop, crop - count, count) > 1e-3);
+    }
+    for (int i = 0; i < 2; i++) {
+        example_free(&examples[i]);
+        void *place = places[i];
+        teardown(&place);
+    }
 }
 
 static void what_cannot_be_used_ends_it_or_is_counted(void **state)
@@ -181,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trained_ids_are_served_ids),
+        cmocka_unit_test(crops_are_trained_on_as_they_are_served),
         cmocka_unit_test(what_cannot_be_used_ends_it_or_is_counted),
         cmocka_unit_test(the_held_out_key_has_the_turns_before),
     };

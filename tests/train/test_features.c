@@ -80,7 +80,7 @@ static void check_picture(const struct cache *c, struct safetensors *st, const c
     if (features_add(c->features, path, hash, &made, &err) || features_read(c->features, hash, &rows, &err))
         fail_msg("%s: %s", name, err.text);
     float *want = golden_rows(st, &c->config, i, &count);
-    assert_int_equal((size_t)(rows.lines * rows.columns * features_width(c->features)), count);
+    assert_int_equal((size_t)(rows.shape.lines * rows.shape.columns * features_width(c->features)), count);
     assert_memory_equal(made.numbers, rows.numbers, count * sizeof *rows.numbers);
     double off = case_difference(rows.numbers, want, count);
     if (!(off <= ALLOWED))
@@ -126,14 +126,18 @@ static void another_preprocessing_is_another_folder(void **state)
     folder_remove(&first);
     if (safetensors_open(&st, "tests/golden/gemma3-tiny", &err))
         fail_msg("%s", err.text);
-    c.config.picture.filter = IMAGE_BICUBIC;
-    struct features *other;
-    if (features_open(&other, st, &c.config, kernels_cpu(), c.dev, c.folder.path, &err))
-        fail_msg("%s", err.text);
-    struct folder second = cache_inner(&c);
-    assert_string_not_equal(first.path, second.path);
-    folder_remove(&second);
-    features_close(other);
+    for (int other = 0; other < 2; other++) {
+        struct model_config config = c.config;
+        struct features *features;
+        config.picture.filter = other ? IMAGE_BILINEAR : IMAGE_BICUBIC;
+        config.picture.crops = other;
+        if (features_open(&features, st, &config, kernels_cpu(), c.dev, c.folder.path, &err))
+            fail_msg("%s", err.text);
+        struct folder second = cache_inner(&c);
+        assert_string_not_equal(first.path, second.path);
+        folder_remove(&second);
+        features_close(features);
+    }
     safetensors_close(st);
     cache_close(&c);
     folder_remove(&c.folder);
