@@ -10,6 +10,7 @@
 #include "model/drafter_fit.h"
 #include "model/family.h"
 #include "model/model.h"
+#include "model/projector.h"
 #include "model/tokenizer.h"
 #include "model/vision.h"
 
@@ -109,8 +110,9 @@ static json_t *vision_json(const struct model_config *c)
     const struct vision_config *v = &c->vision;
     if (!c->has_vision)
         return json_null();
-    return json_pack("{si si si si si si si si}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff, "patch",
-                     v->patch, "merge", v->merge, "window_pixels", v->window, "picture_tokens", config_picture_tokens(c));
+    return json_pack("{si si si si si si si si ss}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff,
+                     "patch", v->patch, "merge", v->merge, "window_pixels", v->window, "picture_tokens", config_picture_tokens(c),
+                     "projector", projector_kind_names[c->projector]);
 }
 
 static json_t *ranks_json(const struct model_config *c, enum dtype dtype)
@@ -208,7 +210,7 @@ static void print_vision(const json_t *v)
         printf(", window %lld pixels", (long long)whole(v, "window_pixels"));
     if (whole(v, "picture_tokens"))
         printf("; %lld tokens a picture", (long long)whole(v, "picture_tokens"));
-    putchar('\n');
+    printf("; projector %s\n", text(v, "projector"));
 }
 
 static void print_text(const json_t *all)

@@ -11,7 +11,7 @@ enum { QUERIES_MAX = 4096 };
 
 static const struct argp_option flags[] = {
     {"projector", KEY_PROJECTOR, "KIND", 0,
-     "mlp (the shape of the target's own; an ordinary checkpoint), linear, or resampler; default mlp", 2},
+     "mlp (shaped like the target's own), linear, resampler (massv alone reads these two); default: the drafter's, or mlp", 2},
     {"queries", KEY_QUERIES, "N", 0, "of the resampler: tokens of a picture; default 16", 2},
     {0}};
 

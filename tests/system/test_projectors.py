@@ -51,6 +51,8 @@ def test_config_says_which(drafter):
     said = json.loads((out / "config.json").read_text())["massv"]
     assert said == {"projector": kind} | ({"queries": 7} if kind == "resampler" else {})
     assert "kind massv" in massv("inspect", TARGET, "--with", out).stdout
+    told = json.loads(massv("inspect", out, "--json").stdout)["vision"]
+    assert told["projector"] == kind and told["picture_tokens"] == (7 if kind == "resampler" else 0)
 
 
 def test_serving_computes_what_was_trained(drafter, data, tmp_path):
