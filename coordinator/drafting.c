@@ -61,7 +61,7 @@ int drafting_lengths(struct drafting *drafting, struct group *group, struct flig
     struct draft_candidate *candidates = mem_new((size_t)n, sizeof *candidates);
     const struct draft_costs costs = {.target = &group->pace.run,
                                       .round = &drafting->pace.run,
-                                      .overhead = group->overhead_ms,
+                                      .beside = &group->beside,
                                       .catch_up_row = drafting->pace.prompt_row_ms};
     int cut = n;
     for (int i = 0; i < n; i++)

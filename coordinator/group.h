@@ -39,7 +39,8 @@ enum span_kind {
 
 struct flight { /* the step that the group works on; no step when id = 0 */
     uint64_t id;
-    double since;
+    double since;       /* it was built and sent */
+    double begun;       /* since, or when the step before it had ended if nobody waited between them */
     double drafting_ms; /* of it before it was sent */
     struct flight_span {
         struct request *request; /* NULL: it ended meanwhile */
@@ -70,12 +71,13 @@ struct group {
     struct kv_layout layout; /* of its cache, with its own page_positions */
     int blocks_free;         /* held by no request, and not in the cache */
     struct page_cache *cache;
-    int first;          /* of the running requests: whose turn it is when rows are short */
-    uint64_t owed;      /* number of a request that got no rows, or too few for its next picture: its turn is next; 0 = nobody */
-    int owed_rows;      /* of the next step that answers leave to prompts */
-    bool refused;       /* the last step was, and what it was to let go of goes alone */
-    struct pace pace;   /* of its steps */
-    double overhead_ms; /* of a step, beside what the group computes and the drafter takes; smoothed */
+    int first;        /* of the running requests: whose turn it is when rows are short */
+    uint64_t owed;    /* number of a request that got no rows, or too few for its next picture: its turn is next; 0 = nobody */
+    int owed_rows;    /* of the next step that answers leave to prompts */
+    bool refused;     /* the last step was, and what it was to let go of goes alone */
+    struct pace pace; /* of its steps */
+    struct cost_curve beside; /* ms of a step by its requests, beside what the group computes and the drafter takes */
+    double landed;            /* when the last step ended; 0: there was nothing to do then */
     struct draft_length draft_length;
     struct flight flight;
     uint64_t *release; /* for the next step */

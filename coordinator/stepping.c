@@ -11,8 +11,6 @@
 #include "coordinator/plan.h"
 #include "coordinator/prefix.h"
 
-static const double OVERHEAD_SMOOTHING = 0.1; /* weight of the newest */
-
 int stepping_attached(const struct scheduler *s)
 {
     int n = 0;
@@ -155,19 +153,35 @@ static void flight_refused(struct scheduler *s, struct group *group, const char 
     group_refused(group);
 }
 
-static void pace_take(struct group *group, double ms, double now)
+/* A step of verifications alone tells what a step takes beside the group's and the drafter's time, and whether its draft lengths
+ * brought what was foreseen. */
+static void verification_learn(struct group *group, const struct step_verdict *verdict, double now)
 {
-    double overhead = 1e3 * (now - group->flight.since) - group->flight.drafting_ms - ms;
-    group->overhead_ms += OVERHEAD_SMOOTHING * ((overhead > 0 ? overhead : 0) - group->overhead_ms);
-    int generated = 0, prompt = 0;
-    for (int i = 0; i < group->flight.n_spans; i++)
-        *(group->flight.spans[i].kind == SPAN_PROMPT ? &prompt : &generated) += group->flight.spans[i].rows;
-    pace_learn(&group->pace, 1, generated, prompt, ms);
+    const struct flight *flight = &group->flight;
+    double ms = 1e3 * (now - flight->begun), beside = ms - flight->drafting_ms - verdict->compute_ms;
+    int tokens = flight->n_spans;
+    for (int i = 0; i < flight->n_spans; i++)
+        tokens += verdict->answers[i].accepted;
+    cost_curve_learn(&group->beside, flight->n_spans, beside > 0 ? beside : 0);
+    draft_length_learn(&group->draft_length, tokens, ms);
+}
+
+static void pace_take(struct group *group, const struct step_verdict *verdict, double now)
+{
+    int generated = 0, prompt = 0, others = 0;
+    for (int i = 0; i < group->flight.n_spans; i++) {
+        const struct flight_span *span = &group->flight.spans[i];
+        *(span->kind == SPAN_PROMPT ? &prompt : &generated) += span->rows;
+        others += span->kind != SPAN_VERIFY;
+    }
+    pace_learn(&group->pace, 1, generated, prompt, verdict->compute_ms);
+    if (!others && generated)
+        verification_learn(group, verdict, now);
 }
 
 static void answers_deliver(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)
 {
-    pace_take(group, verdict->compute_ms, now);
+    pace_take(group, verdict, now);
     page_cache_land(group->cache, true);
     for (int i = 0; i < group->flight.n_spans; i++)
         if (group->flight.spans[i].request) {
@@ -195,6 +209,7 @@ static void verdict_take(struct scheduler *s, struct group *group, const struct 
     else
         answers_deliver(s, group, verdict, now);
     flight_land(&group->flight);
+    group->landed = now;
 }
 
 void stepping_heard(struct scheduler *s, uint64_t number, struct step_message *message, double now)
@@ -242,6 +257,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
     s->metrics.drafter_refusals += (uint64_t)plan.drafting.refusals;
     s->metrics.draft_probes += (uint64_t)plan.drafting.probes;
     if (plan.step.n_spans == 0 && plan.step.n_release == 0 && plan.step.n_forget == 0) {
+        group->landed = 0;
         free(plan.spans);
         plan_free(&plan);
         return;
@@ -252,6 +268,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
     group->link.calls->send(group->link.call, &message);
     group->flight = (struct flight){.id = plan.step.id,
                                     .since = now,
+                                    .begun = group->landed > 0 ? group->landed : now,
                                     .drafting_ms = plan.drafting_ms,
                                     .spans = plan.spans,
                                     .n_spans = plan.step.n_spans,

@@ -5,25 +5,31 @@
 #include <stddef.h>
 
 enum {
-    START = 4,         /* drafts while costs are not known */
-    START_STEPS = 4,   /* decisions at most between two without drafts */
-    PROBE = 3,         /* drafts of a probe */
-    MEMORY = 64,       /* tried drafts after which a request's record counts e times less */
-    MEMORY_ALL = 256,  /* likewise that of all requests */
-    PRIOR = 8,         /* tried drafts that the record of all weighs in a request's */
-    PLAIN_EVERY = 256, /* decisions from one step without drafts to the next: what drafts are compared with must be up to date */
+    START = 4,          /* drafts while costs are not known */
+    START_REQUESTS = 4, /* of so many at most */
+    PROBE = 3,          /* drafts of a probe */
+    MEMORY = 64,        /* tried drafts after which a request's record counts e times less */
+    MEMORY_ALL = 256,   /* likewise that of all requests */
+    PRIOR = 8,          /* tried drafts that the record of all weighs in a request's */
+    PLAIN_EVERY = 256,  /* decisions from one step without drafts to the next: what drafts are compared with must be up to date */
     PLAIN_UNKNOWN = 16,
+    PLAIN_SURE = 4,    /* measurements */
     EXPLORE_EVERY = 4, /* decisions from one length that was never measured to the next */
     VOTES_OFF = 8,
-    VOTES_ON = 2,
-    PRICES = 32
+    VOTES_ON = 3,
+    PRICES = 32,
+    TALLY = 64,       /* steps after which a tally counts e times less */
+    TALLY_PRIOR = 16, /* steps that went as foreseen, which a tally begins with */
+    TALLY_QUIET = 512 /* steps without drafts after which what those with drafts have shown counts e times less */
 };
-static const double FIRST_GUESS = 0.6;   /* rate of a service that has seen nothing */
-static const double PRICE_STEP = 0.88;   /* from one price to the next: 1 to 0.02 */
-static const double ON_MARGIN = 1.01;    /* drafts begin again when they pay so much */
-static const double OFF_MARGIN = 0.985;  /* and end when they lose so much: without them, little is learned */
-static const double PROBE_SHARE = 0.015; /* of all time */
-static const double SURE = 0.98;         /* nothing is surer */
+static const double FIRST_GUESS = 0.6;     /* rate of a service that has seen nothing */
+static const double PRICE_STEP = 0.88;     /* from one price to the next: 1 to 0.02 */
+static const double ON_MARGIN = 1.01;      /* drafts begin again when they pay so much */
+static const double OFF_MARGIN = 0.985;    /* and end when they lose so much: without them, little is learned */
+static const double PROBE_SHARE = 0.01;    /* of all time */
+static const double CATCH_UP_MARGIN = 1.5; /* that catching up must bring, over what it costs: answers may end sooner */
+static const double OUTLIER = 3;           /* times the forecast that a step counts at most: another process had the core */
+static const double SURE = 0.98;           /* nothing is surer */
 
 /* ---- records ---- */
 
@@ -59,6 +65,7 @@ struct choice {
     double price; /* the least probable draft that is made */
     int rounds;   /* and the longest chain */
     double rate;  /* tokens per ms */
+    double ms;
 };
 
 static double chance(const struct draft_candidate *c, const struct draft_record *all)
@@ -83,7 +90,7 @@ static void levels_fill(struct levels *levels, const struct draft_record *all, c
     for (int i = 0; i < n; i++) {
         const struct draft_candidate *c = &candidates[i];
         double rate = chance(c, all), p = rate;
-        int k = c->pinned ? c->most : drafts_above(rate, price, c->most);
+        int k = c->pinned ? c->most : c->late ? 0 : drafts_above(rate, price, c->most);
         for (int j = 0; j < k; j++, p *= rate) {
             levels->tokens[j] += p;
             levels->rows[j]++;
@@ -91,26 +98,26 @@ static void levels_fill(struct levels *levels, const struct draft_record *all, c
     }
 }
 
-static double target_ms(const struct draft_costs *costs, int rows)
+/* Of a step of n requests, but for the drafter. */
+static double target_ms(const struct draft_costs *costs, int n, int rows)
 {
-    return cost_curve_at(costs->target, rows) + costs->overhead;
+    return cost_curve_at(costs->target, rows) + cost_curve_at(costs->beside, n);
 }
 
 /* The best number of rounds at this price; the first `least` are made anyway. */
 static struct choice rounds_choose(const struct levels *levels, const struct draft_costs *costs, int n, double price, int least)
 {
     struct choice best = {.price = price};
-    double tokens = n, drafting = 0, verifying = target_ms(costs, n);
+    double tokens = n, drafting = 0, verifying = target_ms(costs, n, n);
     int rows = n;
     for (int j = 0; j < ACCEPTANCE_POSITIONS && levels->rows[j]; j++) {
         tokens += levels->tokens[j];
         rows += levels->rows[j];
         drafting += cost_curve_at(costs->round, levels->rows[j]);
-        double ms = target_ms(costs, rows);
-        verifying = ms > verifying ? ms : verifying; /* more rows are never faster: that is noise */
+        verifying = target_ms(costs, n, rows);
         double rate = tokens / (verifying + drafting);
         if (rate > best.rate || j < least)
-            best = (struct choice){price, j + 1, rate};
+            best = (struct choice){price, j + 1, rate, verifying + drafting};
     }
     return best;
 }
@@ -131,8 +138,10 @@ static struct choice plain(const struct draft_record *all, const struct draft_co
     struct levels levels;
     levels_fill(&levels, all, candidates, n, 2);
     struct choice choice = rounds_choose(&levels, costs, n, 2, pinned);
-    if (!choice.rounds)
-        choice.rate = n / target_ms(costs, n);
+    if (!choice.rounds) {
+        choice.ms = target_ms(costs, n, n);
+        choice.rate = n / choice.ms;
+    }
     return choice;
 }
 
@@ -151,63 +160,7 @@ static struct choice best_of(const struct draft_record *all, const struct draft_
     return best;
 }
 
-/* ---- the decision ---- */
-
-/* Nobody drafts in this step but the pinned: the time of such a step is not known, or long ago. */
-static bool plain_due(struct draft_length *length, const struct draft_costs *costs, int n)
-{
-    int after = cost_curve_knows(costs->target, n) ? PLAIN_EVERY : PLAIN_UNKNOWN;
-    if (length->begun && ++length->steps < after)
-        return false;
-    length->begun = true;
-    length->steps = 0;
-    return true;
-}
-
-/* Whether drafts begin or end: not at the first sign. */
-static bool drafts_pay(struct draft_length *length, double without, double with)
-{
-    bool change = length->quiet ? with > ON_MARGIN * without : with < OFF_MARGIN * without;
-    length->votes = change ? length->votes + 1 : 0;
-    if (length->votes >= (length->quiet ? VOTES_ON : VOTES_OFF)) {
-        length->quiet = !length->quiet;
-        length->votes = 0;
-    }
-    return !length->quiet;
-}
-
-/* What the request's answer can still gain does not pay for the rows that the drafter must catch up with. */
-static bool comes_too_late(const struct draft_candidate *c, const struct draft_costs *costs, double saved_per_token)
-{
-    return c->behind > ACCEPTANCE_POSITIONS && c->behind * costs->catch_up_row > c->left * saved_per_token;
-}
-
-/* The first length up to one beyond the chosen that would show the target's time for rows that it never had; 0: there is none.
- * Lines between far measurements hide where a target gets dear. */
-static int length_unknown(const struct draft_costs *costs, int n, int rounds)
-{
-    for (int k = 1; k <= rounds + 1 && k <= ACCEPTANCE_POSITIONS; k++)
-        if (!cost_curve_knows(costs->target, n * (1 + k)))
-            return k;
-    return 0;
-}
-
-static void drafts_give(const struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
-                        struct draft_candidate *candidates, int n, const struct choice *choice, double without)
-{
-    int explored = length->steps % EXPLORE_EVERY == 0 ? length_unknown(costs, n, choice->rounds) : 0;
-    double saved = choice->rate > without ? 1 / without - 1 / choice->rate : 0;
-    for (int i = 0; i < n; i++) {
-        struct draft_candidate *c = &candidates[i];
-        if (c->pinned || comes_too_late(c, costs, saved))
-            continue;
-        int k = explored ? c->most : drafts_above(chance(c, all), choice->price, c->most),
-            most = explored ? explored : choice->rounds;
-        c->k = k < most ? k : most;
-    }
-}
-
-/* ---- probes ---- */
+/* ---- the step as it stands in the candidates ---- */
 
 static int rows_at(const struct draft_candidate *candidates, int n, int position)
 {
@@ -228,7 +181,144 @@ static double step_ms(const struct draft_costs *costs, const struct draft_candid
         drafting += cost_curve_at(costs->round, level);
         rows += level;
     }
-    return target_ms(costs, rows) + drafting;
+    return target_ms(costs, n, rows) + drafting;
+}
+
+static double step_tokens(const struct draft_record *all, const struct draft_candidate *candidates, int n)
+{
+    double tokens = n;
+    for (int i = 0; i < n; i++) {
+        double rate = chance(&candidates[i], all), p = 1;
+        for (int j = 0; j < candidates[i].k; j++)
+            tokens += p *= rate;
+    }
+    return tokens;
+}
+
+/* ---- forecasts and what came ---- */
+
+static void forecast_make(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
+                          const struct draft_candidate *candidates, int n)
+{
+    struct draft_forecast *forecast = &length->forecast;
+    int rows = n;
+    *forecast = (struct draft_forecast){.tokens = step_tokens(all, candidates, n), .ms = step_ms(costs, candidates, n)};
+    for (int i = 0; i < n; i++) {
+        const struct draft_candidate *c = &candidates[i];
+        rows += c->k;
+        forecast->drafts = forecast->drafts || (c->k && !c->pinned);
+        forecast->catch_up_ms += c->k && c->behind > ACCEPTANCE_POSITIONS ? c->behind * costs->catch_up_row : 0;
+        if (c->probed)
+            forecast->ms = 0;
+    }
+    if (!cost_curve_knows(costs->target, rows))
+        forecast->ms = 0; /* a guess that fails says nothing of forecasts */
+}
+
+void draft_length_learn(struct draft_length *length, double tokens, double ms)
+{
+    const struct draft_forecast *forecast = &length->forecast;
+    double took = ms - forecast->catch_up_ms, keep = exp(-1.0 / TALLY), forgotten = exp(-1.0 / TALLY_QUIET);
+    if (!(forecast->ms > 0) || took <= 0)
+        return;
+    struct draft_tally *tally = forecast->drafts ? &length->with : &length->without;
+    took = took < OUTLIER * forecast->ms ? took : OUTLIER * forecast->ms;
+    *tally = (struct draft_tally){tally->earned * keep + tokens * forecast->ms / forecast->tokens, tally->took * keep + took};
+    if (!forecast->drafts)
+        length->with = (struct draft_tally){length->with.earned * forgotten, length->with.took * forgotten};
+}
+
+/* A rate as it is foreseen, corrected by what came of such forecasts. */
+static double rate_corrected(const struct choice *choice, const struct draft_tally *tally)
+{
+    double prior = TALLY_PRIOR * choice->ms;
+    return choice->rate * (tally->earned + prior) / (tally->took + prior);
+}
+
+/* ---- the decision ---- */
+
+/* Nobody drafts in this step but the pinned: the time of such a step is not known, or long ago. */
+static bool plain_due(struct draft_length *length, const struct draft_costs *costs, int n)
+{
+    int after = cost_curve_knows(costs->target, n) >= PLAIN_SURE ? PLAIN_EVERY : PLAIN_UNKNOWN;
+    if (length->begun && ++length->steps < after)
+        return false;
+    length->begun = true;
+    length->steps = 0;
+    return true;
+}
+
+/* The drafter's time is not known at all: a few drafts for a few. */
+static bool drafts_start(const struct draft_costs *costs, struct draft_candidate *candidates, int n)
+{
+    if (cost_curve_at(costs->round, 1) > 0)
+        return false;
+    for (int i = 0, begun = 0; i < n && begun < START_REQUESTS; i++)
+        if (!candidates[i].pinned && candidates[i].most) {
+            candidates[i].k = candidates[i].most < START ? candidates[i].most : START;
+            begun++;
+        }
+    return true;
+}
+
+/* Whether drafts begin or end: not at the first sign. */
+static bool drafts_pay(struct draft_length *length, double without, double with)
+{
+    bool change = length->quiet ? with > ON_MARGIN * without : with < OFF_MARGIN * without;
+    length->votes = change ? length->votes + 1 : 0;
+    if (length->votes >= (length->quiet ? VOTES_ON : VOTES_OFF)) {
+        length->quiet = !length->quiet;
+        length->votes = 0;
+    }
+    return !length->quiet;
+}
+
+/* Finds those whose answers can still gain too little for the rows that the drafter must catch up with. */
+static int late_find(struct draft_candidate *candidates, int n, const struct draft_costs *costs, double without, double with)
+{
+    double saved = with > without ? 1 / without - 1 / with : 0; /* ms per token */
+    int late = 0;
+    for (int i = 0; i < n; i++) {
+        struct draft_candidate *c = &candidates[i];
+        c->late = c->behind > ACCEPTANCE_POSITIONS && CATCH_UP_MARGIN * c->behind * costs->catch_up_row > c->left * saved;
+        late += c->late;
+    }
+    return late;
+}
+
+static void drafts_give(const struct draft_record *all, struct draft_candidate *candidates, int n, double price, int rounds)
+{
+    for (int i = 0; i < n; i++) {
+        struct draft_candidate *c = &candidates[i];
+        if (c->pinned || c->late)
+            continue;
+        int k = drafts_above(chance(c, all), price, c->most);
+        c->k = k < rounds ? k : rounds;
+    }
+}
+
+/* ---- trials, while there is credit ---- */
+
+/* The first length up to one beyond the chosen that would show the target's time for rows that it never had; 0: there is none.
+ * Lines between far measurements hide where a target gets dear. */
+static int length_unknown(const struct draft_costs *costs, int n, int rounds)
+{
+    for (int k = 1; k <= rounds + 1 && k <= ACCEPTANCE_POSITIONS; k++)
+        if (!cost_curve_knows(costs->target, n * (1 + k)))
+            return k;
+    return 0;
+}
+
+/* Instead of the chosen lengths, one that shows something new; what its tokens are not worth is paid from the credit. */
+static void unknown_try(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
+                        struct draft_candidate *candidates, int n, const struct choice *best)
+{
+    int k = length_unknown(costs, n, best->rounds);
+    if (!k || length->credit < 0 || length->steps % EXPLORE_EVERY)
+        return;
+    drafts_give(all, candidates, n, 0, k);
+    double cost = step_ms(costs, candidates, n) - step_tokens(all, candidates, n) / best->rate;
+    length->credit -= cost > 0 ? cost : 0;
 }
 
 /* The request without drafts that is probed with least effort; NULL: there is none. */
@@ -243,11 +333,9 @@ static struct draft_candidate *probe_find(struct draft_candidate *candidates, in
     return best;
 }
 
-/* Probes while there is credit, which nobody saves when there is nobody to probe. */
 static void probes_give(struct draft_length *length, const struct draft_costs *costs, struct draft_candidate *candidates, int n)
 {
     double before = step_ms(costs, candidates, n), least = PROBE_SHARE * before;
-    length->credit += PROBE_SHARE * before;
     for (struct draft_candidate *c; (c = probe_find(candidates, n));) {
         c->k = c->most < PROBE ? c->most : PROBE;
         double after = step_ms(costs, candidates, n), cost = after - before + c->behind * costs->catch_up_row;
@@ -260,20 +348,27 @@ static void probes_give(struct draft_length *length, const struct draft_costs *c
         length->credit -= cost;
         before = after;
     }
-    length->credit = 0;
+    length->credit = length->credit < 0 ? length->credit : 0; /* nobody saves when there is nobody to probe */
 }
 
-/* What drafts cost at this load is not known: a few for everybody, for those with whom the drafter must begin, too. */
-static bool drafts_start(const struct draft_length *length, const struct draft_costs *costs, struct draft_candidate *candidates,
-                         int n)
+static void lengths_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
+                           struct draft_candidate *candidates, int n)
 {
-    bool known = cost_curve_at(costs->round, 1) > 0 && cost_curve_end(costs->target) > 1.5 * n;
-    if (known || length->steps > START_STEPS)
-        return false;
-    for (int i = 0; i < n; i++)
-        if (!candidates[i].pinned)
-            candidates[i].k = candidates[i].most < START ? candidates[i].most : START;
-    return true;
+    if (plain_due(length, costs, n) || drafts_start(costs, candidates, n))
+        return;
+    int pinned = rounds_pinned(candidates, n);
+    struct choice without = plain(all, costs, candidates, n, pinned), with = best_of(all, costs, candidates, n, pinned);
+    double rate_without = rate_corrected(&without, &length->without), rate_with = rate_corrected(&with, &length->with);
+    if (late_find(candidates, n, costs, rate_without, rate_with)) {
+        with = best_of(all, costs, candidates, n, pinned);
+        rate_with = rate_corrected(&with, &length->with);
+    }
+    bool pay = drafts_pay(length, rate_without, rate_with);
+    if (pay)
+        drafts_give(all, candidates, n, with.price, with.rounds);
+    unknown_try(length, all, costs, candidates, n, pay ? &with : &without);
+    length->credit += PROBE_SHARE * step_ms(costs, candidates, n);
+    probes_give(length, costs, candidates, n);
 }
 
 void draft_length_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
@@ -281,13 +376,10 @@ void draft_length_choose(struct draft_length *length, const struct draft_record 
 {
     for (int i = 0; i < n; i++) {
         candidates[i].k = candidates[i].pinned ? candidates[i].most : 0;
-        candidates[i].probed = false;
+        candidates[i].late = candidates[i].probed = false;
     }
-    if (!n || plain_due(length, costs, n) || drafts_start(length, costs, candidates, n))
+    if (!n)
         return;
-    int pinned = rounds_pinned(candidates, n);
-    struct choice without = plain(all, costs, candidates, n, pinned), with = best_of(all, costs, candidates, n, pinned);
-    if (drafts_pay(length, without.rate, with.rate))
-        drafts_give(length, all, costs, candidates, n, &with, without.rate);
-    probes_give(length, costs, candidates, n);
+    lengths_choose(length, all, costs, candidates, n);
+    forecast_make(length, all, costs, candidates, n);
 }

@@ -3,10 +3,14 @@
  * A step of n requests makes n tokens and, for each draft, the probability that the target accepts it; it costs the target's time
  * for its rows and the drafter's rounds, both as measured. A draft's probability falls along its chain, so rows are best given to
  * the most probable drafts of all requests: all drafts above one price, and no more rounds than pay. Prices and rounds are few
- * enough to try them all.
+ * enough to try them all. A request whose answer is too near its end to pay for what the drafter must catch up with gets none.
  *
- * What is not tried is not learned, so a little time is spent on trying: now and then a step goes without drafts, and requests that
- * get none are probed as far as one percent of the time pays for it - what the drafter must catch up with included. */
+ * The best of many forecasts is one that errs upwards, so forecasts are held against what came (Smith and Winkler 2006, the
+ * optimizer's curse): drafts begin or end by the rates of both kinds of steps as corrected by that.
+ *
+ * What is not tried is not learned, so a little time is spent on trying: now and then a step goes without drafts, and unknown
+ * lengths and requests that get none are tried as far as one or two percent of the time pay for it - what the drafter must catch up
+ * with included. */
 #ifndef SPECULATE_DRAFT_LENGTH_H
 #define SPECULATE_DRAFT_LENGTH_H
 
@@ -32,7 +36,7 @@ double draft_record_rate(const struct draft_record *request, const struct draft_
 struct draft_costs {                 /* ms; what is not known is 0 */
     const struct cost_curve *target; /* by rows of a step */
     const struct cost_curve *round;  /* by rows of one round of the drafter */
-    double overhead;                 /* of a step beside the target's own time */
+    const struct cost_curve *beside; /* by requests of a step: what it takes beside the target's own time and the drafter's */
     double catch_up_row;             /* of a row that the drafter has to catch up with */
 };
 
@@ -42,8 +46,13 @@ struct draft_candidate {
     int most;    /* drafts that it may have: 0 to ACCEPTANCE_POSITIONS */
     int left;    /* tokens until the answer must end */
     int behind;  /* rows that the drafter lacks, but for the newest */
+    bool late;   /* out: drafts would not pay for what the drafter must catch up with */
     int k;       /* out */
     bool probed; /* out: it got its drafts to learn from them */
+};
+
+struct draft_tally {     /* what was foreseen against what came; older steps count less */
+    double earned, took; /* ms that the tokens should have taken, and ms that they took */
 };
 
 struct draft_length { /* of one group; zeroed: it begins */
@@ -51,11 +60,21 @@ struct draft_length { /* of one group; zeroed: it begins */
     int votes;        /* decisions in a row to change that */
     int steps;        /* decisions since a step went without drafts, up to a bound */
     bool begun;
-    double credit; /* ms that probes may take */
+    double credit;                    /* ms that probes and unknown lengths may take; below 0: they took more */
+    struct draft_tally with, without; /* of steps with drafts, and of those without */
+    struct draft_forecast {           /* of the step that was chosen last */
+        double tokens, ms;            /* ms = 0: no step to learn from */
+        double catch_up_ms;           /* that come on top */
+        bool drafts;
+    } forecast;
 };
 
 /* Fills in k of all candidates; those are one step. */
 void draft_length_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
                          struct draft_candidate *candidates, int n);
+
+/* The step that was chosen last brought so many tokens; it took ms from the end of the one before it. Not to be called for a step
+ * that had other work, too. */
+void draft_length_learn(struct draft_length *length, double tokens, double ms);
 
 #endif

@@ -49,13 +49,24 @@ static void a_steep_end_does_not_run_away(void **state)
     assert_near(cost_curve_end(&curve), 5);
 }
 
-static void a_curve_that_falls_is_not_continued_downwards(void **state)
+/* More rows that took less time: both share their mean, by the number of measurements; and nothing is continued downwards. */
+static void a_curve_never_falls(void **state)
 {
     (void)state;
     struct cost_curve curve = {0};
     cost_curve_learn(&curve, 1, 10);
     cost_curve_learn(&curve, 4, 8);
-    assert_near(cost_curve_at(&curve, 400), 8);
+    assert_near(cost_curve_at(&curve, 1), 9);
+    assert_near(cost_curve_at(&curve, 400), 9);
+    cost_curve_learn(&curve, 4, 8);
+    cost_curve_learn(&curve, 4, 8);
+    assert_near(cost_curve_at(&curve, 2), 8.5);
+    cost_curve_learn(&curve, 8, 7.5); /* below what the two share: it joins them */
+    assert_near(cost_curve_at(&curve, 1), 8.3);
+    assert_near(cost_curve_at(&curve, 8), 8.3);
+    cost_curve_learn(&curve, 8, 11.5); /* its own mean is above theirs again */
+    assert_near(cost_curve_at(&curve, 4), 8.5);
+    assert_near(cost_curve_at(&curve, 8), 9.5);
 }
 
 static void means_forget_and_do_not_believe_an_outlier(void **state)
@@ -87,7 +98,7 @@ int main(void)
         cmocka_unit_test(nothing_known_is_zero_and_one_measurement_is_flat),
         cmocka_unit_test(between_and_beyond_are_straight_lines),
         cmocka_unit_test(a_steep_end_does_not_run_away),
-        cmocka_unit_test(a_curve_that_falls_is_not_continued_downwards),
+        cmocka_unit_test(a_curve_never_falls),
         cmocka_unit_test(means_forget_and_do_not_believe_an_outlier),
         cmocka_unit_test(every_number_of_rows_has_a_bin),
     };

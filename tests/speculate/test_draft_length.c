@@ -7,13 +7,14 @@
 #include "base/random.h"
 #include "speculate/draft_length.h"
 
-enum { MOST = ACCEPTANCE_POSITIONS, STREAMS = 64 };
+enum { MOST = ACCEPTANCE_POSITIONS, STREAMS = 64, ENDLESS = 500, ANSWER = 60, PROMPT = 80 };
 
 /* A machine: a step of the target takes base ms up to `flat` rows and grows in proportion beyond, or row ms for each row, too. */
 struct machine {
     double base, flat, row;  /* the target */
     double draft, draft_row; /* a round of the drafter */
     double catch_up;         /* a row of what the drafter missed */
+    double beside;           /* of a step for each request */
 };
 
 static double target_takes(const struct machine *m, double rows)
@@ -38,15 +39,15 @@ static double tokens_expected(double alpha, int k)
 /* Tokens per ms of n streams with k drafts each. */
 static double rate_fixed(const struct machine *m, double alpha, int n, int k)
 {
-    return n * tokens_expected(alpha, k) / (target_takes(m, n * (1 + k)) + k * round_takes(m, n));
+    return n * tokens_expected(alpha, k) / (target_takes(m, n * (1 + k)) + k * round_takes(m, n) + n * m->beside);
 }
 
 struct world {
     struct machine machine;
     struct draft_length length;
     struct draft_record all, records[STREAMS];
-    struct cost_curve target, round;
-    int behind[STREAMS], quiet[STREAMS];
+    struct cost_curve target, round, beside;
+    int behind[STREAMS], quiet[STREAMS], left[STREAMS];
     struct draft_candidate candidates[STREAMS];
     uint64_t seed, draws;
     double noise; /* of measured times */
@@ -74,42 +75,60 @@ static int accepted_draw(struct world *w, double alpha, int k)
     return a;
 }
 
+/* Where answers end, another takes the stream: nothing is known of it, and the drafter must read its prompt. */
+static void stream_advance(struct world *w, int i, int tokens)
+{
+    if (w->left[i] == ENDLESS || (w->left[i] -= tokens) > 0)
+        return;
+    w->left[i] = ANSWER;
+    w->behind[i] = PROMPT;
+    w->records[i] = (struct draft_record){0};
+    w->quiet[i] = 0;
+}
+
+/* The times of a step as they were measured. */
+static void world_learn(struct world *w, int n, int rows, int rounds, double drafting, double catching_up, double tokens)
+{
+    double target = target_takes(&w->machine, rows), beside = w->machine.beside * n;
+    if (rounds)
+        cost_curve_learn(&w->round, (rows - n + rounds - 1) / rounds, measured(w, drafting / rounds));
+    cost_curve_learn(&w->target, rows, measured(w, target));
+    cost_curve_learn(&w->beside, n, measured(w, beside));
+    draft_length_learn(&w->length, tokens, measured(w, target + beside + drafting) + catching_up);
+    w->ms += target + beside + drafting + catching_up;
+}
+
 /* One step of n streams, and what it teaches. alphas: (n) */
 static void world_step(struct world *w, const double *alphas, int n)
 {
-    const struct draft_costs costs = {&w->target, &w->round, 0, w->machine.catch_up};
+    const struct draft_costs costs = {&w->target, &w->round, &w->beside, w->machine.catch_up};
     for (int i = 0; i < n; i++)
         w->candidates[i] = (struct draft_candidate){
-            .record = &w->records[i], .pinned = w->candidates[i].pinned, .most = MOST, .left = 500, .behind = w->behind[i]};
+            .record = &w->records[i], .pinned = w->candidates[i].pinned, .most = MOST, .left = w->left[i], .behind = w->behind[i]};
     draft_length_choose(&w->length, &w->all, &costs, w->candidates, n);
-    int rows = n, rounds = 0, drafts = 0;
-    double ms = 0, drafting = 0;
+    int rows = n, rounds = 0;
+    double drafting = 0, catching_up = 0, tokens = n;
     for (int j = 0; j < MOST; j++) {
         int level = 0;
         for (int i = 0; i < n; i++)
             level += w->candidates[i].k > j;
-        if (level) {
-            rounds++;
-            drafts += level;
-            drafting += round_takes(&w->machine, level);
-        }
+        rounds += level > 0;
+        rows += level;
+        drafting += level ? round_takes(&w->machine, level) : 0;
     }
-    if (rounds)
-        cost_curve_learn(&w->round, (drafts + rounds - 1) / rounds, measured(w, drafting / rounds));
-    rows += drafts;
-    cost_curve_learn(&w->target, rows, measured(w, target_takes(&w->machine, rows)));
-    ms += drafting + target_takes(&w->machine, rows);
-    w->drafts = drafts;
+    w->drafts = rows - n;
     for (int i = 0; i < n; i++) {
         int k = w->candidates[i].k, accepted = accepted_draw(w, alphas[i], k);
         w->probes += w->candidates[i].probed;
         w->tokens += tokens_expected(alphas[i], k); /* not the drawn ones: chance is no part of the policy */
+        tokens += accepted;
         draft_record_learn(&w->records[i], &w->all, w->quiet[i], k, accepted);
         w->quiet[i] = k ? 0 : w->quiet[i] + 1;
-        ms += k ? w->behind[i] * w->machine.catch_up : 0;
+        catching_up += k ? w->behind[i] * w->machine.catch_up : 0;
         w->behind[i] = k ? 0 : w->behind[i] + 1;
+        stream_advance(w, i, 1 + accepted);
     }
-    w->ms += ms;
+    world_learn(w, n, rows, rounds, drafting, catching_up, tokens);
 }
 
 /* Tokens per ms of so many steps with the same alpha for all. */
@@ -131,6 +150,8 @@ static void world_open(struct world *w, const struct machine *machine, uint64_t 
     w->machine = *machine;
     w->seed = seed;
     w->noise = 0.1;
+    for (int i = 0; i < STREAMS; i++)
+        w->left[i] = ENDLESS;
 }
 
 static const struct machine machines[] = {
@@ -152,7 +173,7 @@ static double best_fixed(const struct machine *m, double alpha, int n, int *best
     return best;
 }
 
-/* Long runs on every machine: no fixed length in hindsight is better by more than 3 %, nor is none at all. */
+/* Long runs on every machine: no fixed length in hindsight is better by more than 6 %, and none at all by no more than 3 %. */
 static void no_fixed_length_is_much_better(void **state)
 {
     (void)state;
@@ -166,9 +187,34 @@ static void no_fixed_length_is_much_better(void **state)
                 double best = best_fixed(&machines[m], alphas[a], n, &k);
                 world_run(&w, alphas[a], n, 200);
                 double rate = world_run(&w, alphas[a], n, 1500);
-                if (rate < 0.97 * best)
+                if (rate < 0.94 * best || rate < 0.97 * rate_fixed(&machines[m], alphas[a], n, 0))
                     fail_msg("machine %zu, acceptance %g, %d streams: %.3f of what K = %d gives", m, alphas[a], n, rate / best, k);
             }
+}
+
+/* Loads come one after the other, as do answers of 60 tokens whose prompts the drafter must read first: at none of them is it
+ * slower than without drafts by more than 3 %. */
+static void loads_and_answers_come_and_go(void **state)
+{
+    (void)state;
+    const struct machine cheap = {
+        .base = 0.05, .flat = 1e9, .row = 0.036, .draft = 0.03, .draft_row = 0.012, .catch_up = 0.006, .beside = 0.02};
+    const double alphas[] = {0, 0.3, 0.6, 0.85, 0.95};
+    for (size_t m = 0; m <= sizeof machines / sizeof *machines; m++)
+        for (size_t a = 0; a < sizeof alphas / sizeof *alphas; a++) {
+            static struct world w;
+            const struct machine *machine = m ? &machines[m - 1] : &cheap;
+            world_open(&w, machine, 31 + m);
+            for (int i = 0; i < STREAMS; i++)
+                w.left[i] = ANSWER - i % ANSWER;
+            for (int n = 1; n <= STREAMS; n *= 2) {
+                world_run(&w, alphas[a], n, 150);
+                double rate = world_run(&w, alphas[a], n, 1000), without = rate_fixed(machine, alphas[a], n, 0);
+                if (rate < 0.97 * without)
+                    fail_msg("machine %zu, acceptance %g, %d streams: %.3f of the rate without drafts", m, alphas[a], n,
+                             rate / without);
+            }
+        }
 }
 
 /* With different requests side by side it beats every length that is the same for all. */
@@ -250,7 +296,7 @@ static void drafts_that_never_hit_end(void **state)
         double rate = world_run(&w, 0, 4, 3000), without = rate_fixed(&machines[m], 0, 4, 0);
         assert_true(w.length.quiet);
         assert_true(w.probes > 0 ||
-                    machines[m].catch_up > 0.01 * target_takes(&machines[m], 4)); /* else it costs too much to follow */
+                    machines[m].catch_up > 0.006 * target_takes(&machines[m], 4)); /* else it costs too much to follow */
         if (rate < 0.97 * without)
             fail_msg("machine %zu: %.3f of the rate without drafts", m, rate / without);
     }
@@ -316,7 +362,7 @@ static void a_long_way_to_catch_up_must_pay(void **state)
     static struct world w;
     world_open(&w, &machines[0], 17);
     world_run(&w, 0.9, 2, 200);
-    const struct draft_costs costs = {&w.target, &w.round, 0, w.machine.catch_up};
+    const struct draft_costs costs = {&w.target, &w.round, &w.beside, w.machine.catch_up};
     struct draft_candidate c[2] = {{.record = &w.records[0], .most = MOST, .left = 3, .behind = 2000},
                                    {.record = &w.records[1], .most = MOST, .left = 300, .behind = 2000}};
     int drafted[2] = {0};
@@ -333,7 +379,7 @@ static void nothing_known_and_nobody_there(void **state)
 {
     (void)state;
     const struct cost_curve nothing = {0};
-    const struct draft_costs costs = {.target = &nothing, .round = &nothing};
+    const struct draft_costs costs = {.target = &nothing, .round = &nothing, .beside = &nothing};
     struct draft_record none = {0}, all = {0};
     struct draft_length length = {0};
     struct draft_candidate c = {.record = &none, .most = MOST, .left = 9};
@@ -367,17 +413,12 @@ static void records_forget(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_fixed_length_is_much_better),
-        cmocka_unit_test(requests_get_what_suits_them),
-        cmocka_unit_test(more_acceptance_gives_longer_drafts),
-        cmocka_unit_test(more_load_gives_shorter_drafts),
-        cmocka_unit_test(drafts_that_never_hit_end),
-        cmocka_unit_test(drafts_return_with_acceptance),
-        cmocka_unit_test(balance_is_no_flapping),
-        cmocka_unit_test(pinned_requests_keep_their_length),
-        cmocka_unit_test(a_long_way_to_catch_up_must_pay),
-        cmocka_unit_test(nothing_known_and_nobody_there),
-        cmocka_unit_test(records_forget),
+        cmocka_unit_test(no_fixed_length_is_much_better),    cmocka_unit_test(loads_and_answers_come_and_go),
+        cmocka_unit_test(requests_get_what_suits_them),      cmocka_unit_test(more_acceptance_gives_longer_drafts),
+        cmocka_unit_test(more_load_gives_shorter_drafts),    cmocka_unit_test(drafts_that_never_hit_end),
+        cmocka_unit_test(drafts_return_with_acceptance),     cmocka_unit_test(balance_is_no_flapping),
+        cmocka_unit_test(pinned_requests_keep_their_length), cmocka_unit_test(a_long_way_to_catch_up_must_pay),
+        cmocka_unit_test(nothing_known_and_nobody_there),    cmocka_unit_test(records_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
