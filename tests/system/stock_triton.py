@@ -99,7 +99,7 @@ while left:
 
 # Three outputs as deltas; an answer whose last delta has text.
 client.async_stream_infer(MODEL, question(tensor("stream", True, kind="BOOL")), request_id="n",
-                          parameters={"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", **SAMPLED})
+                          parameters={"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "logprobs": 1, **SAMPLED})
 full = json.dumps({"triton_enable_empty_final_response": False, "stream": True, **GREEDY}).encode()
 client.async_stream_infer(MODEL, question(tensor("sampling_parameters", full)), request_id="full")
 got["streamed_n"], got["streamed_full"], left = [[], [], []], [], {"n", "full"}
@@ -108,7 +108,7 @@ while left:
     assert not error, error
     name, figures = result.get_response().id, parameters(result)
     if name == "n":
-        got["streamed_n"][figures["output_index"]].append([said(result), figures.get("finish_reason")])
+        got["streamed_n"][figures["output_index"]].append([said(result), figures.get("finish_reason"), tokens(result)])
     else:
         got["streamed_full"].append(said(result))
     if figures["triton_final_response"]:

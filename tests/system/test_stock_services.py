@@ -145,7 +145,9 @@ def test_triton_gets_the_answers_of_generate(python):
     assert several["token_ids"] == [t for i in range(3) for d in deltas if d.output_index == i for t in d.token_ids]
     assert several["logprobs"] == [p.logprob for i in range(3) for d in deltas if d.output_index == i for p in d.logprobs]
     assert several["figures"]["completion_tokens"] == sum(several["completion_tokens"]) and "finish_reason" not in several["figures"]
-    assert ["".join(text for text, _ in output) for output in got["streamed_n"]] == texts
+    assert ["".join(text for text, _, _ in output) for output in got["streamed_n"]] == texts
+    for name in ("token_ids", "logprobs", "top_token_ids", "top_logprobs"):
+        assert [one for output in got["streamed_n"] for _, _, tokens in output for one in tokens[name]] == several[name], name
     assert [output[-1][1] for output in got["streamed_n"]] == several["reasons"]
     assert "".join(got["streamed_full"]) == text and all(got["streamed_full"]) and len(got["streamed_full"]) > 3
     for trace in ("0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"):
