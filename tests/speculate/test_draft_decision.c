@@ -1,0 +1,262 @@
+/* test_draft_decision.c - single decisions about draft lengths at prices that are written down: margins and votes, what a step's
+ * time is made of, who drafts along with whom, who is probed */
+#include "tests/check.h"
+
+#include "speculate/draft_length.h"
+
+enum { MOST = ACCEPTANCE_POSITIONS, KNOWN_ROWS = 2 * MOST };
+
+/* A target that takes `base` ms for a step and a drafter that takes `draft` for a round, whatever their rows are. */
+struct prices {
+    struct cost_curve target, round;
+    struct draft_costs costs;
+};
+
+static void prices_set(struct prices *p, double base, double draft)
+{
+    *p = (struct prices){.costs = {.target = &p->target, .round = &p->round}};
+    for (int rows = 1; rows <= KNOWN_ROWS; rows++) {
+        cost_curve_learn(&p->target, rows, base);
+        cost_curve_learn(&p->round, rows, draft);
+    }
+}
+
+static struct draft_record record_of(double rate)
+{
+    return (struct draft_record){.tried = 1e6, .accepted = 1e6 * rate};
+}
+
+/* One that begins without a step for comparison. */
+static struct draft_length length_of(bool quiet)
+{
+    return (struct draft_length){.quiet = quiet, .begun = true};
+}
+
+/* ---- when drafts begin and end ---- */
+
+/* One decision for one stream where drafts make `ratio` of the tokens per ms that go without them. */
+static void decide(struct draft_length *length, double ratio)
+{
+    struct prices prices;
+    struct draft_record record = record_of(0.4);
+    struct draft_candidate c = {.record = &record, .most = MOST, .left = 500};
+    prices_set(&prices, 20, 1.4 * 20 / ratio - 20); /* 1.4 tokens of one draft; a second is worth less than it costs */
+    draft_length_choose(length, &record, &prices.costs, &c, 1);
+}
+
+/* Decisions until it changes its mind; 100 = never. */
+static int decisions_until(bool quiet, double ratio)
+{
+    struct draft_length length = length_of(quiet);
+    for (int n = 1; n < 100; n++) {
+        decide(&length, ratio);
+        if (length.quiet != quiet)
+            return n;
+    }
+    return 100;
+}
+
+static void drafts_begin_and_end_beyond_their_margins(void **state)
+{
+    (void)state;
+    assert_int_equal(decisions_until(true, 1.005), 100);
+    assert_int_equal(decisions_until(true, 1.02), 2);
+    assert_int_equal(decisions_until(false, 0.99), 100);
+    assert_int_equal(decisions_until(false, 0.97), 8);
+}
+
+static void only_votes_in_a_row_count(void **state)
+{
+    (void)state;
+    struct draft_length length = length_of(false);
+    for (int i = 0; i < 100; i++) {
+        decide(&length, i % 5 < 4 ? 0.97 : 1.2);
+        assert_false(length.quiet);
+    }
+}
+
+/* ---- what is compared ---- */
+
+static void a_verification_without_drafts_teaches_nothing(void **state)
+{
+    (void)state;
+    struct draft_record record = {8, 4}, all = {80, 40};
+    draft_record_learn(&record, &all, 50, 0, 0);
+    assert_true(record.tried == 8 && record.accepted == 4 && all.tried == 80 && all.accepted == 40);
+}
+
+/* A round that costs more than the target pays where a step costs much beside it. */
+static void a_steps_overhead_is_a_part_of_its_price(void **state)
+{
+    (void)state;
+    for (int overhead = 0; overhead <= 20; overhead += 20) {
+        struct prices prices;
+        struct draft_record record = record_of(0.5);
+        struct draft_candidate c = {.record = &record, .most = MOST, .left = 500};
+        struct draft_length length = length_of(false);
+        prices_set(&prices, 1, 1.2);
+        prices.costs.overhead = overhead;
+        for (int i = 0; i < 20; i++)
+            draft_length_choose(&length, &record, &prices.costs, &c, 1);
+        assert_int_equal(length.quiet, !overhead);
+    }
+}
+
+/* Rounds are dear, but those of the pinned are made anyway. */
+static void others_draft_along_with_the_pinned(void **state)
+{
+    (void)state;
+    for (int pinned = 0; pinned < 2; pinned++) {
+        struct prices prices;
+        struct draft_record record = record_of(0.7);
+        struct draft_candidate c[2] = {{.record = &record, .most = MOST, .left = 500},
+                                       {.record = &record, .most = MOST, .left = 500, .pinned = pinned}};
+        struct draft_length length = length_of(false);
+        prices_set(&prices, 20, 15);
+        for (int i = 0; i < 20; i++)
+            draft_length_choose(&length, &record, &prices.costs, c, 2);
+        assert_int_equal(c[1].k, pinned ? MOST : 0);
+        assert_true(pinned ? c[0].k > 5 : c[0].k == 0);
+    }
+}
+
+/* 100 ms to catch up, 15 ms saved by each token of the answer. */
+static void catching_up_pays_where_enough_of_the_answer_is_left(void **state)
+{
+    (void)state;
+    for (int left = 5; left <= 10; left += 5) {
+        struct prices prices;
+        struct draft_record record = record_of(0.9);
+        struct draft_candidate c = {.record = &record, .most = MOST, .left = left, .behind = 2000};
+        struct draft_length length = length_of(false);
+        prices_set(&prices, 20, 1);
+        prices.costs.catch_up_row = 0.05;
+        for (int i = 0; i < 20; i++)
+            draft_length_choose(&length, &record, &prices.costs, &c, 1);
+        assert_false(length.quiet || c.probed);
+        assert_true(left == 10 ? c.k > 5 : c.k == 0);
+    }
+}
+
+/* ---- steps that are made to learn ---- */
+
+/* Decisions until nobody drafts, of 20 streams whose drafts pay. */
+static int decisions_until_plain(bool known)
+{
+    struct prices prices;
+    struct draft_record record = record_of(0.9);
+    struct draft_candidate c[20];
+    struct draft_length length = length_of(false);
+    prices_set(&prices, 20, 1);
+    prices.target = (struct cost_curve){0};
+    for (int rows = 1; rows <= 500; rows += rows)
+        cost_curve_learn(&prices.target, rows, 20);
+    if (known)
+        cost_curve_learn(&prices.target, 20, 20);
+    for (int n = 1; n < 100; n++) {
+        int drafts = 0;
+        for (int i = 0; i < 20; i++)
+            c[i] = (struct draft_candidate){.record = &record, .most = MOST, .left = 500};
+        draft_length_choose(&length, &record, &prices.costs, c, 20);
+        for (int i = 0; i < 20; i++)
+            drafts += c[i].k;
+        if (!drafts)
+            return n;
+    }
+    return 100;
+}
+
+static void what_drafts_are_compared_with_is_soon_measured(void **state)
+{
+    (void)state;
+    assert_in_range(decisions_until_plain(false), 2, 16);
+    assert_int_equal(decisions_until_plain(true), 100);
+}
+
+/* Whatever was learned at another load: the price of the rows is not known, so four decisions get some. */
+static void a_load_that_was_never_seen_begins_with_a_few_drafts(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.05);
+    struct draft_candidate c[8];
+    struct draft_length length = length_of(true);
+    prices_set(&prices, 20, 1);
+    prices.target = (struct cost_curve){0};
+    for (int rows = 1; rows <= 5; rows++)
+        cost_curve_learn(&prices.target, rows, 20);
+    for (int i = 0; i < 6; i++) {
+        for (int j = 0; j < 8; j++)
+            c[j] = (struct draft_candidate){.record = &record, .most = j ? MOST : 2, .left = 500};
+        draft_length_choose(&length, &record, &prices.costs, c, 8);
+        for (int j = 0; j < 8; j++)
+            assert_true(i < 4 ? c[j].k == (j ? 4 : 2) && !c[j].probed : !c[j].k || c[j].probed);
+    }
+}
+
+/* Three rounds of 1 ms in 1.5 % of steps of 20 ms: every tenth decision or so, and for the one with whom it costs no more. */
+static void the_one_that_lacks_least_is_probed(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.05);
+    struct draft_candidate c[2] = {{.record = &record, .most = MOST, .left = 500, .behind = 4000},
+                                   {.record = &record, .most = MOST, .left = 500}};
+    struct draft_length length = length_of(true);
+    int probes = 0;
+    prices_set(&prices, 20, 1);
+    prices.costs.catch_up_row = 0.05;
+    for (int i = 0; i < 200; i++) {
+        draft_length_choose(&length, &record, &prices.costs, c, 2);
+        assert_true(c[0].k == 0 && !c[0].probed && c[1].probed == (c[1].k > 0));
+        probes += c[1].probed;
+    }
+    assert_in_range(probes, 15, 22);
+}
+
+/* A round's time is not known: one probe in a decision, not all. */
+static void a_probe_is_not_free_where_its_price_is_not_known(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.005);
+    struct draft_candidate c[4];
+    struct draft_length length = {.quiet = true, .begun = true, .steps = 10};
+    prices_set(&prices, 20, 0);
+    for (int i = 0; i < 50; i++) {
+        int probes = 0;
+        for (int j = 0; j < 4; j++)
+            c[j] = (struct draft_candidate){.record = &record, .most = MOST, .left = 500};
+        draft_length_choose(&length, &record, &prices.costs, c, 4);
+        for (int j = 0; j < 4; j++)
+            probes += c[j].probed;
+        assert_int_equal(probes, 1);
+    }
+}
+
+static void nobody_saves_for_probes_when_all_draft(void **state)
+{
+    (void)state;
+    struct draft_length length = length_of(false);
+    for (int i = 0; i < 50; i++)
+        decide(&length, 1.3);
+    assert_true(length.credit == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(drafts_begin_and_end_beyond_their_margins),
+        cmocka_unit_test(only_votes_in_a_row_count),
+        cmocka_unit_test(a_verification_without_drafts_teaches_nothing),
+        cmocka_unit_test(a_steps_overhead_is_a_part_of_its_price),
+        cmocka_unit_test(others_draft_along_with_the_pinned),
+        cmocka_unit_test(catching_up_pays_where_enough_of_the_answer_is_left),
+        cmocka_unit_test(what_drafts_are_compared_with_is_soon_measured),
+        cmocka_unit_test(a_load_that_was_never_seen_begins_with_a_few_drafts),
+        cmocka_unit_test(the_one_that_lacks_least_is_probed),
+        cmocka_unit_test(a_probe_is_not_free_where_its_price_is_not_known),
+        cmocka_unit_test(nobody_saves_for_probes_when_all_draft),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
