@@ -110,9 +110,9 @@ static json_t *vision_json(const struct model_config *c)
     const struct vision_config *v = &c->vision;
     if (!c->has_vision)
         return json_null();
-    return json_pack("{si si si si si si si si ss}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff,
+    return json_pack("{si si si si si si si si si ss}", "blocks", v->depth, "width", v->d, "heads", v->heads, "mlp_width", v->ff,
                      "patch", v->patch, "merge", v->merge, "window_pixels", v->window, "picture_tokens", config_picture_tokens(c),
-                     "projector", projector_kind_names[c->projector]);
+                     "most_crops", c->picture.crops ? c->picture.crop_most : 0, "projector", projector_kind_names[c->projector]);
 }
 
 static json_t *ranks_json(const struct model_config *c, enum dtype dtype)
@@ -210,6 +210,8 @@ static void print_vision(const json_t *v)
         printf(", window %lld pixels", (long long)whole(v, "window_pixels"));
     if (whole(v, "picture_tokens"))
         printf("; %lld tokens a picture", (long long)whole(v, "picture_tokens"));
+    if (whole(v, "most_crops"))
+        printf(", and each of up to %lld crops of it", (long long)whole(v, "most_crops"));
     printf("; projector %s\n", text(v, "projector"));
 }
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, massv, read_tensors
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, gemma_pan_and_scan, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
 COMMANDS = ["up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
@@ -238,7 +238,7 @@ def test_inspect_says_what_a_checkpoint_is():
     assert possible[1]["weight_bytes_per_rank"] > possible[2]["weight_bytes_per_rank"] > possible[4]["weight_bytes_per_rank"]
 
 
-def test_inspect_tells_local_layers_and_the_size_of_pictures():
+def test_inspect_tells_local_layers_and_the_size_of_pictures(tmp_path):
     told = json.loads(massv("inspect", GOLDEN / "gemma3-tiny", "--json").stdout)
     assert told["language"]["local_layers"] == 6 and told["language"]["window"] == 20
     assert told["vision"]["picture_tokens"] == 16 and [r["possible"] for r in told["ranks"]] == [True] * 4
@@ -246,7 +246,10 @@ def test_inspect_tells_local_layers_and_the_size_of_pictures():
     context = told["language"]["max_positions"]
     assert layers["cache_bytes_of_a_context"] < layers["cache_bytes_per_position"] / 7 * context * 1.1
     text = massv("inspect", GOLDEN / "gemma3-tiny").stdout
-    assert "6 of the layers see the last 20 positions" in text and "16 tokens a picture" in text
+    assert "6 of the layers see the last 20 positions" in text and "16 tokens a picture;" in text and told["vision"]["most_crops"] == 0
+    crops = gemma_pan_and_scan(tmp_path / "crops")
+    assert "16 tokens a picture, and each of up to 4 crops of it;" in massv("inspect", crops).stdout
+    assert json.loads(massv("inspect", crops, "--json").stdout)["vision"]["most_crops"] == 4
 
 
 @pytest.mark.parametrize("target,drafter,kind", [
