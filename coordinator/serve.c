@@ -117,10 +117,11 @@ static int models_open(struct server *s, struct error *err)
 {
     struct safetensors *st = NULL;
     const char *dir = s->options->target;
-    if (config_read(&s->config, dir, err) != 0 || pan_and_scan_choose(s, err) != 0 ||
-        tokenizer_open(&s->tokenizer, dir, err) != 0 || safetensors_open(&st, dir, err) != 0)
+    if (config_read(&s->config, dir, err) != 0 || tokenizer_open(&s->tokenizer, dir, err) != 0 ||
+        safetensors_open(&st, dir, err) != 0)
         return fail_in(err, "--target");
-    int rc = context_check(s, err) == 0 && devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
+    int rc =
+        pan_and_scan_choose(s, err) == 0 && context_check(s, err) == 0 && devices_open(s, err) == 0 ? target_load(s, st, err) : -1;
     safetensors_close(st);
     return rc;
 }

@@ -54,3 +54,11 @@ def test_the_queue_has_an_end_in_length_and_in_time():
 def test_a_value_that_is_none_is_wrong_usage(flag, value):
     done = massv("up", "--target", TINY, flag, value)
     assert done.returncode == 2 and f"{flag} {value}: a whole number from" in done.stderr, done.stderr
+
+
+def test_crops_are_for_models_that_know_them():
+    done = massv("up", "--target", TINY, "--pan-and-scan", "perhaps")
+    assert done.returncode == 2 and "--pan-and-scan perhaps: auto, on or off is wanted" in done.stderr, done.stderr
+    done = massv("up", "--target", TINY, "--pan-and-scan", "on", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "status 1: --pan-and-scan on: qwen25vl-tiny cannot pan and scan: models of its family see no crops of pictures" in done.stderr
