@@ -1,5 +1,6 @@
 /* network_parts.h - the inside of a struct network, for the files of train/ that are its parts; besides them only their test
- * includes it. Reading order: network.c (life and calls), batch.c (rows), projector.c, decoder.c, objective.c (head and losses). */
+ * includes it. Reading order: network.c (life and calls), batch.c (rows), projector.c, decoder_weights.c, decoder.c, objective.c
+ * (head and losses). */
 #ifndef TRAIN_NETWORK_PARTS_H
 #define TRAIN_NETWORK_PARTS_H
 
@@ -82,9 +83,11 @@ int projector_load(struct network *net, struct safetensors *st, uint64_t seed, s
 void projector_run(struct network *net, const struct train_sample *samples);
 void projector_backward(struct network *net, const float *dx);
 
-/* From the rows' ids and the pictures' embeddings to the last layer, and back. */
+/* decoder_weights.c: the language model's parameters, behind those of the projector. */
 void decoder_add(struct network *net);
 int decoder_load(struct network *net, struct safetensors *st, struct error *err);
+
+/* From the rows' ids and the pictures' embeddings to the last layer, and back. */
 void decoder_forward(struct network *net, bool keep);
 void decoder_backward(struct network *net);
 
