@@ -1,5 +1,5 @@
-"""make.py PYTHON_HAS_TRANSFORMERS - the goldens of training for Gemma3, from PyTorch: run with the interpreter that `make transformers` makes,
-build/transformers/bin/python tests/golden/training_gemma/make.py. Made with transformers 5.23, torch 2.15; float32, eager attention, one thread.
+"""make.py - the goldens of training for Gemma3, from PyTorch. Run by the interpreter that `make transformers` installs,
+build/transformers/bin/python tests/golden/training_gemma/make.py. Made with transformers 5.24, torch 2.15; float32, eager attention, one thread.
 
 Two folders of the layout that training_merger has (tests/golden/training*, train/network.h), each of three samples:
   training_gemma/       a MASSV drafter: gemma3-tiny's tower, a projector of its own (projector.safetensors), gemma3-text-tiny, whose window is
@@ -7,7 +7,7 @@ Two folders of the layout that training_merger has (tests/golden/training*, trai
   training_gemma_text/  gemma3-text-tiny alone, with what its file leaves out: caps of the scores of attention and head, a query_pre_attn_scalar
                         that is not the head's width, a linear factor of global layers (config.json). Phase 2.
 To be small, files hold every STRIDE-th number of a parameter (0, 13, ... of all its numbers in a row) that has more than WHOLE.
-transformers 5.23 reads attn_logit_softcapping and passes it on nowhere; here its own function of attention gets it as the argument it has."""
+transformers 5.24 reads attn_logit_softcapping and passes it on nowhere; here its own function of attention gets it as the argument it has."""
 import functools
 import json
 import os
