@@ -233,8 +233,7 @@ static struct group *group_choose(const struct scheduler *s, struct request *req
         struct group *group = s->groups[i];
         if (!group->attached)
             continue;
-        int64_t all = kv_layout_reach(&group->layout, group_blocks_all(group), group->hello.max_rows);
-        *largest = all > *largest ? all : *largest;
+        *largest = group_most(group) > *largest ? group_most(group) : *largest;
         page_keys(s, request, group);
         if (!paging_admits(group, s->requests, s->n_requests, request))
             continue;

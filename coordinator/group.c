@@ -124,6 +124,11 @@ bool group_hold(struct group *group, struct request *request, int positions)
     return true;
 }
 
+int group_most(const struct group *group)
+{
+    return kv_layout_reach(&group->layout, group_blocks_all(group), group->hello.max_rows);
+}
+
 int group_reach(const struct group *group, const struct request *request)
 {
     return kv_layout_reach(&group->layout, (int64_t)request->blocks + group_room(group), group->hello.max_rows);

@@ -113,7 +113,8 @@ void group_free_blocks(struct group *group, int blocks);
 /* Makes the request hold the blocks of so many positions, its own included. false, and nothing is changed, when there is no room.
  * It keeps them until it leaves. */
 bool group_hold(struct group *group, struct request *request, int positions);
-/* The most positions that it could hold now. */
+/* The most positions that a request could hold alone here, and that this one could hold now. */
+int group_most(const struct group *group);
 int group_reach(const struct group *group, const struct request *request);
 
 /* Takes a request in: the blocks of its known rows, for which there must be room but for those that it takes over (prefix.h), a new

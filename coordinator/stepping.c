@@ -98,8 +98,8 @@ static void hello_take(struct scheduler *s, struct group *group, const struct st
     group->blocks_free = group_blocks_all(group);
     s->no_group_since = 0;
     s->progress = now;
-    log_line(LOG_INFO, "worker group on %s attached: %d ranks, %d positions, %s", hello->host, hello->ranks,
-             hello->pages * hello->page_positions, hello->device);
+    log_line(LOG_INFO, "worker group on %s attached: %d ranks, %d positions (up to %d of one sequence), %s", hello->host,
+             hello->ranks, hello->pages * hello->page_positions, group_most(group), hello->device);
     struct step_message welcome = {.kind = STEP_WELCOME, .heartbeat_ms = GROUP_BEAT_MS};
     group->link.calls->send(group->link.call, &welcome);
 }
