@@ -119,7 +119,7 @@ static int render(struct rendering *r, const struct prompt_turn *turns, int n_tu
     return rendering_mark(r, MARK_START) || rendering_text(r, "model\n") ? -1 : 0;
 }
 
-static char *expand(const char *text, const struct picture_shape *shapes, int n_shapes)
+static char *expand(const char *text, const struct picture_shape *shapes, int n_shapes, int *pictures)
 {
     struct rendering r = {0};
     rendering_text(&r, "");
@@ -129,6 +129,7 @@ static char *expand(const char *text, const struct picture_shape *shapes, int n_
         r.pictures++;
     }
     rendering_text(&r, text);
+    *pictures = r.pictures;
     return r.text;
 }
 

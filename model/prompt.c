@@ -215,6 +215,17 @@ static int put_words_of_text(struct prompt *prompt, const struct model_config *c
     return prompt->n_words < 0 ? -1 : 0;
 }
 
+/* With crops the text has more placeholders than the caller wrote: what is wrong is said of what he wrote. */
+static int check_shown(int shown, const struct picture_shape *shapes, int n_shapes, struct error *err)
+{
+    bool crops = false;
+    for (int i = 0; i < n_shapes; i++)
+        crops = crops || shapes[i].crops;
+    return crops && shown != n_shapes
+               ? fail(err, "the prompt shows %d picture%s, the request brings %d", shown, shown == 1 ? "" : "s", n_shapes)
+               : 0;
+}
+
 int prompt_make(struct prompt *prompt, const struct model_config *config, const struct tokenizer *tokenizer, const char *text,
                 const struct picture_shape *shapes, int n_shapes, struct error *err)
 {
@@ -222,8 +233,9 @@ int prompt_make(struct prompt *prompt, const struct model_config *config, const 
     const struct chat_format *chat = config->family->chat;
     if (n_shapes && check_marks(config, tokenizer, err))
         return -1;
-    char *expanded = chat->expand ? chat->expand(text, shapes, n_shapes) : NULL;
-    int n = encode_text(&ids, tokenizer, expanded ? expanded : text, err);
+    int shown = 0;
+    char *expanded = chat->expand ? chat->expand(text, shapes, n_shapes, &shown) : NULL;
+    int n = check_shown(shown, shapes, n_shapes, err) ? -1 : encode_text(&ids, tokenizer, expanded ? expanded : text, err);
     free(expanded);
     if (n < 0)
         return -1;

@@ -41,9 +41,9 @@ struct chat_format {
     int (*template_system)(char *text, size_t size, const char *dir, struct error *err);
     /* The whole conversation up to where the answer begins; there is at least one turn. */
     int (*render)(struct rendering *r, const struct prompt_turn *turns, int n_turns);
-    /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture and each crop, malloc'ed;
-     * NULL: it is that. */
-    char *(*expand)(const char *text, const struct picture_shape *shapes, int n_shapes);
+    /* A prompt that the checkpoint's chat template rendered, as text with one token for each picture and each crop, malloc'ed, and
+     * the pictures that it shows; NULL: it is that text. */
+    char *(*expand)(const char *text, const struct picture_shape *shapes, int n_shapes, int *pictures);
     struct picture_mark marks[3]; /* of pictures: in front, one of its tokens, behind */
 };
 extern const struct chat_format chat_format_qwen_vl, chat_format_qwen, chat_format_gemma;

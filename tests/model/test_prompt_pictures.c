@@ -150,6 +150,10 @@ static void ids_have_a_placeholder_for_each_crop(void **state)
                         "the prompt has 2 picture placeholders, the request 2 pictures and 2 crops; there must be one for each");
     assert_int_equal(prompt_make_ids(&p, &f.config, ids + 1, 4, &(struct picture_shape){1 << 14, 1 << 13, 2}, 1, &err), -1);
     assert_non_null(strstr(err.text, "more than"));
+    assert_int_equal(prompt_make(&p, &f.config, f.tokenizer, "<start_of_image> and <start_of_image>", shapes, 1, &err), -1);
+    assert_string_equal(err.text, "the prompt shows 2 pictures, the request brings 1");
+    assert_int_equal(prompt_make(&p, &f.config, f.tokenizer, "<start_of_image>", shapes, 2, &err), -1);
+    assert_string_equal(err.text, "the prompt shows 1 picture, the request brings 2");
     tokenizer_close(f.tokenizer);
 }
 
