@@ -118,6 +118,8 @@ static void others_draft_along_with_the_pinned(void **state)
             draft_length_choose(&length, &record, &prices.costs, c, 2);
         assert_int_equal(c[1].k, pinned ? MOST : 0);
         assert_true(pinned ? c[0].k > 5 : c[0].k == 0);
+        draft_length_choose(&length, &record, &prices.costs, c + 1, 1);
+        assert_false(length.forecast.drafts); /* the pinned do not ask whether it pays */
     }
 }
 
@@ -136,7 +138,51 @@ static void catching_up_pays_where_enough_of_the_answer_is_left(void **state)
             draft_length_choose(&length, &record, &prices.costs, &c, 1);
         assert_false(length.quiet || c.probed);
         assert_true(left == 10 ? c.k > 5 : c.k == 0);
+        assert_true(length.forecast.drafts == (left == 10) && length.forecast.catch_up_ms == (left == 10 ? 100 : 0));
     }
+}
+
+/* ---- forecasts ---- */
+
+static bool near(double a, double b)
+{
+    return a > 0.999 * b && a < 1.001 * b;
+}
+
+static void what_came_is_held_against_the_forecast(void **state)
+{
+    (void)state;
+    struct draft_length length = {.forecast = {.tokens = 4, .ms = 10, .catch_up_ms = 5, .drafts = true}};
+    draft_length_learn(&length, 2, 15); /* half the tokens in the time that was foreseen */
+    assert_true(near(length.with.earned, 5) && near(length.with.took, 10) && length.without.took == 0);
+    length.with = (struct draft_tally){0};
+    draft_length_learn(&length, 4, 1000); /* another process had the core */
+    assert_true(near(length.with.earned, 10) && near(length.with.took, 30));
+    length.forecast.ms = 0;
+    draft_length_learn(&length, 4, 10);
+    assert_true(near(length.with.took, 30)); /* nothing was foreseen */
+    length.forecast = (struct draft_forecast){.tokens = 1, .ms = 10};
+    for (int i = 0; i < 512; i++)
+        draft_length_learn(&length, 1, 10);
+    assert_true(near(length.with.took, 30 / 2.71828)); /* grows old without drafts */
+    assert_true(near(length.without.earned, length.without.took) && length.without.took > 600);
+}
+
+static void a_guess_is_no_forecast(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.9);
+    struct draft_candidate c = {.record = &record, .most = MOST, .left = 500, .pinned = true};
+    struct draft_length length = length_of(false);
+    prices_set(&prices, 20, 1);
+    draft_length_choose(&length, &record, &prices.costs, &c, 1);
+    assert_true(near(length.forecast.ms, 20 + MOST));
+    prices.target = (struct cost_curve){0};
+    for (int i = 0; i < SURE; i++)
+        cost_curve_learn(&prices.target, 1, 20);
+    draft_length_choose(&length, &record, &prices.costs, &c, 1);
+    assert_true(length.forecast.ms == 0); /* so many rows were never measured */
 }
 
 /* ---- steps that are made to learn ---- */
@@ -205,6 +251,7 @@ static void the_one_that_lacks_least_is_probed(void **state)
     for (int i = 0; i < 200; i++) {
         draft_length_choose(&length, &record, &prices.costs, c, 2);
         assert_true(c[0].k == 0 && !c[0].probed && c[1].probed == (c[1].k > 0));
+        assert_int_equal(length.forecast.ms > 0, !c[1].probed); /* a probe is no forecast */
         probes += c[1].probed;
     }
     assert_in_range(probes, 11, 14);
@@ -248,6 +295,8 @@ int main(void)
         cmocka_unit_test(what_a_step_takes_beside_is_a_part_of_its_price),
         cmocka_unit_test(others_draft_along_with_the_pinned),
         cmocka_unit_test(catching_up_pays_where_enough_of_the_answer_is_left),
+        cmocka_unit_test(what_came_is_held_against_the_forecast),
+        cmocka_unit_test(a_guess_is_no_forecast),
         cmocka_unit_test(what_drafts_are_compared_with_is_soon_measured),
         cmocka_unit_test(a_drafter_that_was_never_timed_begins_with_a_few),
         cmocka_unit_test(the_one_that_lacks_least_is_probed),
