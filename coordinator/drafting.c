@@ -7,7 +7,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-enum { QUIET_LONG = 64 }; /* steps without drafts after which a request's place in the drafter may be another's */
+static const double AHEAD_SHARE = 0.5; /* of the group's time */
+enum { QUIET_LONG = 64 };              /* steps without drafts after which a request's place in the drafter may be another's */
 
 /* ---- how many ---- */
 
@@ -144,6 +145,14 @@ static void draft_end(const struct drafting *drafting, struct request *r)
     r->draft = NULL;
 }
 
+static void draft_fail(const struct drafting *drafting, struct request *r, struct drafting_counts *counts)
+{
+    counts->faults++;
+    draft_end(drafting, r);
+    r->undrafted = true;
+    snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
+}
+
 static void proposal_take(const struct drafting *drafting, struct flight_span *span, const struct proposal *proposal,
                           struct drafting_counts *counts)
 {
@@ -152,10 +161,7 @@ static void proposal_take(const struct drafting *drafting, struct flight_span *s
     span->rows = 1 + span->drafts;
     counts->refusals += proposal->refused;
     if (proposal->failed) {
-        counts->faults++;
-        draft_end(drafting, r);
-        r->undrafted = true;
-        snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
+        draft_fail(drafting, r, counts);
     } else if (span->drafts) {
         r->inactive[0] = 0;
     } else if (proposal->refused && !r->acceptance.drafted) {
@@ -189,6 +195,55 @@ double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n,
         room_make(drafting, spans, n);
     free(asked.proposals);
     return ms;
+}
+
+/* ---- while the group works ---- */
+
+/* Rows of prompts that the drafter reads in AHEAD_SHARE of the time that the step is likely to take. */
+static int ahead_rows(const struct drafting *drafting, const struct group *group)
+{
+    int generated = 0, prompt = 0;
+    for (int i = 0; i < group->flight.n_spans; i++)
+        *(group->flight.spans[i].kind == SPAN_PROMPT ? &prompt : &generated) += group->flight.spans[i].rows;
+    double ms = AHEAD_SHARE * pace_ms(&group->pace, 1, generated, prompt), row_ms = drafting->pace.prompt_row_ms;
+    ms = ms < drafting->stall_ms ? ms : drafting->stall_ms; /* other groups wait, too */
+    if (!(row_ms > 0))
+        return ms > 0 ? PACE_FIRST_ROWS : 0;
+    return ms >= PACE_LEAST_ROWS * row_ms ? (int)(ms / row_ms) : 0;
+}
+
+static bool reads_ahead(struct drafting *drafting, const struct group *group, const struct flight_span *span,
+                        struct drafting_counts *counts)
+{
+    struct request *r = span->request;
+    if (r->n_tokens || (r->draft_tokens == DRAFT_TOKENS_AUTO && group->draft_length.quiet))
+        return false;
+    return drafts_possible(group, r) > 0 && draft_begin(drafting, r, counts) &&
+           drafting->source->behind(drafting->source->context, r->draft, 0) > 0;
+}
+
+void drafting_ahead(struct drafting *drafting, const struct group *group, struct drafting_counts *counts)
+{
+    const struct flight *flight = &group->flight;
+    int rows = ahead_rows(drafting, group), count = 0, read;
+    if (!rows)
+        return;
+    struct proposal *proposals = mem_new((size_t)flight->n_spans, sizeof *proposals);
+    struct request **readers = mem_new((size_t)flight->n_spans, sizeof(struct request *));
+    for (int i = 0; i < flight->n_spans; i++)
+        if (reads_ahead(drafting, group, &flight->spans[i], counts)) {
+            struct request *r = readers[count] = flight->spans[i].request;
+            proposals[count++] = (struct proposal){.sequence = r->draft, .k = 1, .drafts = r->drafts, .sampling = &r->sampling};
+        }
+    double began = clock_seconds();
+    read = count ? drafting->source->propose(drafting->source->context, proposals, count, rows) : 0;
+    pace_learn(&drafting->pace, 0, 0, read, 1e3 * (clock_seconds() - began));
+    counts->ahead += read;
+    for (int i = 0; i < count; i++)
+        if (proposals[i].failed)
+            draft_fail(drafting, readers[i], counts);
+    free(proposals);
+    free(readers);
 }
 
 void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted)

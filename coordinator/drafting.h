@@ -17,6 +17,7 @@ struct drafting_counts {
     int faults;   /* requests that have lost their drafts */
     int refusals; /* requests that the drafter had no room for in this step */
     int probes;   /* requests that drafted to learn from it */
+    int ahead;    /* rows of prompts that the drafter read while the group worked */
 };
 
 /* spans: verifications of one row each. Gives them `drafts` and as many more rows, as far as pages and `room` rows allow; returns
@@ -26,6 +27,10 @@ int drafting_lengths(struct drafting *drafting, struct group *group, struct flig
 
 /* Asks the drafter for all of them at once, and puts right how many there are. Returns ms. */
 double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n, struct drafting_counts *counts);
+
+/* While the group works on the step that has just been sent, the drafter has nothing else to do: it reads the prompts of that step,
+ * as far as that is done well before the group is. Not where drafts do not pay now. */
+void drafting_ahead(struct drafting *drafting, const struct group *group, struct drafting_counts *counts);
 
 /* The target's answer to a verification. */
 void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted);

@@ -52,7 +52,7 @@ struct metrics {
     struct histogram first_token, inter_token, per_token, total, queue, picture, prefill, decode;
     /* Speculation: verification steps of requests, and rounds of those with a draft at least. */
     struct acceptance acceptance;
-    uint64_t draft_rounds, draft_probes, drafter_faults, drafter_refusals;
+    uint64_t draft_rounds, draft_probes, draft_ahead_rows, drafter_faults, drafter_refusals;
     /* Worker groups. */
     uint64_t groups_lost, requests_replayed;
     uint64_t preemptions; /* requests taken off a group because older ones wanted their pages */

@@ -76,6 +76,7 @@ const struct metric metric_table[] = {
     COUNTER("spec_decode_num_accepted_tokens_total", acceptance.accepted, "Draft tokens that were accepted."),
     {"spec_decode_num_accepted_tokens_per_pos_total", METRIC_COUNTER, "Steps that accepted the draft at this position.",
      AT(acceptance.accepted_per_position), .label = "position", .n = ACCEPTANCE_POSITIONS},
+    COUNTER("draft_ahead_rows_total", draft_ahead_rows, "Rows of prompts that the drafter read while the target worked."),
     COUNTER("draft_probes_total", draft_probes, "Those that drafted only to learn whether drafts pay (--draft-tokens auto)."),
     COUNTER("drafter_faults_total", drafter_faults, "Requests that lost their drafts to a fault of the drafter, and went on."),
     COUNTER("drafter_refusals_total", drafter_refusals,

@@ -26,6 +26,13 @@ void pace_learn(struct pace *pace, int rounds, int generated_rows, int prompt_ro
         prompt_learn(pace, prompt / prompt_rows);
 }
 
+double pace_ms(const struct pace *pace, int rounds, int generated_rows, int prompt_rows)
+{
+    double run = generated_rows ? rounds * cost_curve_at(&pace->run, generated_rows) : 0,
+           prompt = prompt_rows * pace->prompt_row_ms;
+    return (generated_rows && run <= 0) || (prompt_rows && prompt <= 0) ? 0 : run + prompt;
+}
+
 int pace_prompt_rows(const struct pace *pace, int rounds, int generated_rows, double stall_ms)
 {
     if (!(pace->prompt_row_ms > 0))

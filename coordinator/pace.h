@@ -14,6 +14,9 @@ struct pace {              /* zeroed: nothing is known */
  * Nothing is learned from a step without rows, nor from one whose time nobody took (ms 0). */
 void pace_learn(struct pace *pace, int rounds, int generated_rows, int prompt_rows, double ms);
 
+/* ms that a run with so many generated rows and prompt rows is likely to take; 0 where that is not known. */
+double pace_ms(const struct pace *pace, int rounds, int generated_rows, int prompt_rows);
+
 /* Prompt rows that lengthen a run of so many generated rows by stall_ms, or to twice its time if that is more: a pause that nobody
  * notices beside a run that is long anyway. At least PACE_LEAST_ROWS, so that prompts get on, and PACE_FIRST_ROWS before anything
  * is known. */

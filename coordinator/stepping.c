@@ -248,14 +248,20 @@ static void pictures_send(struct scheduler *s, struct group *group, const struct
     }
 }
 
+static void drafting_count(struct metrics *metrics, const struct drafting_counts *counts)
+{
+    metrics->drafter_faults += (uint64_t)counts->faults;
+    metrics->drafter_refusals += (uint64_t)counts->refusals;
+    metrics->draft_probes += (uint64_t)counts->probes;
+    metrics->draft_ahead_rows += (uint64_t)counts->ahead;
+}
+
 static void step_send(struct scheduler *s, struct group *group, double now)
 {
     struct plan plan;
     s->metrics.preemptions += (uint64_t)paging_secure(group, s->requests, s->n_requests);
     plan_make(&plan, group, s->requests, s->n_requests, &s->drafting);
-    s->metrics.drafter_faults += (uint64_t)plan.drafting.faults;
-    s->metrics.drafter_refusals += (uint64_t)plan.drafting.refusals;
-    s->metrics.draft_probes += (uint64_t)plan.drafting.probes;
+    drafting_count(&s->metrics, &plan.drafting);
     if (plan.step.n_spans == 0 && plan.step.n_release == 0 && plan.step.n_forget == 0) {
         group->landed = 0;
         free(plan.spans);
@@ -284,6 +290,7 @@ static void step_send(struct scheduler *s, struct group *group, double now)
     plan_free(&plan);
 }
 
+/* Steps for all groups that wait; then, while they work, what the drafter can do ahead. */
 void stepping_send(struct scheduler *s, double now)
 {
     for (int i = 0; i < s->n_groups; i++) {
@@ -293,6 +300,11 @@ void stepping_send(struct scheduler *s, double now)
             step_send(s, group, now);
         }
     }
+    struct drafting_counts counts = {0};
+    for (int i = 0; i < s->n_groups; i++)
+        if (s->groups[i]->flight.id && s->groups[i]->flight.since == now)
+            drafting_ahead(&s->drafting, s->groups[i], &counts);
+    drafting_count(&s->metrics, &counts);
 }
 
 void stepping_close(struct scheduler *s)

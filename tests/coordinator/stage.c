@@ -12,7 +12,8 @@
 
 struct draft_sequence {
     const struct prompt *prompt;
-    int n; /* tokens that it has followed */
+    int n;    /* tokens that it has followed */
+    int read; /* rows of the prompt */
 };
 
 /* ---- the target ---- */
@@ -81,22 +82,34 @@ static void draft_one(const struct stage *stage, struct proposal *p)
 static int draft_behind(void *context, const struct draft_sequence *sequence, int n_tokens)
 {
     (void)context;
-    return sequence->n < n_tokens - 1 ? n_tokens - 1 - sequence->n : 0;
+    return sequence->prompt->n - sequence->read + (sequence->n < n_tokens - 1 ? n_tokens - 1 - sequence->n : 0);
+}
+
+/* As much of the prompt as may be read; whether that is all. */
+static bool draft_read(struct stage *stage, const struct proposal *proposal, int *prompt_rows)
+{
+    struct draft_sequence *sequence = proposal->sequence;
+    int left = sequence->prompt->n - sequence->read, rows = left < *prompt_rows ? left : *prompt_rows;
+    sequence->read += rows;
+    *prompt_rows -= rows;
+    *(proposal->n_tokens ? &stage->read_late : &stage->read_ahead) += rows;
+    return rows == left;
 }
 
 static int draft_propose(void *context, struct proposal *proposals, int count, int prompt_rows)
 {
     struct stage *stage = context;
-    (void)prompt_rows;
+    int rows = prompt_rows;
     for (int i = 0; i < count; i++) {
+        bool whole = draft_read(stage, &proposals[i], &prompt_rows);
         proposals[i].failed = stage->draft_fails;
-        if (!stage->draft_fails)
+        if (!stage->draft_fails && whole)
             draft_one(stage, &proposals[i]);
         proposals[i].sequence->n = proposals[i].n_tokens;
         if (proposals[i].n > stage->most_drafts)
             stage->most_drafts = proposals[i].n;
     }
-    return 0;
+    return rows - prompt_rows;
 }
 
 /* ---- clients ---- */

@@ -102,6 +102,7 @@ struct stage {
     bool draft_refuses, draft_fails;
     int draft_sequences; /* alive */
     int most_drafts;
+    int read_ahead, read_late; /* rows of prompts that the drafter read before the answer had begun, and after that */
 };
 
 struct stage_question {
