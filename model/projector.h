@@ -3,7 +3,7 @@
  *
  * A cell is what the tower saw at one place of the grid of tokens: the `merge` tower rows of its patches side by side, `width`
  * numbers each (one row where the family averages them). Cells stand in raster order. What a family's own projector is made of
- * stands in its entry (model/vision_parts.h), what the others are made of in projector.c: one list of tensors each, which loading,
+ * stands in its entry (model/family.h), what the others are made of in projector.c: one list of tensors each, which loading,
  * training and the estimate of a run's size go by.
  *   mlp        the family's own: the shape of the target's, so that the drafter is an ordinary checkpoint
  *   linear     norm of each tower row, Linear

@@ -11,7 +11,8 @@ it, which sets share; a reference stands only where there is a right one. Pictur
   train        scenes that any training may use
   held-out     scenes that none ever sees; as many questions of each of the eleven tasks
   train-text   five tasks without a picture
-  text         the same and one more, other questions
+  varied       scenes of the training split on grounds and in sizes that no other set has, and clouds of colour with nothing in them
+  text         the tasks of train-text and one more, other questions
   backgrounds  held-out scenes on dark, gaudy and patterned grounds
   sizes        held-out scenes as pictures of other sizes
   drawings     things that no model of models/ has seen: other emoji, and outlines drawn with a pen
@@ -53,6 +54,9 @@ def make(kind, seed, i):
         return None, strange.photograph(brush)
     if kind == "drawings":
         return strange.drawing(draw, brush)
+    if kind == "varied":
+        scene = scenes.draw_split(draw, held_out=False) if i % 4 != 3 else None
+        return scene, strange.varied(scene, brush, i)
     scene = scenes.draw_split(draw, held_out=kind != "train")
     if kind == "backgrounds":
         return scene, scenes.paint(scene, brush, strange.ground(brush))
@@ -70,7 +74,7 @@ def questions(scene, kind, seed, i, task, n):
 def task_of(kind, i, wanted):
     if wanted or kind == "train":
         return wanted
-    tasks = GENERAL if kind in ("drawings", "photographs") else TASKS
+    tasks = GENERAL if kind in ("drawings", "photographs") or (kind == "varied" and i % 4 == 3) else TASKS
     return tasks[i % len(tasks)]
 
 
@@ -104,15 +108,15 @@ def write(a):
 
 
 def read(path):
-    """The set's lines, each picture by its bytes."""
+    """What each line of the set shows: its picture's bytes, its scene, or, without a picture, the question."""
     out = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             line = json.loads(text)
-            bytes_of = (path.parent / line["image"]).read_bytes() if line["image"] else b""
+            picture = hashlib.sha256((path.parent / line["image"]).read_bytes()).hexdigest() if line["image"] else None
         except (ValueError, KeyError, OSError) as why:
             raise SystemExit(f"data.py: {path}: line {number}: {why}") from why
-        out.append((hashlib.sha256(bytes_of).hexdigest(), line.get("scene"), line["prompt"]))
+        out.append((("picture", picture), ("scene", line.get("scene")), ("question", None if picture else line["prompt"])))
     return out
 
 
@@ -120,21 +124,20 @@ def check(a):
     """Nothing of the held-out sets is in the others: no picture, no scene however it is painted, no question without a picture."""
     seen = {}
     for path in a.train:
-        for picture, scene, prompt in read(path):
-            for what in (("picture", picture), ("scene", scene)) if scene else (("question", prompt),):
-                seen[what] = path
+        for line in read(path):
+            seen.update((what, path) for what in line if what[1])
     n = 0
     for path in a.held_out:
-        for picture, scene, prompt in read(path):
+        for line in read(path):
             n += 1
-            for what in ("picture", picture), ("scene", scene), ("question", prompt if not scene else None):
+            for what in line:
                 if what in seen:
                     raise SystemExit(f"data.py: {path}: {what[0]} {what[1]} is in {seen[what]} too; what is evaluated may not be trained on")
     print(f"{n} held-out lines: none in {', '.join(map(str, a.train))}")
 
 
 def main():
-    kinds = ["train", "held-out", "train-text", "text", "backgrounds", "sizes", "drawings", "photographs"]
+    kinds = ["train", "held-out", "train-text", "varied", "text", "backgrounds", "sizes", "drawings", "photographs"]
     p = argparse.ArgumentParser(prog="data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sets = p.add_subparsers(dest="set", required=True, metavar="SET")
     for kind in kinds:

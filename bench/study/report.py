@@ -8,7 +8,8 @@ from document import Document
 
 TEXT = "text"
 NAMES = {"off": "no drafter", TEXT: "text-only", "pytorch": "scenes-massv (PyTorch)", "untrained": "untrained projector", "mlp": "after phase 1",
-         "massv": "MASSV", "no-sdvit": "without SDViT", "one-temperature": "one temperature", "pictures-only": "pictures only",
+         "massv": "MASSV", "no-sdvit": "without SDViT", "one-temperature": "one temperature", "pictures-only": "scenes only",
+         "linear": "linear projector", "resampler": "resampler", "kl": "KL", "tvd": "TVD",
          "own": "MASSV for scenes-large", "projector": "MASSV, projector retrained"}
 OURS = "massv"  # whose figures are held against the goals
 
@@ -141,7 +142,7 @@ def section_tune(doc, place, done):
 
 def section_ablate(doc, place, done):
     doc.text("Each like phase 2 but for one thing; the held-out loss is on the target's own greedy answers, whatever was learned. What acceptance "
-             "becomes stands under `compare`; linear projector and resampler have no place in a Qwen2.5-VL checkpoint, and no service runs them.")
+             "becomes stands under `compare`. The losses of KL and TVD are in their own measure; their held-out loss is cross-entropy like the others'.")
     doc.table(["run", "what is different"], [[name_of(name), training.ABLATIONS[name][0]] for name in done["figures"]])
     training_table(doc, done["figures"])
 

@@ -8,6 +8,7 @@ class Settings:
     pictures: int        # of the training data
     questions: int       # about each of them
     text: int            # training questions without a picture
+    varied: int          # training questions about pictures unlike the scenes
     held_out: int        # questions, eleven tasks
     unfamiliar: int      # questions of each unlike set
     draft_tokens: str    # draft lengths of the text-only drafter and MASSV
@@ -19,8 +20,8 @@ class Settings:
     adaptations: tuple   # of training.ADAPTATIONS
 
 
-WHOLE = Settings(seed=7, pictures=2700, questions=2, text=600, held_out=154, unfamiliar=66, draft_tokens="1-10", speed_prompts=55,
+WHOLE = Settings(seed=7, pictures=2700, questions=2, text=2000, varied=900, held_out=154, unfamiliar=66, draft_tokens="1-10", speed_prompts=55,
                  temperatures="0,0.6,1", epochs1=6, epochs2=6,
-                 ablations=("no-sdvit", "one-temperature", "pictures-only", "linear", "resampler"), adaptations=("own", "projector"))
-QUICK = dataclasses.replace(WHOLE, pictures=400, text=60, held_out=44, unfamiliar=8, draft_tokens="5,10", speed_prompts=11, epochs1=4, epochs2=4,
-                            ablations=("no-sdvit",), adaptations=("projector",))
+                 ablations=("no-sdvit", "one-temperature", "pictures-only", "linear", "resampler", "kl", "tvd"), adaptations=("own", "projector"))
+QUICK = dataclasses.replace(WHOLE, pictures=400, text=150, varied=120, held_out=44, unfamiliar=8, draft_tokens="5,10", speed_prompts=11, epochs1=4, epochs2=4,
+                            ablations=("no-sdvit", "resampler", "kl"), adaptations=("projector",))

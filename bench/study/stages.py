@@ -40,12 +40,13 @@ def make_data(place):
     make("held-out", "held-out", s.held_out)
     make("held-out", "held-out-captions", s.speed_prompts, "--task", "caption")
     make("train-text", "train-text", s.text)
+    make("varied", "varied", s.varied)
     training.together(place, "other-words-and-text", *sets(place, "other-words", "train-text"))
     for kind in UNFAMILIAR:
         make(kind, kind, s.unfamiliar)
     lines = [dict(json.loads(line), task=path.stem) for path in sets(place, *UNFAMILIAR) for line in path.read_text().splitlines()]
     place.at("data", "unfamiliar.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))  # all in one; the set is the task
-    check = place.run(work.PYTHON, ROOT / "bench/study/data.py", "check", "--train", *sets(place, "captions", "instructions", "other-words", "train-text"),
+    check = place.run(work.PYTHON, ROOT / "bench/study/data.py", "check", "--train", *sets(place, "captions", "instructions", "other-words", "train-text", "varied"),
                       "--held-out", *sets(place, "held-out", "held-out-captions", "unfamiliar"))
     lines = {path.stem: path.read_text().count("\n") for path in sorted(place.at("data").glob("*.jsonl"))}
     return {"lines": lines, "disjoint": check.strip().partition(": ")[0]}
@@ -122,12 +123,12 @@ def speed(place):
 
 STAGES = {stage.name: stage for stage in (
     Stage("data", "pictures, questions and conversations, in splits that share nothing", make_data,
-          settings=("seed", "pictures", "questions", "text", "held_out", "unfamiliar", "speed_prompts")),
+          settings=("seed", "pictures", "questions", "text", "varied", "held_out", "unfamiliar", "speed_prompts"), version=2),
     Stage("baseline", "the text-only drafter on held-out scenes", baseline, ("data",), ("draft_tokens",)),
     Stage("answers", "the targets answer the training questions", training.answers, ("data",), ("temperatures",)),
-    Stage("project", "phase 1: projectors learn from captions", training.project, ("data",), ("epochs1", "ablations")),
+    Stage("project", "phase 1: projectors learn from captions", training.project, ("data",), ("epochs1", "ablations"), 2),
     Stage("tune", "phase 2: MASSV, from the target's answers", training.tune, ("answers", "project"), ("epochs2",)),
-    Stage("ablate", "phase 2 with one thing changed at a time", training.ablate, ("answers", "project"), ("epochs2", "ablations")),
+    Stage("ablate", "phase 2 with one thing changed at a time", training.ablate, ("answers", "project"), ("epochs2", "ablations"), 2),
     Stage("adapt", "drafters for the larger target", training.adapt, ("tune",), ("adaptations",)),
     Stage("compare", "drafters beside each other on held-out scenes, T = 0", compare, ("tune", "ablate")),
     Stage("lengths", "every draft length", lengths, ("tune",), ("draft_tokens",)),

@@ -1,4 +1,5 @@
-"""strange.py - pictures unlike those that the models of models/ were trained on: other grounds, sizes, things, and photographs of none."""
+"""strange.py - pictures unlike those that the models of models/ were trained on: other grounds, sizes, things, and photographs of none,
+which are asked about in the evaluation; and others again, of which a drafter's training has some (varied), in none of the same ways."""
 import numpy
 from PIL import Image, ImageDraw
 
@@ -6,6 +7,8 @@ import scenes
 
 GAUDY = [(20, 20, 60), (90, 10, 30), (10, 80, 60), (240, 90, 10), (250, 0, 160), (0, 200, 210), (60, 60, 60), (120, 200, 0)]
 SIZES = [(112, 112), (168, 112), (140, 224), (252, 168), (280, 280), (336, 224)]
+CALM = [(70, 110, 190), (190, 150, 90), (140, 190, 160), (110, 60, 120), (30, 70, 40), (200, 120, 130), (0, 0, 0), (150, 150, 60)]
+OTHER_SIZES = [(196, 196), (224, 140), (140, 196), (308, 252)]
 PENS = [(20, 20, 20), (30, 40, 140), (140, 30, 30)]
 
 
@@ -33,9 +36,9 @@ def ground(rng):
     return Image.fromarray(numpy.ascontiguousarray(pixels))
 
 
-def resized(image, rng):
+def resized(image, rng, sizes=tuple(SIZES)):
     """The same picture with other numbers of pixels, and so of the model's patches."""
-    return image.resize(rng.choice(SIZES), Image.LANCZOS)
+    return image.resize(rng.choice(sizes), Image.LANCZOS)
 
 
 def _outline(image, rng, cell, pen):
@@ -82,3 +85,42 @@ def photograph(rng):
     light = 0.7 + 0.5 * numpy.linspace(0, 1, size)[None, :, None]
     pixels = pixels * light + noise.normal(0, 6, (size, size, 3))
     return Image.fromarray(numpy.clip(pixels, 0, 255).astype(numpy.uint8))
+
+
+# ---- for training ----
+
+def other_ground(rng):
+    """A plain, ringed, spotted or cloudy ground, in colours of its own."""
+    a, b = (numpy.array(c, float) for c in rng.sample(CALM, 2))
+    size, kind = scenes.SIZE, rng.randrange(4)
+    y, x = numpy.mgrid[0:size, 0:size]
+    far = numpy.hypot(x - rng.randrange(size), y - rng.randrange(size))
+    if kind == 0:
+        share = numpy.zeros((size, size))
+    elif kind == 1:
+        share = (numpy.sin(far / rng.choice([3, 6, 12])) + 1) / 2
+    elif kind == 2:
+        step = rng.choice([18, 26, 40])
+        share = (numpy.hypot(x % step - step / 2, y % step - step / 2) < step / 4).astype(float)
+    else:
+        share = _clouds(numpy.random.Generator(numpy.random.PCG64(rng.getrandbits(64))), size, 4)
+    pixels = a * (1 - share[..., None]) + b * share[..., None]
+    return Image.fromarray(numpy.clip(pixels, 0, 255).astype(numpy.uint8))
+
+
+def blots(rng):
+    """Clouds of three colours: a picture of nothing."""
+    size, noise = scenes.SIZE, numpy.random.Generator(numpy.random.PCG64(rng.getrandbits(64)))
+    layers = numpy.stack([_clouds(noise, size, rng.randint(2, 6)) ** 3 for _ in range(3)], axis=-1)
+    colours = numpy.array([[rng.randrange(256) for _ in range(3)] for _ in range(3)], float)
+    pixels = layers @ colours / layers.sum(axis=-1, keepdims=True).clip(1e-3)
+    return Image.fromarray(numpy.clip(pixels, 0, 255).astype(numpy.uint8))
+
+
+def varied(scene, brush, i):
+    """Number i of a training set of pictures unlike the scenes: other grounds, other sizes, nothing at all."""
+    if scene is None:
+        return blots(brush)
+    if i % 4 == 2:
+        return resized(scenes.paint(scene, brush), brush, OTHER_SIZES)
+    return scenes.paint(scene, brush, other_ground(brush))

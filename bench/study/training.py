@@ -12,9 +12,11 @@ PROJECTORS = ("linear", "resampler")
 ABLATIONS = {
     "no-sdvit": ("another annotator's labels", "other", ("--labels", "reference"), "mlp"),
     "one-temperature": ("greedy answers alone", "greedy", (), "mlp"),
-    "pictures-only": ("no question without a picture", "small-pictures", (), "mlp"),
+    "pictures-only": ("scenes alone: no question without a picture, none about pictures unlike them", "small-pictures", (), "mlp"),
     "linear": ("a linear projector", "small", (), "linear"),
     "resampler": ("a resampler of 16 tokens a picture for 36", "small", (), "resampler"),
+    "kl": ("Kullback-Leibler divergence from the target's 20 most probable tokens", "small", ("--loss", "kl"), "mlp"),
+    "tvd": ("total variation distance from the same", "small", ("--loss", "tvd"), "mlp"),
 }
 # For the larger target, from phase 1 and with its own answers: all of the drafter, or the projector of the small one's.
 ADAPTATIONS = {"own": ("trained on scenes-large itself", None, ()),
@@ -42,12 +44,14 @@ def answers(place):
         with place.service(folder, TEXT, "--threads", 1, "--max-waiting", 512) as address:
             found[f"{target}-pictures"] = ask(place, address, "instructions", f"{target}-pictures", "--logprobs", 20, *varied)
             found[f"{target}-text"] = ask(place, address, "train-text", f"{target}-text", "--logprobs", 20, *varied)
+            found[f"{target}-varied"] = ask(place, address, "varied", f"{target}-varied", "--logprobs", 20, *varied)
             found[f"{target}-held-out"] = ask(place, address, "held-out", f"{target}-held-out", "--temperatures", 0)
             if target == "small":
                 found["greedy-pictures"] = ask(place, address, "instructions", "greedy-pictures", "--temperatures", 0)
                 found["greedy-text"] = ask(place, address, "train-text", "greedy-text", "--temperatures", 0)
+                found["greedy-varied"] = ask(place, address, "varied", "greedy-varied", "--temperatures", 0)
     for name in "small", "large", "greedy":
-        together(place, name, *(place.at("answers", f"{name}-{part}.jsonl") for part in ("pictures", "text")))
+        together(place, name, *(place.at("answers", f"{name}-{part}.jsonl") for part in ("pictures", "text", "varied")))
     return found
 
 
@@ -101,8 +105,7 @@ def ablate(place):
     data["other"] = place.at("data", "other-words-and-text.jsonl")
     found = train(place, {name: tuned(place, SMALL, kind, data[source], *more) for name, (_, source, more, kind) in wanted.items()})
     for name in wanted:
-        if name not in PROJECTORS:
-            export(place, SMALL, name)
+        export(place, SMALL, name)
     return found
 
 

@@ -6,7 +6,7 @@ import subprocess
 import numpy
 import pytest
 
-from harness import BIN, ENVIRONMENT, MODELS, PICTURES, ROOT, massv, read_tensors, service, tensor_bytes, write_tensors
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, PICTURES, ROOT, massv, read_tensors, service, tensor_bytes, write_tensors
 
 TARGET, TEXT = MODELS / "scenes-small", MODELS / "scenes-drafter"
 KINDS = {"linear": 36, "resampler": 7}  # tokens of a picture
@@ -120,3 +120,19 @@ def test_a_run_keeps_the_kind_of_its_drafter(drafter, data, tmp_path):
     other = subprocess.run([str(w) for w in (BIN / "massv-train", "project", *words, "--projector", "mlp", "--out", tmp_path / "other")], cwd=ROOT,
                            env=ENVIRONMENT, timeout=120, capture_output=True, text=True, check=False)
     assert other.returncode == 1 and f"has a projector of kind {kind} already; --projector mlp begins with a text model" in other.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_family_has_them_too(kind, data, tmp_path):
+    """Gemma3, whose pictures' tokens see each other: the drafter has fewer of them in its own prompt."""
+    models = ("--target", GOLDEN / "gemma3-tiny", "--drafter", GOLDEN / "gemma3-text-tiny")
+    massv_train("project", *models, "--data", data[0] / "train.jsonl", "--features", tmp_path / "features", "--threads", "1", "--steps", "2", "--batch", "4",
+                "--projector", kind, "--out", tmp_path / "run")
+    massv_train("export", "--run", tmp_path / "run", *models, "--out", tmp_path / "drafter")
+    asked = [dict(prompt="Which one is red?", pictures=[GOLDEN / "images/palette.png", GOLDEN / "images/wide.png"], max_tokens=40, ignore_eos=True),
+             dict(prompt="Only words.", max_tokens=24, ignore_eos=True)]
+    with service(GOLDEN / "gemma3-tiny", "--drafter", tmp_path / "drafter", "--threads", "1") as client:
+        for words in asked:
+            plain = client.ask(k=0, **words)
+            ids, text, finished = client.ask(k=5, **words)
+            assert ids == plain[0] and text == plain[1] and finished.speculation.drafted > 0 and not finished.speculation.inactive

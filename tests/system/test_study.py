@@ -47,6 +47,8 @@ def test_learning_from_the_target_helps_and_from_others_does_not(done):
     assert at["massv"] > at["text"] > at["no-sdvit"] and at["massv"] > at["mlp"] > at["untrained"], at
     distance = {t["drafter"]: t["mean"]["value"] for t in said["tvd"] if t["task"] == "all"}
     assert distance["massv"] < distance["text"] < distance["no-sdvit"], distance
+    other = {name: length(said, name, 5) for name in ("resampler", "kl")}  # another projector, another loss
+    assert other["kl"] > at["text"] and other["resampler"] > at["untrained"] and distance["kl"] < distance["text"], other
     larger = figures(done, "transfer")
     assert length(larger, "massv", 5) > length(larger, "text", 5)
 

@@ -21,7 +21,7 @@ def made(folder, kind, *arguments):
     return path, [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", ["train", "held-out", "train-text", "text", "backgrounds", "sizes", "drawings", "photographs"])
+@pytest.mark.parametrize("kind", ["train", "held-out", "train-text", "varied", "text", "backgrounds", "sizes", "drawings", "photographs"])
 def test_a_seed_gives_the_same_bytes(tmp_path, kind):
     for folder in "a", "b":
         made(tmp_path / folder, kind, "--count", "24", "--seed", "5")
@@ -61,6 +61,24 @@ def test_splits_share_no_scene_and_the_check_would_find_one(tmp_path):
         f.write(json.dumps(dict(lines[3], image=others[0]["image"])) + "\n")
     done = data("check", "--train", train, "--held-out", held)
     assert done.returncode == 1 and f"scene {lines[3]['scene']} is in {train}" in done.stderr
+    held.write_text("".join(json.dumps(line) + "\n" for line in others))
+    varied, unlike = made(tmp_path, "varied", "--count", "80")
+    landscapes, _ = made(tmp_path, "photographs", "--count", "24")
+    assert sum(line["scene"] is None for line in unlike) == 20 and not {line["scene"] for line in unlike if line["scene"]} & {line["scene"] for line in others}
+    done = data("check", "--train", varied, "--held-out", held, landscapes)  # they ask alike about pictures of nothing; that is no question of its own
+    assert done.returncode == 0, done.stderr
+    with landscapes.open("a") as f:
+        f.write(json.dumps(next(line for line in unlike if line["scene"] is None)) + "\n")
+    done = data("check", "--train", varied, "--held-out", landscapes)
+    assert done.returncode == 1 and "picture " in done.stderr and f"is in {varied}" in done.stderr
     held.write_text('{"image": "none.png", "prompt": ""}\n')
     done = data("check", "--train", train, "--held-out", held)
     assert done.returncode == 1 and f"{held}: line 1: " in done.stderr and "none.png" in done.stderr
+
+
+def test_what_training_varies_is_not_what_is_evaluated():
+    """Neither a colour nor a size of the unlike sets is in the training's own unlike pictures."""
+    said = subprocess.run(["/usr/bin/python3", "-c", "import strange, scenes; print(set(strange.GAUDY) & set(strange.CALM), set(strange.SIZES) & "
+                           "set(strange.OTHER_SIZES), (scenes.SIZE, scenes.SIZE) in strange.SIZES + strange.OTHER_SIZES)"],
+                          cwd=ROOT / "bench/study", capture_output=True, text=True, timeout=60, check=True, env={"PYTHONDONTWRITEBYTECODE": "1"})
+    assert said.stdout == "set() set() False\n"
