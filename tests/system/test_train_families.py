@@ -1,5 +1,6 @@
 """What massv-train takes from the target's family: its projector, of every kind, up to a drafter that serves; models that do not go together."""
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -11,8 +12,9 @@ PICTURES = sorted((GOLDEN / "images").iterdir())
 OWN = {f"multi_modal_projector.{part}" for part in ("mm_soft_emb_norm.weight", "mm_input_projection_weight")}
 
 
-def run(name, *words, target=TARGET, drafter=TEXT):
-    return subprocess.run([BIN / "massv-train", name, "--target", target, "--drafter", drafter, *map(str, words)], cwd=ROOT, env=ENVIRONMENT, timeout=120,
+def run(name, *words, target=TARGET, drafter=TEXT, ranks=1):
+    start = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks > 1 else []
+    return subprocess.run([*start, BIN / "massv-train", name, "--target", target, "--drafter", drafter, *map(str, words)], cwd=ROOT, env=ENVIRONMENT, timeout=120,
                           capture_output=True, text=True, check=False)
 
 
@@ -62,6 +64,32 @@ def test_a_drafter_learns_from_crops_and_serves_with_them(captions, tmp_path, ki
         for k in (1, 4, 8):
             ids, text, finished = client.ask(k=k, **asked)
             assert (ids, text) == plain[:2] and finished.speculation.drafted > 0 and not finished.speculation.inactive
+
+
+@pytest.mark.parametrize("ranks, crops", [(1, False), (2, False), (2, True)])
+def test_a_gemma3_drafter_goes_on_to_the_same_bits(captions, tmp_path, ranks, crops):
+    """From the third of six steps, alone and where ranks share a batch of pictures - in crops, too - and words."""
+    target, data = gemma_pan_and_scan(tmp_path / "target") if crops else TARGET, tmp_path / "data.jsonl"
+    data.write_text(captions.read_text() + "".join(json.dumps({"prompt": f"Count to {i}.", "reference": " ".join(map(str, range(i)))}) + "\n" for i in (3, 5, 9)))
+    words = ("--data", data, "--labels", "reference", "--batch", 5, "--steps", 6, "--learning-rate", "3e-3", "--features", tmp_path / "features", "--threads", 1)
+
+    def losses(out):
+        return [json.loads(line)["loss"] for line in (out / "loss.jsonl").read_text().splitlines()]
+
+    whole, stopped, alone = (tmp_path / name for name in ("whole", "stopped", "alone"))
+    done = run("tune", "--out", whole, *words, "--checkpoint-seconds", 0, "--keep", 6, target=target, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    stopped.mkdir()
+    shutil.copy(whole / "settings.json", stopped)
+    shutil.copy(whole / "state-3.safetensors", stopped / "state.safetensors")
+    (stopped / "loss.jsonl").write_text("".join((whole / "loss.jsonl").read_text().splitlines(True)[:3]))
+    done = run("tune", "--out", stopped, *words, "--resume", target=target, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert (stopped / "state.safetensors").read_bytes() == (whole / "state.safetensors").read_bytes()
+    assert losses(stopped) == losses(whole) and len(losses(whole)) == 6
+    if ranks > 1:
+        assert run("tune", "--out", alone, *words, target=target).returncode == 0
+        assert losses(whole) == pytest.approx(losses(alone), rel=2e-3)
 
 
 @pytest.mark.parametrize("target, drafter, said", [
