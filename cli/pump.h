@@ -22,8 +22,8 @@ int pump_input(struct pump *pump, int i, struct error *err);
 /* From now on everything goes to our stderr, what was kept first. */
 void pump_relay(struct pump *pump);
 
-/* The line of slot i that tells most: the last of massv's programs before what mpirun, ssh and others say. Waits a moment
- * for what is still in the pipe. */
+/* The line of slot i that tells most: the last of massv's programs before what mpirun, ssh and others say. All
+ * that the child wrote counts, also what is still in the pipe. */
 void pump_last_words(struct pump *pump, int i, char *line, size_t size);
 
 #endif

@@ -90,11 +90,13 @@ static const char **trust_file(struct service_options *options, int i)
     return files[i];
 }
 
-/* What the coordinator cannot see: whether the groups will speak as it does. The rest it says itself. */
+/* The coordinator cannot see whether the groups will speak as it does. */
 static void arguments_complete(const struct service_options *options, const struct argp_state *state)
 {
     if (!options->target)
         argp_error(state, "--target is missing");
+    flag_security(state, &options->security, "--");
+    flag_security(state, &options->workers, "--worker-");
     if (!options->workers.certificate != !options->worker_authorities)
         argp_error(state, "--worker-tls-certificate and --worker-tls-ca come together");
 }

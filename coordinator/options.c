@@ -79,22 +79,14 @@ static const char **trust_file(struct coordinator_options *options, int i)
     return files[i];
 }
 
-static void trust_check(struct argp_state *state, const struct rpc_security_files *files, const char *prefix)
-{
-    if (!files->certificate != !files->key)
-        argp_error(state, "%stls-certificate and %stls-key come together", prefix, prefix);
-    if (files->authorities && !files->certificate)
-        argp_error(state, "%stls-client-ca is for TLS, which %stls-certificate turns on", prefix, prefix);
-}
-
 static void complete(const struct coordinator_options *options, struct argp_state *state)
 {
     if (!options->target)
         argp_error(state, "--target DIR is missing");
     if (!options->n_listen)
         argp_error(state, "--listen ADDR is missing, e.g. --listen 127.0.0.1:50051");
-    trust_check(state, &options->clients, "--");
-    trust_check(state, &options->workers, "--worker-");
+    flag_security(state, &options->clients, "--");
+    flag_security(state, &options->workers, "--worker-");
     if (!options->worker_listen)
         argp_error(state, "--worker-listen ADDR is missing, e.g. --worker-listen 127.0.0.1:50052");
 }

@@ -48,6 +48,14 @@ const char *flag_address(const struct argp_state *state, const char *flag, const
     return text;
 }
 
+void flag_security(const struct argp_state *state, const struct rpc_security_files *files, const char *prefix)
+{
+    if (!files->certificate != !files->key)
+        argp_error(state, "%stls-certificate and %stls-key come together", prefix, prefix);
+    if (files->authorities && !files->certificate)
+        argp_error(state, "%stls-client-ca is for TLS, which %stls-certificate turns on", prefix, prefix);
+}
+
 const struct argp rpc_client_argp = {.options = flags, .parser = flags_parse};
 
 int rpc_channel_open_with(struct rpc_channel **channel, const char *address, const struct rpc_security_files *files,

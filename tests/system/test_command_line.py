@@ -62,7 +62,9 @@ def test_help_lists_the_commands():
     ["bench", "serve", "--address", "a:1", "--concurrency", "1", "--goodput", "ttft:1", "first:1"],
     ["top"], ["top", "--address", "a:1", "--interval", "0"], ["chat"], ["chat", "--address", "a:1", "word"], ["chat", "--address", "a:1", "--max-tokens", "0"], ["dump", "--model", TINY], ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--activations", "f64"],
     ["dump", "--model", TINY, "--prompt", "x", "--out", "o", "--ranks", "two"], ["inspect"], ["inspect", TINY, TINY], ["bench"],
-    ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--listen", "localhost:99999"],
+    ["bench", "fly"], ["bench", "step", "--fly"], ["up", "--target", TINY, "--listen", "50051"], ["up", "--target", TINY, "--tls-key", "key"],
+    ["up", "--target", TINY, "--tls-client-ca", "ca"], ["up", "--target", TINY, "--worker-tls-client-ca", "ca"],
+    ["up", "--target", TINY, "--listen", "localhost:99999"],
     ["generate", "--address", "nowhere", "--prompt", "x"], ["generate", "--address", "a:1", "--prompt", "a\udcff"],
     ["generate", "--address", "a:1", "--prompt", "x", "--stop", ""], ["generate", "--address", "a:1", "--prompt", "x", "--stop", "\udcc3"],
     ["dump", "--model", TINY, "--out", "o", "--prompt", "\udcc3"]], ids=lambda a: " ".join(str(x).rpartition("/")[2] for x in a) or "nothing")
