@@ -1,18 +1,20 @@
 #!/usr/bin/python3
 """chaos.py - a service under load whose processes are killed and stopped: every answer must be the undisturbed one.
 
-    tests/system/chaos.py [--seconds 120] [--seed N] [--streams 16] [--groups 2] [--ranks 2] [--every 2] [--kills N]
+    tests/system/chaos.py [--seconds 120] [--seed N] [--streams 16] [--groups 2] [--ranks 2] [--every 2] [--kills N | --spare]
 
 All choices come from the seed, which is printed first: the same seed gives the same events at the same times. Clients ask in a loop; most read
 to the end and compare ids, some cancel, some have a deadline that is too short, some read slowly. The last lines say what was done and what it
 cost; the exit status is 1 when an answer differed, a call ended as it must not, or something was left behind."""
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
 import random
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -24,12 +26,23 @@ from harness import BIN, MODELS, PICTURES, Client, Process, alive, descendants, 
 ANSWER_S = 120  # an answer under fire: a dozen restarts of all groups
 QUIET_S = 20    # after the last event everything has been released
 REDIAL_S = 10   # a client's connection pauses between its tries to come back
+KINDS = ("up", "coordinator", "mpirun", "rank")
+MEDIAN_OF = 30  # samples of memory
 TARGET, DRAFTER = MODELS / "scenes-large", MODELS / "scenes-massv"
 SEEN = [("What can you see in this picture?", "scene-00002.png"), ("Tell a short story about the picture.", "scene-00008.png"),
         ("Name the days of the week.", None)]
 COUPLED = dict(temperature=1.0, sampling=dict(seed=5, top_p=0.95, mode=1))  # COUPLED: its text, too, depends on nothing that chaos can change
-QUESTIONS = [dict(prompt=prompt, pictures=[PICTURES / picture] if picture else [], k=k, max_tokens=160, ignore_eos=True, **how)
-             for k, how in ((0, {}), (3, {}), (5, {}), (5, COUPLED)) for prompt, picture in SEEN]
+MANNERS = [(0, {}), (3, {}), (5, {}), (5, COUPLED)]
+RULE = "Number {}: whoever is shown a picture says in whole sentences what is in it, where it is, which colour it has, and what is beside it. "
+RULES = 24  # prompts of several pages, each with a beginning of its own: more than the caches keep
+
+
+def question(prompt, picture, k, how):
+    return dict(prompt=prompt, pictures=[PICTURES / picture] if picture else [], k=k, max_tokens=160, ignore_eos=True, **how)
+
+
+QUESTIONS = [question(*seen, *manner) for manner in MANNERS for seen in SEEN] + \
+            [question(RULE.format(i) * 4, None, *MANNERS[i % len(MANNERS)]) for i in range(RULES)]
 
 
 @dataclasses.dataclass
@@ -56,23 +69,32 @@ class Service:
         self.options = options
         self.address = "127.0.0.1:0"
         self.gone = -REDIAL_S  # when the coordinator was away last
+        self.spared = set()    # process ids
         self.start()
 
     def start(self):
         self.up = Process(BIN / "massv", "up", "--target", TARGET, "--drafter", DRAFTER, "--listen", self.address, "--threads", "1",
-                          "--ranks", self.options.ranks, "--groups", self.options.groups, "--kv-positions", self.options.kv_positions)
+                          "--ranks", self.options.ranks, "--groups", self.options.groups, "--kv-positions", self.options.kv_positions,
+                          "--draft-positions", self.options.kv_positions)
         self.address = self.up.line("serving ").rpartition(" on ")[2]
         self.gone = time.monotonic()
 
     def pids(self, what):
-        """Of "rank", "mpirun" or "coordinator", oldest first."""
+        """Of "rank", "mpirun", "coordinator" or "up", oldest first."""
+        if what == "up":
+            return [self.up.process.pid]
         names = {"rank": "massv-worker", "mpirun": "mpirun", "coordinator": "massv-coordinator"}
         return sorted(pid for pid, line in descendants(self.up.process.pid).items() if os.path.basename(line.split(" ")[0]) == names[what])
+
+    def spare(self):
+        """The first group is not struck any more."""
+        mpirun = self.pids("mpirun")[0]
+        self.spared = {mpirun, *descendants(mpirun)}
 
     def strike(self, event):
         """Does what the event says; what it was done to, or None when nobody of the kind lives."""
         action, what = event.kind.split()
-        pids = self.pids(what)
+        pids = [pid for pid in self.pids(what) if pid not in self.spared]
         if not pids:
             return None
         pid = pids[event.pick % len(pids)]
@@ -96,7 +118,8 @@ class Load:
         self.service, self.faults, self.counts = service, [], collections.Counter()
         self.longest_pause, self.over, self.lock = 0.0, threading.Event(), threading.Lock()
         client = Client(service.address)
-        self.expected = [client.ask(**question)[0] for question in QUESTIONS]
+        with concurrent.futures.ThreadPoolExecutor(len(QUESTIONS)) as pool:  # more at once than later: buffers that grow with it have grown
+            self.expected = list(pool.map(lambda q: client.ask(**q)[0], QUESTIONS))
         client.close()
         self.pause = pause
         self.threads = [threading.Thread(target=self.run, args=(random.Random(seed * 1000 + i),)) for i in range(streams)]
@@ -168,7 +191,7 @@ def resident_mb(pid):
 
 
 class Memory:
-    """Resident megabytes of every process of the service, once a second: what a process holds at its end beside what it held when it was warm."""
+    """Resident megabytes of every process of the service, once a second: what one holds at its end beside what it held when it was warm."""
 
     def __init__(self, service, warm):
         self.service, self.warm, self.seen, self.over = service, warm, {}, threading.Event()
@@ -177,21 +200,33 @@ class Memory:
 
     def run(self):
         while not self.over.wait(1):
-            for what in ("coordinator", "rank"):
+            for what in KINDS:
                 for pid in self.service.pids(what):
                     with contextlib.suppress(OSError):  # it has just ended
-                        self.seen.setdefault((what, pid), []).append(resident_mb(pid))
+                        self.seen.setdefault((what, pid), []).append((time.monotonic(), resident_mb(pid)))
 
     def finish(self):
-        """A line per kind of process: the largest growth of one that lived for long enough."""
         self.over.set()
         self.thread.join()
-        for what in ("coordinator", "rank"):
-            lives = [mb for (kind, _), mb in self.seen.items() if kind == what and len(mb) > 2 * self.warm]
+
+    def report(self, most):
+        """A line per kind of process: the largest growth of one that lived for long enough. What grew by more than that share."""
+        faults = []
+        for what in KINDS:
+            lives = [life for (kind, _), life in self.seen.items() if kind == what and life[-1][0] - life[0][0] > 2 * self.warm]
             if lives:
-                worst = max(lives, key=lambda mb: mb[-1] / mb[self.warm])
-                print(f"memory: {what} {worst[self.warm]:.1f} MB after {self.warm} s, {worst[-1]:.1f} MB after {len(worst)} s "
-                      f"({worst[-1] / worst[self.warm] - 1:+.1%}; the worst of {len(lives)})")
+                grown, warm, last, seconds = max(self.growth(life) for life in lives)
+                line = f"{what} {warm:.1f} MB after {self.warm} s, {last:.1f} MB after {seconds:.0f} s ({grown:+.1%}; the worst of {len(lives)})"
+                print("memory:", line)
+                faults += [f"memory grew: {line}"] if most is not None and grown > most else []
+        return faults
+
+    def growth(self, life):
+        """The share, the medians that it comes from, and seconds to the end."""
+        born, end = life[0][0], life[-1][0]
+        warm = statistics.median([mb for at, mb in life if at >= born + self.warm][:MEDIAN_OF])
+        last = statistics.median([mb for _, mb in life[-MEDIAN_OF:]])
+        return last / warm - 1, warm, last, end - born
 
 
 def quiet(service):
@@ -211,7 +246,7 @@ def quiet(service):
 def strikes(options, service, load):
     """Strikes until the time or the kills are over; how often what was done."""
     begun, done = time.monotonic(), collections.Counter()
-    for event in plan(options.seed, options.every, coordinator=not options.kills and not options.no_coordinator):
+    for event in plan(options.seed, options.every, coordinator=not options.kills and not options.spare):
         if (done["kill rank"] + done["kill mpirun"] >= options.kills) if options.kills else event.at > options.seconds:
             return done
         time.sleep(max(0.0, begun + event.at - time.monotonic()))
@@ -235,8 +270,11 @@ def chaos(options):
 
 
 def report(options, service):
+    if options.spare:
+        service.spare()
     load, memory = Load(service, options.streams, options.seed, options.pause), Memory(service, options.warm)
     done = strikes(options, service, load)
+    memory.finish()
     load.finish()
     faults = load.faults
     if service.up.process.poll() is None:
@@ -249,7 +287,7 @@ def report(options, service):
     print(f"calls:  {load.counts.pop('compared', 0)} whole answers equal to the undisturbed ones"
           + "".join(f", {n} {name}" for name, n in sorted(load.counts.items())))
     print(f"longest pause within an answer {load.longest_pause:.1f} s")
-    memory.finish()
+    faults += memory.report(options.growth)
     for fault in faults[:20]:
         print("FAULT:", fault[:1000])
     if faults:
@@ -268,9 +306,11 @@ def main():
     parser.add_argument("--every", type=float, default=2.0, help="seconds between events, on average")
     parser.add_argument("--kills", type=int, default=0, help="so many kills of ranks and mpiruns, in place of --seconds")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between a client's calls, on average")
-    parser.add_argument("--kv-positions", type=int, default=8192, help="of each group: few, so that all are in use before memory is looked at")
+    parser.add_argument("--kv-positions", type=int, default=8192, help="of each group and of the drafter: few, so that all are in use before memory is looked at")
     parser.add_argument("--warm", type=int, default=60, help="seconds of a process's life before its memory is looked at")
-    parser.add_argument("--no-coordinator", action="store_true", help="never kill the coordinator: its memory is looked at over the whole time")
+    parser.add_argument("--growth", type=float, help="the share by which resident memory may grow after that, 0.02 for instance")
+    parser.add_argument("--spare", action="store_true", help="never kill the coordinator nor strike the first group: their memory is looked at over the "
+                        "whole time")
     parser.add_argument("--verbose", action="store_true", help="a line per event")
     return chaos(parser.parse_args())
 
