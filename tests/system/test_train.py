@@ -130,6 +130,7 @@ def test_an_exported_drafter_drafts(captions, phase1, tmp_path):
     done = subprocess.run(export, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "kind massv" in massv("inspect", out, "--with", TARGET).stdout
+    assert "massv" not in json.loads((out / "config.json").read_text())  # transformers knows no such member: an ordinary checkpoint
     assert {path.name for path in out.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"}
     question = json.loads(captions.read_text().splitlines()[0])
     answers = [json.loads(massv("generate", "--target", TARGET, "--drafter", drafter, "--image", question["image"], "--prompt", question["prompt"],
