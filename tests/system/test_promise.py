@@ -21,12 +21,12 @@ DRAFTERS = {  # kind: target, drafter, draft lengths
     "tiny-massv": (TINY, GOLDEN / "massv-tiny", (0, 3, 8)),
     "other-vision": (LARGE, MODELS / "scenes-massv", (0, 2, 5, 7)),
     "vision": (TINY, GOLDEN / "qwen25vl-tiny-bf16", range(9)),
-    "tiny-gemma-text": (GEMMA, GOLDEN / "gemma3-text-tiny", (0, 1, 4, 8)),
-    "tiny-gemma-massv": (GEMMA, None, (0, 2, 5, 7)),
+    "tiny-gemma-text": (GEMMA, GOLDEN / "gemma3-text-tiny", range(9)),
+    "tiny-gemma-massv": (GEMMA, None, range(9)),
     "gemma-vision": (GEMMA, GOLDEN / "gemma3-tiny-bf16", range(9)),
 }
 RANKS = {"other-vision": (2,), "text": (1, 2), "massv": (1, 2, 4), "tiny-text": (1, 4), "tiny-massv": (2,), "vision": (1, 2, 4),
-         "tiny-gemma-text": (1, 2, 4), "tiny-gemma-massv": (2,), "gemma-vision": (1, 2, 4)}
+         "tiny-gemma-text": (1, 2, 4), "tiny-gemma-massv": (1, 2, 4), "gemma-vision": (1, 2, 4)}
 
 
 def prompts(target):

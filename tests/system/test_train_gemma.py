@@ -1,5 +1,6 @@
 """The whole way of a Gemma3 drafter, in little: a target that has learned something, its answers through the running service, both phases, an
 ordinary checkpoint, and acceptance that has risen."""
+import concurrent.futures
 import json
 import subprocess
 
@@ -86,6 +87,29 @@ def test_what_was_trained_sees(data, drafters, tmp_path):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         right = [line["answer"] == line["reference"] for line in lines if line["temperature"] == 0]
         assert len(right) == len(COLOURS) * len(QUESTIONS) and sum(right) >= 0.75 * len(right), lines
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_no_text_changes_where_some_drafts_are_accepted(data, target, drafters, ranks):
+    """Prompts of several windows, answers of more than one, one picture and two; some drafts stand and some are rolled back."""
+    red, blue, story = data.parent / "red.png", data.parent / "blue.png", "Here is a small story about a picture. " * 6
+    asked = [dict(prompt="Describe the picture.", pictures=[red]), dict(prompt=story + "What colour is this?", pictures=[blue]),
+             dict(prompt=story + "Describe the picture.", pictures=[red, blue]), dict(prompt="What colour is this?", penalty=1.2)]
+    with service(target, "--drafter", drafters["massv"], "--ranks", ranks, "--threads", "1") as client:
+        def answer(k, i):
+            ids, text, finished = client.ask(k=k, max_tokens=60, ignore_eos=True, **asked[i])
+            return ids, text, finished.speculation
+
+        plain = [answer(0, i)[:2] for i in range(len(asked))]
+        work = [(k, i) for k in range(1, 9) for i in range(len(asked))]
+        alone = [answer(*w) for w in work]
+        with concurrent.futures.ThreadPoolExecutor(8) as eight:
+            together = list(eight.map(lambda w: answer(*w), work[::-1]))[::-1]
+    for (k, i), one, other in zip(work, alone, together):
+        assert one[:2] == other[:2] == plain[i], (k, i)
+        assert not one[2].inactive and one[2].drafted > 0
+    accepted, drafted = (sum(getattr(one[2], name) for one in alone) for name in ("accepted", "drafted"))
+    assert 0.1 * drafted < accepted < 0.9 * drafted, (accepted, drafted)
 
 
 @pytest.mark.parametrize("loss", ["kl", "tvd"])
