@@ -281,16 +281,27 @@ static int row_take(struct reading *r, struct divergence *const *rows, int t, in
     return 0;
 }
 
+/* Positions before which all have read the same tokens. An id beyond a drafter's table ends them for all, so that drafters stand
+ * side by side at the same ones; in the service it ends that drafter's drafts. */
+static int positions_count(const struct reading *r, const struct eval_answer *answer)
+{
+    int n = answer->usage.completion_tokens;
+    for (int t = 0; t < n - 1; t++) /* nobody reads the last token */
+        for (int i = 1; i < r->n_readers; i++)
+            if (answer->ids[t] >= r->readers[i].config.vocabulary)
+                return t + 1;
+    return n;
+}
+
 /* rows[d] (n) of drafter d. */
-static int answer_read(struct reading *r, const struct eval_answer *answer, float temperature, struct divergence *const *rows,
-                       struct error *err)
+static int answer_read(struct reading *r, const struct eval_answer *answer, int n, float temperature,
+                       struct divergence *const *rows, struct error *err)
 {
     struct reader *target = &r->readers[0];
-    int n = answer->usage.completion_tokens;
     for (int d = 1; d < r->n_readers; d++)
         if (rows_compare(&rows[d - 1][0], target, target->first, &r->readers[d], r->readers[d].first, temperature, err))
             return -1;
-    for (int first = 0; first < n - 1; first += ROWS) { /* nobody asks what follows the last token */
+    for (int first = 0; first < n - 1; first += ROWS) {
         int count = n - 1 - first < ROWS ? n - 1 - first : ROWS;
         for (int i = 0; i < r->n_readers; i++)
             if (tokens_read(&r->readers[i], answer->ids, first, count, err))
@@ -322,14 +333,15 @@ static int answers_read(struct reading *r, struct tvd *tvd, int question, struct
         float temperature = r->e->conditions[tvd->conditions[c]].temperature;
         if (!answer)
             continue;
+        int n = positions_count(r, answer);
         for (int d = 0; d < tvd->n_drafters; d++)
-            rows[d] = mem_new((size_t)answer->usage.completion_tokens, sizeof *rows[d]);
-        int result = answer_read(r, answer, temperature > 0 ? temperature : 1, rows, err);
+            rows[d] = mem_new((size_t)n, sizeof *rows[d]);
+        int result = answer_read(r, answer, n, temperature > 0 ? temperature : 1, rows, err);
         for (int d = 0; d < tvd->n_drafters; d++)
             if (result)
                 free(rows[d]);
             else
-                *tvd_answer_at(tvd, d, c, question) = (struct tvd_answer){answer->usage.completion_tokens, rows[d]};
+                *tvd_answer_at(tvd, d, c, question) = (struct tvd_answer){n, rows[d]};
         if (result)
             return -1;
     }

@@ -13,7 +13,7 @@ import grpc
 import numpy
 import pytest
 
-from harness import BIN, ENVIRONMENT, MODELS, PICTURES, START_S, Process, descendants, massv, read_tensors, service, stubs
+from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, PICTURES, START_S, Process, descendants, gemma_massv, gemma_pan_and_scan, massv, read_tensors, service, stubs
 
 TARGET = ("--target", MODELS / "scenes-small")
 DRAFTERS = ("--drafter", f"text={MODELS / 'scenes-drafter'}", "--drafter", f"massv={MODELS / 'scenes-massv'}")
@@ -156,6 +156,33 @@ def test_the_report_stands_alone(run):
     for words in ("Greedy (T = 0), K = 5", "T = 1, rejection, K = 5", "Distance of distributions", everything["origin"]["command"],
                   everything["origin"]["target_weights_xxh128"], "1 + A/S"):
         assert words in html, words
+
+
+def test_a_gemma3_target_with_crops_and_ids_that_a_drafter_does_not_have(tmp_path):
+    """Every kind of drafter; distances end, for all of them, behind an id that the text model's table of 832 does not have."""
+    target = gemma_pan_and_scan(tmp_path / "target")
+    drafters = {"text": GOLDEN / "gemma3-text-tiny", "massv": gemma_massv(tmp_path / "massv"), "vision": GOLDEN / "gemma3-tiny-bf16"}
+    data = [{"image": str(GOLDEN / "images/wide.png"), "prompt": "What is this?"}, {"image": str(GOLDEN / "images/speck.png"), "prompt": "Two?"},
+            {"image": None, "prompt": "Words only, please. " * 30}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in data))
+    words = [word for name, folder in drafters.items() for word in ("--drafter", f"{name}={folder}")]
+    done = massv("eval", "--target", target, *words, "--ranks", "2", "--threads", "1", "--data", tmp_path / "data.jsonl", "--draft-tokens", "1,5",
+                 "--temperature", "0,1", "--tvd", "--max-tokens", "24", "--resamples", "100", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    everything = json.loads((tmp_path / "out/eval.json").read_text())
+    assert everything["failures"] == [] and everything["texts"]["different"] == 0 and everything["texts"]["compared"] == 3 * 2 * 6
+    cut = 0
+    for prompt in everything["per_prompt"]:
+        answers = {a["temperature"]: a["token_ids"] for a in prompt["answers"] if a["drafter"] == "off"}
+        for along in prompt["tvd"]:
+            ids = answers[along["answers_temperature"]]
+            beyond = next((t for t, token in enumerate(ids[:-1]) if token >= 832), len(ids) - 1)
+            assert len(along["distances"]) == beyond + 1
+            assert along["drafter"] != "vision" or max(along["distances"]) < 0.1, "the target's own weights, rounded"
+            cut += beyond + 1 < len(ids)
+    assert cut > 0
+    lengths = {f["drafter"]: f["mean_acceptance_length"]["value"] for f in everything["figures"] if (f["draft_tokens"], f["temperature"]) == (5, 0)}
+    assert lengths["vision"] > 4
 
 
 # ---- running services, and what goes wrong ----
