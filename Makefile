@@ -56,7 +56,7 @@ tests: $(PROGRAMS) $(TEST_PROGRAMS) $(BENCHES)
 help:
 	@echo "make           install the missing Debian packages, build everything into $(BUILD)/bin"
 	@echo "make demo      build, start a service on two ranks, ask it about pictures with and without a drafter"
-	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it"
+	@echo "make test      build and run all tests; TESTS_ONLY=word runs those whose name has it, TESTS_ONLY=\"a or b\" those that have either"
 	@echo "make transformers  compare exported drafters with Hugging Face transformers; brings gigabytes from PyPI into $(BUILD)/transformers"
 	@echo "make asan      all tests under the address and undefined-behaviour sanitizers"
 	@echo "make tsan      the tests of proto, coordinator and worker under the thread sanitizer"
@@ -73,7 +73,7 @@ setup:
 
 test: setup
 	@$(MAKE) --no-print-directory $(JOBS) tests
-	@BUILD=$(BUILD) tests/run $(TESTS_ONLY)
+	@BUILD=$(BUILD) tests/run "$(TESTS_ONLY)"
 
 transformers: setup
 	@MASSV_TRANSFORMERS=1 $(MAKE) --no-print-directory test TESTS_ONLY=transformers
