@@ -177,13 +177,14 @@ static int folder_make(const char *path, struct error *err)
     return entries ? fail(err, "%s: is not empty; a new folder is wanted", path) : 0;
 }
 
-/* Copies a file of the target where it has one. */
+/* Copies a file of the target where it has one: one that cannot be read, or a link to nothing, is there. */
 static int file_copy(const struct export_options *o, const char *name, struct error *err)
 {
     char block[1 << 14], *from = mem_format("%s/%s", o->target, name), *to = mem_format("%s/%s", o->out, name);
     FILE *in = fopen(from, "rb"), *out = in ? fopen(to, "wb") : NULL;
     size_t n;
-    int bad = in && !out;
+    struct stat is;
+    int bad = in ? !out : errno != ENOENT || !lstat(from, &is);
     while (out && !bad && (n = fread(block, 1, sizeof block, in)) > 0)
         bad = fwrite(block, 1, n, out) != n;
     if (in)
