@@ -373,6 +373,11 @@ int dataset_example(struct dataset *d, int i, struct example *example, struct er
     return result;
 }
 
+int dataset_blame(const struct dataset *d, int i, struct error *err)
+{
+    return records_blame(d->records, d->usable[i].record, err);
+}
+
 static int keys_compare(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -389,7 +394,7 @@ int dataset_overlap(const struct dataset *a, const struct dataset *b, struct err
     for (int i = 0; i < b->n && !found; i++)
         if (bsearch(&b->usable[i].key, keys, (size_t)a->n, sizeof *keys, keys_compare)) {
             fail(err, "the same picture and prompt are in %s", a->options.path);
-            records_blame(b->records, b->usable[i].record, err);
+            dataset_blame(b, i, err);
             found = 1;
         }
     free(keys);

@@ -53,6 +53,9 @@ int64_t dataset_supervised(const struct dataset *dataset);
 /* Is a question - picture, turns before and prompt - of b in a, too? Then 1, and err says which of which file. */
 int dataset_overlap(const struct dataset *a, const struct dataset *b, struct error *err);
 
+/* Puts file and line of sample i before an error. Returns -1. */
+int dataset_blame(const struct dataset *dataset, int i, struct error *err);
+
 struct example {
     struct train_sample sample; /* points into what follows */
     struct feature_rows rows;

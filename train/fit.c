@@ -173,7 +173,7 @@ static void plot(struct fit *f)
 int fit_run(struct fit_report *report, const struct fit_options *options, struct comm *comm, struct error *err)
 {
     struct fit f = {.options = options, .report = report, .comm = comm};
-    *report = (struct fit_report){.loss = NAN, .held_out_loss = NAN};
+    *report = (struct fit_report){.loss = NAN, .held_out_loss = NAN, .saved = -1};
     int result = fit_open(&f, err);
     if (!result) {
         report->samples = dataset_count(f.data);

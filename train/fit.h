@@ -36,7 +36,7 @@ struct fit_report {
     double seconds; /* of its steps */
     double flops;
     double loss, held_out_loss; /* mean of the last steps; NaN = none */
-    bool state;                 /* the folder holds the state of `steps` */
+    int64_t saved;              /* steps of the state that the folder holds, as far as this start knows; -1 = none */
     struct error first_fault, plot_fault;
 };
 

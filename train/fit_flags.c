@@ -14,6 +14,7 @@
 #include "base/signals.h"
 #include "train/commands.h"
 #include "train/estimate.h"
+#include "train/ranks.h"
 
 enum {
     BATCH_MAX = 1 << 16,
@@ -289,9 +290,9 @@ static void report_print(const struct fit_report *r, const struct fit_options *o
 
 static void report_unfinished(const char *name, const struct fit_report *r, const struct fit_options *o)
 {
-    if (r->state)
+    if (r->saved >= 0)
         fprintf(stderr, "%s: %s holds a state of %" PRId64 " steps; the same command with --resume goes on from there\n", name,
-                o->out, r->steps);
+                o->out, r->saved);
 }
 
 int fit_command(const char *name, const struct fit_flags *flags_given, struct comm *comm)
@@ -308,7 +309,7 @@ int fit_command(const char *name, const struct fit_flags *flags_given, struct co
     signals_hold();
     signal(SIGPIPE, SIG_IGN); /* a gnuplot that is not there */
     int result = fit_run(&report, o, comm, &err);
-    if (result < 0)
+    if (result < 0 && ranks_tell(comm, &err))
         fprintf(stderr, "%s: %s\n", name, err.text);
     if (comm->rank)
         return result == 1 ? TRAIN_INTERRUPTED : result ? TRAIN_FAILED : TRAIN_DONE;

@@ -1,5 +1,6 @@
 /* fit_steps.c - the loop: samples to gradients, gradients over ranks, a step of the optimizer, and what is written on the way */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,13 +118,28 @@ static int pieces(struct fit *f, const struct share *s, const struct train_objec
     return 0;
 }
 
+/* Of the step's records, on all ranks, the first whose own loss is no number: its index in the data set. -1: each has one. */
+static int record_blamed(struct fit *f, const struct share *s, const struct train_objective *objective, int64_t step)
+{
+    int own = INT_MAX, first = INT_MAX, *all = mem_new((size_t)f->comm->size, sizeof *all);
+    struct error ignored;
+    for (int i = 0; i < s->n && own == INT_MAX; i++) {
+        double loss = NAN;
+        if (network_loss(f->network, s->samples + i, 1, objective, &loss, &ignored) || !isfinite(loss))
+            own = i * f->comm->size + f->comm->rank;
+    }
+    f->comm->calls->all_gather(f->comm, all, &own, sizeof own);
+    for (int i = 0; i < f->comm->size; i++)
+        first = all[i] < first ? all[i] : first;
+    free(all);
+    return first == INT_MAX ? -1 : order_at(&f->order, step * f->options->batch + first);
+}
+
 static int step_failed(const struct sums *all, int64_t step, struct error *err)
 {
     if (!all->failed)
         return 0;
-    if (!err->text[0])
-        fail(err, "another rank failed");
-    return fail_in(err, "step %" PRId64, step + 1);
+    return err->text[0] ? fail_in(err, "step %" PRId64, step + 1) : -1; /* the rank that failed tells */
 }
 
 static int step_run(struct fit *f, int64_t step, struct journal_step *line, int64_t *tokens, struct error *err)
@@ -135,10 +151,12 @@ static int step_run(struct fit *f, int64_t step, struct journal_step *line, int6
     own.tokens = share.tokens;
     own.supervised = share.supervised;
     struct sums all = sums_over_ranks(f->comm, &own);
+    int blamed = -1;
     if (!all.failed) {
         const struct train_objective objective = {o->loss, f->common, (double)all.supervised};
         own.failed = pieces(f, &share, &objective, true, &own.loss, err) != 0;
         all = sums_over_ranks(f->comm, &own);
+        blamed = all.failed || isfinite(all.loss) ? -1 : record_blamed(f, &share, &objective, step);
     }
     share_free(&share);
     if (step_failed(&all, step, err))
@@ -149,10 +167,11 @@ static int step_run(struct fit *f, int64_t step, struct journal_step *line, int6
     int64_t warmup = (int64_t)ceil((double)o->warmup * (double)f->report->wanted);
     line->learning_rate = schedule_rate(step, f->report->wanted, warmup, (double)o->learning_rate);
     const struct network_optimizer optimizer = {(float)line->learning_rate, BETA1, o->beta2, EPS, o->weight_decay, o->clip};
-    if (!isfinite(line->loss) || network_step(f->network, &optimizer, &line->gradient_norm, err))
-        return fail(err, "step %" PRId64 ": the loss is %g, the gradients' norm %g; a smaller --learning-rate may help", step + 1,
-                    line->loss, line->gradient_norm);
-    return 0;
+    if (isfinite(line->loss) && !network_step(f->network, &optimizer, &line->gradient_norm, err))
+        return 0;
+    fail(err, "step %" PRId64 ": the loss is %g, the gradients' norm %g; a smaller --learning-rate may help", step + 1, line->loss,
+         line->gradient_norm);
+    return blamed < 0 ? -1 : dataset_blame(f->data, blamed, err);
 }
 
 /* ---- held out ---- */
@@ -222,13 +241,14 @@ static int loop_choice(struct fit *f, const struct loop *loop)
 static int loop_save(struct fit *f, struct loop *loop, struct error *err)
 {
     const struct fit_options *o = f->options;
-    int result = f->comm->rank ? 0 : state_write(f->network, o->out, err);
-    if (!f->comm->rank && !result && o->keep > 1)
-        result = state_keep(o->out, f->report->steps, o->keep, err);
+    int result = ranks_agree(f->comm, f->comm->rank ? 0 : state_write(f->network, o->out, err), err);
     loop->saved = clock_seconds();
-    result = ranks_agree(f->comm, result, err);
-    f->report->state |= !result;
-    return result;
+    if (result)
+        return result;
+    f->report->saved = f->report->steps;
+    if (!f->comm->rank && o->keep > 1)
+        result = state_keep(o->out, f->report->steps, o->keep, err);
+    return ranks_agree(f->comm, result, err);
 }
 
 static int loop_step(struct fit *f, struct loop *loop, struct error *err)
@@ -259,7 +279,7 @@ int fit_steps(struct fit *f, struct error *err)
     struct fit_report *r = f->report;
     int result = 0, choice = 0;
     r->before = r->steps = network_steps(f->network);
-    r->state = f->options->resume;
+    r->saved = f->options->resume ? r->before : -1;
     order_open(&f->order, dataset_count(f->data), f->options->seed);
     bar_begin(&loop.bar);
     loop.bar.on &= !f->comm->rank;

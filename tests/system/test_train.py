@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -156,6 +157,9 @@ def test_a_bad_record_is_named(captions, tmp_path, line, said):
     data.write_text(captions.read_text() + line + "\n")
     done = train("project", data, tmp_path / "run", "--steps", "1")
     assert done.returncode == 1 and said in done.stderr and "bad.jsonl: line 25" in done.stderr
+    if said == "prompt":
+        both = train("project", data, tmp_path / "both", "--steps", "1", ranks=2)  # each rank reads every line; one tells
+        assert both.returncode == 1 and both.stderr.count("bad.jsonl: line 25: prompt") == both.stderr.count("massv-train project: ") == 1, both.stderr
     skipped = train("project", data, tmp_path / "run2", "--steps", "1", "--on-error", "skip")
     if said == "line 25":  # what is no JSON is never skipped: nobody knows where the next record begins
         assert skipped.returncode == 1 and said in skipped.stderr
@@ -173,10 +177,40 @@ def test_what_cannot_be_trained_is_refused(captions, phase1, tmp_path):
     refused("is a text model", "project", tmp_path / "c", target=TEXT)
     refused("has no answer of a target", "tune", tmp_path / "d")
     refused("needs the target's probabilities", "tune", tmp_path / "e", "--labels", "reference", "--loss", "kl")
-    refused("a smaller --learning-rate may help", "project", tmp_path / "f", "--weight-decay", "100", "--learning-rate", "100", "--steps", "60",
-            "--warmup", "0")
     refused("cannot be made", "project", tmp_path / "no" / "where")
     refused("one of mlp, linear, resampler is wanted", "project", tmp_path / "g", "--projector", "cnn")
+
+
+def test_a_run_that_fails_says_which_state_is_there(captions, tmp_path):
+    run, steep = tmp_path / "run", ("--weight-decay", "100", "--learning-rate", "100", "--steps", "60", "--warmup", "0")
+    (run / "state-2.safetensors").mkdir(parents=True)  # the name under which a state is to be kept
+    done = train("project", captions, run, *steep, "--checkpoint-seconds", "0", "--keep", "2")
+    assert done.returncode == 1 and "state-2.safetensors: cannot be kept: Is a directory" in done.stderr
+    assert "holds a state of 2 steps; the same command with --resume goes on from there" in done.stderr
+    assert read_tensors(run / "state.safetensors")["steps"] == [2]
+    before = (run / "state.safetensors").read_bytes()
+    for ranks in 1, 2:
+        words = ("--resume",) if ranks == 1 else ("--checkpoint-seconds", "3600")
+        done = train("project", captions, run if ranks == 1 else tmp_path / "both", *steep, *words, ranks=ranks)
+        found = re.findall(r"captions.jsonl: line \d+: step (\d+): the loss is -?(?:nan|inf), .* a smaller --learning-rate may help", done.stderr)
+        assert done.returncode == 1 and len(found) == 1 and int(found[0]) > 3, done.stderr
+        assert ("holds a state of 2 steps" in done.stderr) == (ranks == 1)
+    assert (run / "state.safetensors").read_bytes() == before
+
+
+def test_a_file_of_the_target_that_cannot_be_read_ends_an_export(phase1, tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    for file in TARGET.iterdir():
+        (target / file.name).symlink_to(file)
+    for name, to, said in ("vocab.json", "vocab.json", "Too many levels of symbolic links"), ("merges.txt", "gone", "No such file"):
+        (target / name).unlink(missing_ok=True)
+        (target / name).symlink_to(to)
+        done = subprocess.run([BIN / "massv-train", "export", "--run", phase1, "--target", target, "--drafter", TEXT, "--out", tmp_path / name],
+                              cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and f"{target / name}: cannot be copied to" in done.stderr and said in done.stderr
+        assert not (tmp_path / name / "config.json").exists()
+        (target / name).unlink()
 
 
 def test_a_spoilt_cache_is_made_again(captions, tmp_path):
