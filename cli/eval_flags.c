@@ -74,9 +74,9 @@ static const char doc[] =
     "Every prompt goes to every drafter at every draft length, and without drafts, prompt by prompt in turn. Texts that must be "
     "the "
     "same are compared on the way. Sampling is plain: temperature alone, whatever the model's generation_config.json says.\n\n"
-    "Example:\n  massv eval --target models/scenes-small --drafter text=models/scenes-drafter \\\n"
-    "    --drafter massv=models/scenes-massv --data models/pictures/scenes.jsonl \\\n"
-    "    --draft-tokens 1,3,5 --temperature 0,1 --tvd --out eval-scenes";
+    "Example:\n  massv eval --target models/scenes-small \\\n"
+    "    --drafter text=models/scenes-drafter --drafter massv=models/scenes-massv \\\n"
+    "    --data models/pictures/scenes.jsonl --draft-tokens 1,3,5 \\\n    --temperature 0,1 --tvd --out eval-scenes";
 
 /* ---- values ---- */
 

@@ -6,6 +6,7 @@
 
 #include "base/flags.h"
 #include "base/log_flags.h"
+#include "base/version.h"
 #include "proto/rpc_address.h"
 #include "proto/rpc_flags.h"
 
@@ -149,5 +150,6 @@ void coordinator_options_parse(struct coordinator_options *options, int argc, ch
     };
     *options = (struct coordinator_options){.step_seconds = 120};
     argp_err_exit_status = 2;
+    argp_program_version = "massv-coordinator " MASSV_VERSION;
     argp_parse(&argp, argc, argv, 0, NULL, options);
 }

@@ -76,8 +76,7 @@ static const char doc[] =
     "Answers are the target's own at their temperature and top-p, without other limits or penalties, and a function of target, "
     "question, options and seed: how the service batches or drafts changes none. Each is added to --out when it is whole, with one "
     "write; the file is synced every 5 s and at the end.\n\n"
-    "Example:\n  massv up --target models/scenes-small --drafter models/scenes-drafter --listen 127.0.0.1:50051 &\n"
-    "  massv-train distill --address 127.0.0.1:50051 --data models/pictures/scenes.jsonl --out answers.jsonl";
+    "Example:\n  massv-train distill --address 127.0.0.1:50051 --out answers.jsonl \\\n    --data models/pictures/scenes.jsonl";
 
 static void temperatures_parse(const struct argp_state *state, const char *text, struct distill_settings *s)
 {

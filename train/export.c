@@ -20,12 +20,12 @@ static const struct argp_option flags[] = {
     {"dtype", KEY_DTYPE, "f32|bf16", 0, "of what was trained; default: as the small language model is stored", 1},
     {0}};
 
-static const char doc[] = "massv-train export - write a trained drafter as a Hugging Face checkpoint\v"
-                          "The result has the class of the target, with its vision tower byte for byte: `massv up --drafter` "
-                          "serves it, transformers opens it. With a projector of kind linear or resampler config.json says so "
-                          "(member massv), and massv alone reads it.\n\nExample:\n  massv-train export --run phase2 --target "
-                          "models/scenes-small --drafter "
-                          "models/scenes-drafter --out my-massv";
+static const char doc[] =
+    "massv-train export - write a trained drafter as a Hugging Face checkpoint\v"
+    "The result has the class of the target, with its vision tower byte for byte: `massv up --drafter` "
+    "serves it, transformers opens it. With a projector of kind linear or resampler config.json says so "
+    "(member massv), and massv alone reads it.\n\nExample:\n  massv-train export --run phase2 --out my-massv \\\n"
+    "    --target models/scenes-small --drafter models/scenes-drafter";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {

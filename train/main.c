@@ -44,7 +44,7 @@ int main(int argc, char **argv)
     argv[0] = name;
     const struct command *command =
         command_choose(commands, "massv-train - makes a drafter that sees the picture out of a small language model",
-                       "massv-train distill --address 127.0.0.1:50051 --data questions.jsonl --out answers.jsonl", &argc, &argv);
+                       "massv-train distill --address 127.0.0.1:50051 --data q.jsonl --out a.jsonl", &argc, &argv);
     int status = comm_open(&comm, command, &err) ? TRAIN_FAILED : command->run(comm, argc, argv);
     if (!comm || (status == TRAIN_DONE && standard_flush(&err))) {
         fprintf(stderr, "%s: %s\n", argv[0], err.text);

@@ -19,8 +19,8 @@ static const char doc[] =
     "massv-train project - phase 1: train a projector on pictures and captions\v"
     "The target's vision tower and the small language model are frozen; cross-entropy on the references. LLaVA's recipe for real "
     "models is the default: rate 1e-3, batch 256, one epoch (docs/training.md).\n\n"
-    "Example:\n  massv-train project --target models/scenes-small --drafter models/scenes-drafter --data captions.jsonl --out "
-    "phase1";
+    "Example:\n  massv-train project --target models/scenes-small \\\n"
+    "    --drafter models/scenes-drafter --data captions.jsonl --out phase1";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {

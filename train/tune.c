@@ -19,8 +19,9 @@ static const char doc[] =
     "massv-train tune - phase 2: train projector and language model on the target's answers\v"
     "--data is a file of `massv-train distill`. LLaVA's recipe for real models is the default: rate 2e-5, batch 128, one epoch "
     "(docs/training.md).\n\n"
-    "Example:\n  massv-train tune --target models/scenes-small --drafter models/scenes-drafter --from phase1 --data answers.jsonl "
-    "--out phase2 --learning-rate 1.5e-3 --batch 16";
+    "Example:\n  massv-train tune --target models/scenes-small \\\n    --drafter models/scenes-drafter --from phase1 --data "
+    "answers.jsonl \\\n"
+    "    --out phase2 --learning-rate 1.5e-3 --batch 16";
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {

@@ -7,6 +7,7 @@
 
 #include "base/flags.h"
 #include "base/log_flags.h"
+#include "base/version.h"
 #include "proto/rpc_flags.h"
 
 static const char doc[] =
@@ -22,8 +23,8 @@ static const char doc[] =
 static const struct argp_option table[] = {
     {"target", 't', "DIR", 0, "the target's checkpoint folder; the coordinator must have the same model", 0},
     {"coordinator", 'c', "ADDR", 0, "the coordinator's --worker-listen address, host:port or unix:/path", 0},
-    {"threads", 'T', "N", 0, "compute threads of this rank", 0},
-    {"kv-positions", 'k', "N", 0, "capacity of the key/value cache over all sequences", 0},
+    {"threads", 'T', "N", 0, "compute threads of this rank; default: see below", 0},
+    {"kv-positions", 'k', "N", 0, "capacity of the key/value cache over all sequences; default: see below", 0},
     {"activations", 'a', "auto|f32", 0,
      "auto: bf16 weights may meet activations rounded to bf16 where the CPU has bf16 dot instructions; f32: never (default auto)",
      0},
@@ -92,5 +93,6 @@ void options_parse(struct options *options, int argc, char **argv)
     static const struct argp argp = {.options = table, .parser = parse, .doc = doc, .children = children};
     *options = (struct options){.step_seconds = 30};
     argp_err_exit_status = 2;
+    argp_program_version = "massv-worker " MASSV_VERSION;
     argp_parse(&argp, argc, argv, 0, NULL, options);
 }

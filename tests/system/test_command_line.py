@@ -14,7 +14,8 @@ TINY = GOLDEN / "qwen25vl-tiny"
 COMMANDS = ["up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
 
 
-HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", *COMMANDS)), "massv-coordinator", "massv-worker"]
+HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", "eval", *COMMANDS)), "massv-coordinator", "massv-worker", "massv-train",
+           *(f"massv-train {command}" for command in ("project", "tune", "distill", "export"))]
 
 
 def example(command):
@@ -46,7 +47,12 @@ def test_help_lists_the_commands():
     assert done.returncode == 0
     for command in ("up", "generate", "chat", "top", "dump", "inspect", "bench"):
         assert f"\n  {command} " in done.stdout
-    assert massv("--version").stdout.startswith("massv ")
+
+
+def test_all_programs_are_of_one_version():
+    said = [subprocess.run([BIN / program, "--version"], env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=True).stdout
+            for program in ("massv", "massv-coordinator", "massv-worker", "massv-train")]
+    assert len({line.split()[1] for line in said}) == 1 and said[2].startswith("massv-worker "), said
 
 
 @pytest.mark.parametrize("arguments", [
