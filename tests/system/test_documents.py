@@ -1,5 +1,5 @@
 """The pages of docs/ and the programs say the same: every flag of --help is explained on the page of its program, and every flag that a
-page names is one of some program."""
+page names is one of some program or script."""
 import re
 import subprocess
 
@@ -14,7 +14,8 @@ PAGES = {"operations.md": ("massv up", "massv generate", "massv chat", "massv to
          "training.md": ("massv-train project", "massv-train tune", "massv-train distill", "massv-train export")}
 TLS = {"--tls-ca", "--tls-certificate", "--tls-key", "--token-file"}  # of all clients alike: told once, in operations.md
 EVERYWHERE = {"--help", "--usage", "--version"}
-STRANGERS = re.compile(r"[\w/]+\.py |sbatch ")  # a line with a command that is none of massv's
+SCRIPTS = (ROOT / "tests/system/chaos.py", *sorted((ROOT / "bench").rglob("*.py")))  # pages tell of their flags, too
+SLURM = re.compile(r"^.*sbatch .*$", re.M)
 
 
 def flags_named(text):
@@ -37,7 +38,6 @@ def test_every_flag_is_explained(page, command):
 
 def test_every_flag_that_is_named_exists():
     flags = {flag for commands in PAGES.values() for command in commands for flag in flags_of(command)}
+    flags |= {flag for script in SCRIPTS for flag in flags_named(script.read_text())}
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for line in page.read_text().splitlines():
-            if not STRANGERS.search(line):
-                assert flags_named(line) <= flags, f"{page.name}: {line}"
+        assert sorted(flags_named(SLURM.sub("", page.read_text())) - flags) == [], page.name
