@@ -17,7 +17,7 @@ import subprocess
 def ask(a, scene, mode, temperature, seed):
     done = subprocess.run([a.massv, "generate", "--address", a.address, "--image", str(a.pictures / scene["image"]), "--prompt",
                            scene["prompt"], "--temperature", str(temperature), "--mode", mode, "--seed", str(seed), "--max-tokens", "96",
-                           "--json"], check=True, stdout=subprocess.PIPE, text=True)
+                           "--draft-tokens", "5", "--json"], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)["speculation"]
 
 
