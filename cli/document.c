@@ -287,7 +287,9 @@ static int files_end(struct document *d, struct error *err)
     bool bad = ferror(d->md) || fflush(d->md);
     const char *path = bad ? d->md_path : d->html_path;
     bad = bad || ferror(d->html) || fflush(d->html);
-    return bad ? fail(err, "%s: cannot be written: %s", path, strerror(errno)) : 0;
+    return bad ? fail(err, "%s: cannot be written: %s", path,
+                      errno ? strerror(errno) : "an earlier write failed; is the disk full?")
+               : 0;
 }
 
 int document_close(struct document *d, struct error *err)

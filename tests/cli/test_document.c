@@ -1,4 +1,4 @@
-/* test_document.c - one document twice: what is markup in neither language stays itself in both */
+/* test_document.c - one document twice: what is markup in neither language stays itself in both; a disk that is full */
 #include "tests/check.h"
 
 #include <stdio.h>
@@ -74,10 +74,33 @@ static void a_document_is_the_same_in_both(void **state)
     expect_part(err.text, "r.md: No such file");
 }
 
+static void a_full_disk_is_told(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/massv-document-XXXXXX";
+    struct document *d;
+    struct error err;
+    assert_non_null(mkdtemp(dir));
+    char *md = mem_format("%s/r.md", dir), *html = mem_format("%s/r.html", dir);
+    assert_int_equal(symlink("/dev/full", md), 0);
+    assert_int_equal(document_open(&d, dir, "r", "T", &err), 0);
+    for (int i = 0; i < 2000; i++) /* more than a stream keeps: a write fails long before the end */
+        document_text(d, "some words");
+    assert_int_equal(document_close(d, &err), -1);
+    expect_part(err.text, "r.md: cannot be written: ");
+    assert_null(strstr(err.text, strerror(0)));
+    unlink(md);
+    unlink(html);
+    rmdir(dir);
+    free(md);
+    free(html);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_document_is_the_same_in_both),
+        cmocka_unit_test(a_full_disk_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
