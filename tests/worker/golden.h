@@ -133,6 +133,7 @@ static inline void golden_free(struct golden *g)
 /* ---- a group in this process ---- */
 
 struct group {
+    int rank;
     const struct kernels *kernels;
     struct device *device;
     struct model_config config;
@@ -147,6 +148,7 @@ static inline void group_open(struct group *g, const char *dir, struct comm *com
     struct error err;
     struct safetensors *st;
     const struct device_options device = {.threads = 1};
+    g->rank = comm->rank;
     g->kernels = kernels_cpu();
     g->device = g->kernels->open(&device, &err);
     const struct model_options options = {
@@ -213,7 +215,7 @@ struct request {
     /* What the span being built points into. */
     int32_t ids[32];
     struct step_picture pictures[GOLDEN_PICTURES];
-    struct draft_weights *weights; /* (k), or NULL */
+    struct draft_weights weights[16]; /* (k) in the mode REJECTION: each draft was certain */
     uint64_t keep[KV_KINDS * GOLDEN_KEYS][2];
     int32_t keep_pages[KV_KINDS * GOLDEN_KEYS];
 };
@@ -269,8 +271,10 @@ static inline int32_t request_draft(const struct request *r, int i, int j)
 static inline struct step_span request_answer_span(struct request *r)
 {
     r->ids[0] = r->tokens[r->n - 1];
-    for (int j = 0; j < r->k; j++)
+    for (int j = 0; j < r->k; j++) {
         r->ids[1 + j] = request_draft(r, r->n + j, j);
+        r->weights[j] = (struct draft_weights){.ids = {r->ids[1 + j]}, .weight = {1}, .n = 1};
+    }
     return (struct step_span){
         .sequence = r->id,
         .n = 1 + r->k,
@@ -282,7 +286,7 @@ static inline struct step_span request_answer_span(struct request *r)
         .want_token = true,
         .sampling = r->sampling,
         .answered = r->n,
-        .weights = r->weights,
+        .weights = sampling_rejects(&r->sampling) ? r->weights : NULL,
     };
 }
 
