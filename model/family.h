@@ -13,8 +13,8 @@ struct projector_form; /* what that projector is made of (model/projector.h) */
 enum family_gate { GATE_SILU, GATE_GELU_TANH };
 
 struct family {
-    const char *model_type;   /* config.json: "qwen2_5_vl", "qwen2" */
-    const char *architecture; /* config.json: "Qwen2_5_VLForConditionalGeneration" */
+    const char *model_type;   /* config.json: "qwen2_5_vl", "gemma3_text" */
+    const char *architecture; /* config.json: "Qwen2_5_VLForConditionalGeneration", "Gemma3ForCausalLM" */
     bool has_vision;
     const struct config_reader *config;
     const struct chat_format *chat;
@@ -38,7 +38,7 @@ struct family {
 /* The entry for a config.json's model_type, or NULL. */
 const struct family *family_find(const char *model_type);
 
-/* "qwen2_5_vl, qwen2": for error messages. */
+/* "qwen2_5_vl, qwen2, gemma3, gemma3_text": for error messages. */
 const char *family_list(void);
 
 #endif
