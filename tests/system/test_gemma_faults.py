@@ -1,5 +1,5 @@
 """Gemma3 checkpoints and questions that are wrong: massv dump says in one line what is, and nothing crashes. Numbers that contradict each other within
-a configuration file are tests/model/test_config.c's."""
+a configuration file are tests/model/test_config_gemma.c's."""
 import json
 import shutil
 import struct
