@@ -13,6 +13,7 @@ from harness import GOLDEN, MODELS, PICTURES, gemma_massv, gemma_pan_and_scan, s
 TINY = GOLDEN / "qwen25vl-tiny"
 GEMMA = GOLDEN / "gemma3-tiny"
 LARGE = MODELS / "scenes-large"
+COUPLED = 1  # the sampling mode
 IMAGES = GOLDEN / "images"
 DRAFTERS = {  # kind: target, drafter, draft lengths
     "text": (LARGE, MODELS / "scenes-drafter", range(9)),
@@ -90,6 +91,28 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
             assert alone > 0, "no draft was ever accepted"
         with concurrent.futures.ThreadPoolExecutor(8) as eight:  # each runs beside 7 others, of other lengths
             list(eight.map(lambda w: check(*w), work[::-1]))
+
+
+@pytest.mark.parametrize("kind,ranks", [("text", 2), ("massv", 1), ("vision", 4)])
+def test_coupled_samples_of_gemma_are_the_same_for_every_draft_length(kind, ranks, tmp_path):
+    """Beyond the greedy promise: in coupled mode the text is a function of prompt, parameters and seed, windows and pictures or not."""
+    drafter = {"text": GOLDEN / "gemma3-text-tiny", "vision": GOLDEN / "gemma3-tiny-bf16"}.get(kind) or gemma_massv(tmp_path / "drafter")
+    asked = [dict(a, max_tokens=40, temperature=1.0, penalty=1.0, sampling=dict(seed=seed, mode=COUPLED))
+             for a in prompts(GEMMA) for seed in (1, 2 ** 63)]
+    with service(GEMMA, "--drafter", drafter, "--ranks", ranks) as client:
+        plain = [client.ask(k=0, **a)[:2] for a in asked]
+        assert len({tuple(ids) for ids, _ in plain}) == len(asked), "the prompt and the seed change the text"
+
+        def check(i, k):
+            ids, text, finished = client.ask(k=k, **asked[i])
+            assert (ids, text) == plain[i], (i, k)
+            assert not finished.speculation.inactive and (k == "auto" or (finished.speculation.drafted > 0) == (k > 0))
+            return finished.speculation.accepted
+
+        work = [(i, k) for k in (*range(9), "auto") for i in range(len(asked))]
+        with concurrent.futures.ThreadPoolExecutor(8) as eight:  # each runs beside 7 others, of other lengths
+            accepted = sum(eight.map(lambda w: check(*w), work))
+        assert accepted > 0
 
 
 @pytest.mark.parametrize("kind,ranks,settings", [("text", 1, {}), ("massv", 2, {}), ("vision", 4, {"do_pan_and_scan": False})])
