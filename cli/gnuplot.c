@@ -29,7 +29,12 @@ static const char prelude[] = "set encoding utf8\n"
                               "set linetype 4 linecolor rgb '#cc79a7' linewidth 2 dashtype 1 pointtype 11 pointsize 1.0\n"
                               "set linetype 5 linecolor rgb '#e69f00' linewidth 2 dashtype 1 pointtype 13 pointsize 1.0\n"
                               "set linetype 6 linecolor rgb '#56b4e9' linewidth 2 dashtype 1 pointtype 6 pointsize 0.8\n"
-                              "set linetype cycle 6\n";
+                              /* the seventh to twelfth: the same, broken and hollow */
+                              "do for [i=1:6] {\n"
+                              "  colour = word('#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9', i)\n"
+                              "  set linetype 6+i linecolor rgb colour linewidth 2 dashtype 2 pointtype 2*i+2 pointsize 1.0\n"
+                              "}\n"
+                              "set linetype cycle 12\n";
 
 static int gnuplot_run(char *const *argv, int output, int *status, struct error *err)
 {

@@ -142,7 +142,7 @@ def section_tune(doc, place, done):
 
 def section_ablate(doc, place, done):
     doc.text("Each like phase 2 but for one thing; the held-out loss is on the target's own greedy answers, whatever was learned. What acceptance "
-             "becomes stands under `compare`. The losses of KL and TVD are in their own measure; their held-out loss is cross-entropy like the others'.")
+             "becomes stands under `compare` and `variants`. The losses of KL and TVD are in their own measure; their held-out loss is cross-entropy like the others'.")
     doc.table(["run", "what is different"], [[name_of(name), training.ABLATIONS[name][0]] for name in done["figures"]])
     training_table(doc, done["figures"])
 
@@ -152,15 +152,24 @@ def section_adapt(doc, place, done):
     training_table(doc, done["figures"])
 
 
-def section_compare(doc, place, done):
-    said = done["figures"]
+def side_by_side(doc, place, stage, said):
+    """Drafters on the same held-out questions, in every way."""
     doc.text(f"{said['prompts']} held-out questions, greedy; texts compared with those without drafts: {said['texts']['compared']}, different: "
              f"{said['texts']['different']}. Intervals are 95 % over prompts.")
     length_table(doc, said, (5, 10))
     position_table(doc, said, 10)
     distance_table(doc, said)
-    plot(doc, place, "compare", "eval", "tvd-greedy", "Total variation distance between target and drafter along the target's answers")
-    plot(doc, place, "compare", "eval", "acceptance-by-position-greedy", "Share of steps that accept the draft at each position")
+    plot(doc, place, stage, "eval", "tvd-greedy", "Total variation distance between target and drafter along the target's answers")
+    plot(doc, place, stage, "eval", "acceptance-by-position-greedy", "Share of steps that accept the draft at each position")
+
+
+def section_compare(doc, place, done):
+    side_by_side(doc, place, "compare", done["figures"])
+
+
+def section_variants(doc, place, done):
+    doc.text("Each is MASSV but for one thing, under `ablate`.")
+    side_by_side(doc, place, "variants", done["figures"])
 
 
 def section_lengths(doc, place, done):
@@ -183,9 +192,11 @@ def section_transfer(doc, place, done):
 
 
 def section_unfamiliar(doc, place, done):
-    doc.text("A drafter degrades gracefully where it stays above the text-only one, or near it.")
     said = done["figures"]
     names = figures.drafters(said)
+    behind = [task for task in figures.tasks(said) if figures.length(said, OURS, 5, task) < figures.length(said, TEXT, 5, task)]
+    doc.text("A drafter degrades gracefully where it stays above the text-only one, or near it. MASSV is behind it in: "
+             f"{', '.join(behind) or 'none of these sets'}.")
     doc.table(["set", *(f"{name_of(d)}, length" for d in names), *(f"{name_of(d)}, TVD" for d in names)],
               [[task, *(figures.interval(figures.find(said, d, 5, task)["mean_acceptance_length"]) for d in names),
                 *(f"{figures.distance(said, d, task):.3f}" for d in names)] for task in figures.tasks(said)])
@@ -209,8 +220,8 @@ def rounded(value):
 
 
 SECTIONS = {"data": section_data, "baseline": section_baseline, "answers": section_answers, "project": section_project,
-            "tune": section_tune, "ablate": section_ablate, "adapt": section_adapt, "compare": section_compare, "lengths": section_lengths,
-            "sampled": section_sampled, "transfer": section_transfer, "unfamiliar": section_unfamiliar, "speed": section_speed}
+            "tune": section_tune, "ablate": section_ablate, "adapt": section_adapt, "compare": section_compare, "variants": section_variants,
+            "lengths": section_lengths, "sampled": section_sampled, "transfer": section_transfer, "unfamiliar": section_unfamiliar, "speed": section_speed}
 
 
 def write(place):

@@ -81,14 +81,19 @@ def trained(place, *names):
 
 
 def compare(place):
-    """All drafters of scenes-small, in the order in which they come to be."""
-    ablations = [f"ablate/{name}" for name in place.settings.ablations]
-    drafters = {"text": TEXT, "pytorch": REFERENCE} | trained(place, "project/untrained", "project/mlp", *ablations, "tune/massv")
+    """From the text-only drafter to MASSV, phase by phase, and the paper's ablation."""
+    drafters = {"text": TEXT, "pytorch": REFERENCE} | trained(place, "project/untrained", "project/mlp", "ablate/no-sdvit", "tune/massv")
     return evaluate(place, "eval", SMALL, drafters, *sets(place, "held-out"), "5,10", "--concurrency", 8, "--tvd")
 
 
 def ours(place):
     return {"text": TEXT} | trained(place, "tune/massv")
+
+
+def variants(place):
+    """MASSV beside itself with other data, projectors and losses."""
+    drafters = ours(place) | trained(place, *(f"ablate/{name}" for name in place.settings.ablations if name != "no-sdvit"))
+    return evaluate(place, "eval", SMALL, drafters, *sets(place, "held-out"), "5,10", "--concurrency", 8, "--tvd")
 
 
 def lengths(place):
@@ -130,12 +135,13 @@ STAGES = {stage.name: stage for stage in (
     Stage("tune", "phase 2: MASSV, from the target's answers", training.tune, ("answers", "project"), ("epochs2",)),
     Stage("ablate", "phase 2 with one thing changed at a time", training.ablate, ("answers", "project"), ("epochs2", "ablations"), 2),
     Stage("adapt", "drafters for the larger target", training.adapt, ("tune",), ("adaptations",)),
-    Stage("compare", "drafters beside each other on held-out scenes, T = 0", compare, ("tune", "ablate")),
+    Stage("compare", "text-only drafter, phases and MASSV on held-out scenes, T = 0", compare, ("tune", "ablate"), version=2),
+    Stage("variants", "other data, projectors and losses on held-out scenes, T = 0", variants, ("tune", "ablate")),
     Stage("lengths", "every draft length", lengths, ("tune",), ("draft_tokens",)),
     Stage("sampled", "T = 1, coupled and rejection", sampled, ("tune",)),
     Stage("transfer", "drafters for the larger target", transfer, ("tune", "adapt")),
     Stage("unfamiliar", "questions without a picture, and pictures unlike all that was trained on", unfamiliar, ("tune", "ablate")),
     Stage("speed", "end to end, with a target that costs far more than its drafter", speed, ("tune",)),
     Stage("report", "all of it as Markdown, HTML and JSON", report.write,
-          ("baseline", "compare", "lengths", "sampled", "transfer", "unfamiliar", "speed")),
+          ("baseline", "compare", "variants", "lengths", "sampled", "transfer", "unfamiliar", "speed")),
 )}
