@@ -3,8 +3,10 @@
 #include "base/flags.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "model/config.h"
 #include "model/model.h"
@@ -17,6 +19,7 @@ enum {
     KEY_SYSTEM,
     KEY_IMAGE,
     KEY_RAW,
+    KEY_ANSWER_IDS,
     KEY_RANKS,
     KEY_ACTIVATIONS,
     KEY_THREADS,
@@ -38,6 +41,8 @@ static const struct argp_option flags[] = {
     {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 0},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 0},
     {"raw-prompt", KEY_RAW, 0, 0, "the prompt is already rendered by a chat template, with one placeholder per picture", 0},
+    {"answer-ids", KEY_ANSWER_IDS, "ID,ID,...", 0,
+     "the tokens of an answer, as massv generate --json gives them: scored behind the prompt", 0},
     {"pan-and-scan", KEY_PAN_AND_SCAN, "auto|on|off", 0,
      "show the model wide and tall pictures in crops, too (Gemma3); default auto: as the checkpoint says", 0},
     {"ranks", KEY_RANKS, "N", 0, "tensor-parallel ranks, started by mpirun; default 1", 0},
@@ -49,7 +54,7 @@ static const struct argp_option flags[] = {
 
 static const char doc[] = "massv dump - run one forward pass and write what it computed\v"
                           "Tensors: input_ids, position_ids, per picture i, crops included, pixel_values.i, grid_thw.i, "
-                          "image_features.i; logits of every position; "
+                          "image_features.i; logits of every position, an answer's included; "
                           "greedy_ids, the 48 tokens that follow greedily, without penalties, end tokens ignored.\n\n"
                           "Example:\n  massv dump --model models/scenes-large --ranks 2 --out dump.safetensors \\\n"
                           "    --image models/pictures/scene-00002.png \\\n"
@@ -60,6 +65,19 @@ static int arguments_activations(const struct argp_state *state, const char *arg
     if (strcmp(arg, "auto") && strcmp(arg, "f32"))
         argp_error(state, "--activations %s: auto or f32 is wanted", arg);
     return !strcmp(arg, "auto");
+}
+
+static void arguments_answer(const struct argp_state *state, const char *text, struct dump_options *dump)
+{
+    char *copy = mem_string(text), *rest = copy, *each;
+    int32_t *ids = NULL;
+    dump->n_answer = 0;
+    while ((each = strsep(&rest, ","))) {
+        ids = mem_grow(ids, (size_t)dump->n_answer + 1, sizeof *ids);
+        ids[dump->n_answer++] = flag_number(state, "--answer-ids", each, 0, INT32_MAX);
+    }
+    dump->answer = ids; /* until the process ends */
+    free(copy);
 }
 
 static void arguments_check(struct argp_state *state, const struct arguments *a)
@@ -89,6 +107,9 @@ static error_t arguments_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_RAW:
         a->dump.raw = true;
+        return 0;
+    case KEY_ANSWER_IDS:
+        arguments_answer(state, arg, &a->dump);
         return 0;
     case KEY_RANKS:
         a->ranks = flag_number(state, "--ranks", arg, 1, CLI_RANKS);

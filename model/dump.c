@@ -33,7 +33,8 @@ struct pass {
     struct picture_shape *shapes; /* (pictures) */
     const float **features;       /* (n_views) (tokens, d) of pictures and their crops; the dump's */
     int n_views;
-    struct prompt prompt;
+    struct prompt prompt; /* the answer behind it */
+    int n_prompt;         /* rows of it without the answer */
     struct model *model;
     struct sequence *sequence;
 };
@@ -185,16 +186,38 @@ static int pass_turns(struct pass *p, struct error *err)
     return result;
 }
 
+/* Ids, never text: that of an answer may have other tokens. */
+static int pass_answer(struct pass *p, struct error *err)
+{
+    const struct dump_options *o = p->options;
+    struct prompt *prompt = &p->prompt;
+    size_t rows = (size_t)prompt->n + (size_t)o->n_answer;
+    p->n_prompt = prompt->n;
+    prompt->ids = mem_grow(prompt->ids, rows, sizeof *prompt->ids);
+    prompt->positions = mem_grow(prompt->positions, rows, sizeof *prompt->positions);
+    for (int i = 0; i < o->n_answer; i++) {
+        if (o->answer[i] >= p->config.vocabulary)
+            return fail(err, "id %d of the answer, but the vocabulary of %s is %d", (int)o->answer[i], p->config.name,
+                        p->config.vocabulary);
+        int32_t *position = prompt->positions[prompt->n], at = prompt->next_position++;
+        position[0] = position[1] = position[2] = at;
+        prompt->ids[prompt->n++] = o->answer[i];
+    }
+    return 0;
+}
+
 static int pass_prompt(struct pass *p, struct error *err)
 {
     const struct dump_options *o = p->options;
     if (o->raw ? prompt_make(&p->prompt, &p->config, p->tokenizer, o->prompt, p->shapes, o->n_pictures, err) : pass_turns(p, err))
         return -1;
+    if (pass_answer(p, err))
+        return -1;
     int n = p->prompt.n, axes = config_axes(&p->config);
-    if (n < 1)
+    if (p->n_prompt < 1)
         return fail(err, "the prompt is empty: it has no token");
     if (n > p->config.max_positions - DUMP_GREEDY)
-        return fail(err, "the prompt has %d tokens; with the %d of its continuation %s holds at most %d", n, DUMP_GREEDY,
+        return fail(err, "prompt and answer have %d tokens; with the %d of their continuation %s holds at most %d", n, DUMP_GREEDY,
                     p->config.name, p->config.max_positions);
     int64_t *ids = dump_add(p->dump, "input_ids", DTYPE_I64, n, 0, err);
     int64_t *positions = dump_add(p->dump, "position_ids", DTYPE_I64, axes == 1 ? n : axes, axes == 1 ? 0 : n, err);
@@ -208,7 +231,7 @@ static int pass_prompt(struct pass *p, struct error *err)
     return 0;
 }
 
-/* Appends rows [first, first + n) of the prompt. */
+/* Appends rows [first, first + n) of the prompt, or of the answer. */
 static int pass_chunk(struct pass *p, int first, int n, struct error *err)
 {
     const struct prompt *prompt = &p->prompt;
@@ -226,6 +249,7 @@ static int pass_chunk(struct pass *p, int first, int n, struct error *err)
                               .n = n,
                               .ids = prompt->ids + first,
                               .positions = (const int32_t(*)[3])(prompt->positions + first),
+                              .generated = first >= p->n_prompt,
                               .n_scored = n,
                               .pictures = pictures,
                               .n_pictures = count,
@@ -235,7 +259,7 @@ static int pass_chunk(struct pass *p, int first, int n, struct error *err)
     return result;
 }
 
-/* All scores of the prompt's rows, and the token that follows its last one. */
+/* All scores of the rows of prompt and answer, and the token that follows the last one. */
 static int pass_scores(struct pass *p, int32_t *next, struct error *err)
 {
     int n = p->prompt.n, rows = p->options->max_rows ? p->options->max_rows : DUMP_MAX_ROWS;
@@ -247,6 +271,8 @@ static int pass_scores(struct pass *p, int32_t *next, struct error *err)
     int result = 0;
     for (int first = 0, count; first < n && !result; first += count) {
         count = prompt_chunk_rows(&p->prompt, first, rows); /* above 0: model_open has compared rows with a picture's */
+        if (first < p->n_prompt && first + count > p->n_prompt)
+            count = p->n_prompt - first; /* the answer's rows are generated rows */
         result = pass_chunk(p, first, count, err);
         if (result)
             break;

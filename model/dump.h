@@ -17,6 +17,8 @@ struct dump_options {
     const char *prompt; /* the user's text, or with `raw` a prompt that a chat template rendered: one placeholder per picture */
     const char *system; /* NULL = the family's default */
     bool raw;
+    const int32_t *answer; /* (n_answer) ids behind the prompt: generated rows */
+    int n_answer;
     const char *const *pictures; /* files, in order of their placeholders */
     int n_pictures;
     enum pan_and_scan pan_and_scan;
@@ -26,10 +28,10 @@ struct dump_options {
     int max_rows; /* of one step; 0 = DUMP_MAX_ROWS */
 };
 
-/* N positions of the prompt, V rows of the head: input_ids (N) i64; position_ids (3, N), or (N) for a model with 1-D positions; per
- * picture i pixel_values.i (patches, width) and grid_thw.i (3) i64, or where all pictures have one size S pixel_values.i (3, S, S);
- * image_features.i (tokens, d), where crops count as pictures, behind theirs; logits (N, V); greedy_ids (48) i64,
- * the greedy continuation without penalties, end tokens ignored. */
+/* N positions of prompt and answer, V rows of the head: input_ids (N) i64; position_ids (3, N), or (N) for a model with 1-D
+ * positions; per picture i pixel_values.i (patches, width) and grid_thw.i (3) i64, or where all pictures have one size S
+ * pixel_values.i (3, S, S); image_features.i (tokens, d), where crops count as pictures, behind theirs; logits (N, V); greedy_ids
+ * (48) i64, the greedy continuation of both without penalties, end tokens ignored. */
 struct dump;
 int dump_run(struct dump **dump, const struct dump_options *options, struct error *err);
 void dump_free(struct dump *dump);

@@ -19,9 +19,10 @@ def cases(model):
     return json.loads((GOLDEN / model / "golden" / "cases.json").read_text())["cases"]
 
 
-def dump(model, case, path, ranks=1):
+def dump(model, case, path, ranks=1, *words):
     pictures = [f"--image={GOLDEN / 'images' / name}" for name in case["images"]]
-    done = massv("dump", "--model", GOLDEN / model, "--raw-prompt", "--prompt", case["prompt"], *pictures, "--ranks", ranks, "--out", path)
+    done = massv("dump", "--model", GOLDEN / model, "--raw-prompt", "--prompt", case["prompt"], *pictures, "--ranks", ranks, *words, "--out",
+                 path)
     assert done.returncode == 0, done.stderr
     return read_tensors(path)
 
@@ -101,6 +102,23 @@ def test_a_conversation_is_rendered_as_the_chat_template_does(model, tmp_path):
     assert numpy.array_equal(read_tensors(tmp_path / "out.safetensors")["input_ids"], golden["input_ids"])
 
 
+@pytest.mark.parametrize("model", (VLM, GEMMA))
+def test_an_answer_stands_behind_the_prompt(model, tmp_path):
+    case = next(c for c in cases(model) if c["name"] == "two-images")
+    plain = dump(model, case, tmp_path / "plain.safetensors")
+    n, greedy = len(plain["input_ids"]), plain["greedy_ids"].tolist()
+    said = dump(model, case, tmp_path / "said.safetensors", 1, "--answer-ids", ",".join(map(str, greedy[:20])))
+    assert said["input_ids"].tolist() == plain["input_ids"].tolist() + greedy[:20]
+    assert numpy.array_equal(said["logits"][:n], plain["logits"]) and said["logits"][n - 1:].argmax(axis=1).tolist() == greedy[:21]
+    assert said["greedy_ids"][:28].tolist() == greedy[20:]
+
+
+@pytest.mark.parametrize("ids", ("", "1,,2", "1,x", "-1"))
+def test_wrong_answer_ids_end_with_2(ids, tmp_path):
+    done = massv("dump", "--model", GOLDEN / VLM, "--prompt", "x", "--answer-ids", ids, "--out", tmp_path / "out.safetensors")
+    assert done.returncode == 2 and "--answer-ids" in done.stderr and "a whole number from 0" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("arguments,words", [
     (["--model", "nowhere", "--prompt", "x"], "nowhere"),
     (["--model", GOLDEN / VLM, "--prompt", "x", "--image", "nowhere.png"], "nowhere.png"),
@@ -108,6 +126,8 @@ def test_a_conversation_is_rendered_as_the_chat_template_does(model, tmp_path):
     (["--model", GOLDEN / "qwen2-tiny", "--prompt", "x", "--image", GOLDEN / "images" / "deep.png"], "deep.png"),
     (["--model", GOLDEN / VLM, "--prompt", "<|image_pad|>", "--raw-prompt"], "picture"),
     (["--model", GOLDEN / VLM, "--prompt", "x" * 70000, "--raw-prompt"], "at most"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--answer-ids", "5,672"], "id 672 of the answer, but the vocabulary of qwen25vl-tiny is 672"),
+    (["--model", GOLDEN / VLM, "--prompt", "x", "--answer-ids", ",".join(4096 * ["1"])], "holds at most 4096"),
     (["--model", GOLDEN / VLM, "--prompt", "x", "--ranks", "3"], "3"),
     (["--model", GOLDEN / VLM, "--prompt", "x", "--pan-and-scan", "on"], "qwen25vl-tiny cannot pan and scan"),
     (["--model", GOLDEN / "gemma3-text-tiny", "--prompt", "x", "--pan-and-scan", "on", "--ranks", "2"], "gemma3-text-tiny cannot pan and scan"),

@@ -85,7 +85,7 @@ def nothing(_):
     (config(text__num_hidden_layers=8), ASKED, "layers.7.self_attn.q_proj.weight is missing"),
     (config(text__vocab_size=1000), ASKED, "embed_tokens.weight is (896, 64) where the configuration wants (1000, 64)"),
     (config(vision__num_hidden_layers=4), (*ASKED, WIDE), "encoder.layers.3.layer_norm1.weight is missing"),
-    (config(text__max_position_embeddings=64), (*ASKED, WIDE), "the prompt has 34 tokens; with the 48 of its continuation"),
+    (config(text__max_position_embeddings=64), (*ASKED, WIDE), "prompt and answer have 34 tokens; with the 48 of their continuation"),
     (config(image_token_index=831), (*ASKED, WIDE), "<image_soft_token> is id 832 in tokenizer.json, but config.json's image_token_index is 831"),
     (config(image_token_index=831), (*RAW, WIDE), "<image_soft_token> is id 832 in tokenizer.json, but config.json's image_token_index is 831"),
     (config(boi_token_index=5), (*RAW, WIDE), "<start_of_image> is id 830 in tokenizer.json, but config.json's boi_token_index is 5"),
@@ -109,7 +109,7 @@ def nothing(_):
     (nothing, ("--raw-prompt", "--prompt", "no picture", WIDE), "the prompt has 0 picture placeholders, the request 1 picture"),
     (nothing, (*ASKED, "--image=/"), "/: is a folder, not a picture file"),
     (huge_png, (*ASKED, "--image=FOLDER/huge.png"), "60000 x 10000 pixels; at most"),
-    (config(text__max_position_embeddings=300), ("--prompt", "word " * 400), "tokens; with the 48 of its continuation"),
+    (config(text__max_position_embeddings=300), ("--prompt", "word " * 400), "tokens; with the 48 of their continuation"),
 ], ids=lambda value: value.replace(" ", "-")[:60] if isinstance(value, str) else "")
 def test_what_is_wrong_is_said_in_one_line(change, arguments, words, tmp_path):
     folder = tmp_path / "gemma"
