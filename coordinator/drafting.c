@@ -157,7 +157,7 @@ static void proposal_take(const struct drafting *drafting, struct flight_span *s
                           struct drafting_counts *counts)
 {
     struct request *r = span->request;
-    span->drafts = r->n_drafts = proposal->failed ? 0 : proposal->n;
+    span->drafts = r->n_drafts = proposal->n;
     span->rows = 1 + span->drafts;
     counts->refusals += proposal->refused;
     if (proposal->failed) {
