@@ -55,16 +55,14 @@ static int first_seen(const struct group *group, const struct request *request, 
     return group->layout.blocks[KV_LOCAL] ? kv_layout_first(&group->layout, n * request->page_positions) : n;
 }
 
-/* Pages in front that are there, as far as rows may be computed behind them. */
+/* Pages in front that are there, as far as rows may be computed behind them. Local pages that adopted ones need are pinned. */
 static int pages_there(const struct group *group, const struct request *request)
 {
     int there = request->adopted, seen = first_seen(group, request, there); /* local ones from `seen` on are there */
-    for (int n = seen; n < pages_most(request); n++) {
-        if (n >= request->adopted && !is_there(page_cache_state(group->cache, request->page_keys[n])))
-            break;
+    for (int n = there; n < pages_most(request) && is_there(page_cache_state(group->cache, request->page_keys[n])); n++) {
         if (group->layout.blocks[KV_LOCAL] && !is_there(local_state(group, request, n)))
             seen = n + 1;
-        if (n >= request->adopted && may_begin(request, n + 1) && seen <= first_seen(group, request, n + 1))
+        if (may_begin(request, n + 1) && seen <= first_seen(group, request, n + 1))
             there = n + 1;
     }
     return there;
