@@ -220,7 +220,7 @@ static void span_fill(struct step_span *span, struct flight_span *chosen, struct
         answer_fill(span, r);
     chosen->begins = !r->begun;
     prefix_fill(group, r, span);
-    bool last_chunk = chosen->kind == SPAN_PROMPT && r->computed + chosen->rows == r->prepared.prompt.n;
+    bool last_chunk = r->computed + chosen->rows == r->prepared.prompt.n;
     chosen->want_token = chosen->kind == SPAN_VERIFY || (last_chunk && r->n_tokens == 0);
     span->want_token = chosen->want_token;
     span->answered = chosen->want_token ? r->n_tokens : 0;
@@ -233,7 +233,7 @@ static int running_collect(struct request **running, const struct group *group, 
 {
     int count = 0;
     for (int i = 0; i < n; i++) {
-        if (requests[i]->state != REQUEST_RUNNING || requests[i]->group != group || requests[i]->in_flight)
+        if (requests[i]->state != REQUEST_RUNNING || requests[i]->group != group)
             continue;
         running[count++] = requests[i];
         if (requests[i]->losses >= LOSSES_SUSPECT) {

@@ -14,7 +14,7 @@ struct plan {
     double drafting_ms; /* that the drafter took */
 };
 
-/* requests: all of the service, in order of arrival; those that run on the group and have no span in flight are planned, and the
+/* requests: all of the service, in order of arrival; those that run on the group, which has no step in flight, are planned, and the
  * drafter is asked for those that verify. Each holds the pages of its next token (paging_secure). Takes over the group's releases
  * and words to forget pages. step.n_spans = step.n_release = step.n_forget = 0: nothing to do. */
 void plan_make(struct plan *plan, struct group *group, struct request *const *requests, int n, struct drafting *drafting);

@@ -267,6 +267,31 @@ static void no_answer_starves_when_rows_are_short(void **state)
     stage_close(&stage);
 }
 
+/* Answers whose rows, or whose drafts, do not all fit a step take turns: all get on at the same pace. */
+static void answers_take_turns_when_rows_are_short(void **state)
+{
+    (void)state;
+    for (int drafts = 0; drafts < 2; drafts++) {
+        struct stage stage;
+        struct stage_client *clients[30];
+        struct stage_question question = {.prompt = 4, .max_tokens = 200, .k = drafts ? 16 : 0};
+        int n = drafts ? 12 : 30;
+        stage_open(&stage, NULL);
+        struct stage_group *group = stage_attach(&stage, 800, drafts ? 40 : 20);
+        stage_run(&stage);
+        stage.right = 16;
+        for (int i = 0; i < n; i++)
+            clients[i] = stage_ask(&stage, &question);
+        stage_prepare(&stage, NULL);
+        for (int i = 0; i < 50; i++)
+            stage_answer(group);
+        for (int i = 0; i < n; i++)
+            assert_in_range(clients[i]->n, drafts ? 150 : 24, drafts ? 190 : 34); /* a turn more or less than the others */
+        stage_run(&stage);
+        stage_close(&stage);
+    }
+}
+
 /* Steps until a client has its first token. */
 static int steps_waited(struct stage_group *group, const struct stage_client *client)
 {
@@ -376,6 +401,7 @@ int main(void)
         cmocka_unit_test(outputs_count_in_the_limit_of_waiting_requests),
         cmocka_unit_test(prompts_go_in_chunks_beside_answers),
         cmocka_unit_test(no_answer_starves_when_rows_are_short),
+        cmocka_unit_test(answers_take_turns_when_rows_are_short),
         cmocka_unit_test(no_prompt_starves_beside_answers),
         cmocka_unit_test(no_long_prompt_starves_beside_short_ones),
         cmocka_unit_test(a_drafter_fault_turns_off_drafts_alone),
