@@ -95,7 +95,9 @@ static int prompt_of(const struct preparer *preparer, const struct generate_requ
     if (request->turns)
         return prompt_of_turns(preparer, request, prompt, shapes, err);
     if (request->ids)
-        return prompt_make_ids(prompt, o->config, request->ids, request->n_ids, shapes, request->n_pictures, err);
+        return prompt_make_ids(prompt, o->config, request->ids, request->n_ids, shapes, request->n_pictures, err) == 0
+                   ? 0
+                   : fail_in(err, "token_ids");
     return prompt_make(prompt, o->config, o->tokenizer, request->prompt, shapes, request->n_pictures, err);
 }
 

@@ -49,7 +49,12 @@ int settle_sampling(struct generate_request *asked, const struct model_config *c
     const struct sampling *s = &asked->sampling;
     for (int i = 0; i < s->n_bias; i++)
         if (s->bias_ids[i] >= config->vocabulary)
-            return fail(err, "sampling.logit_bias: token_id %d is not in the vocabulary of %d", s->bias_ids[i], config->vocabulary);
+            return fail(err, "sampling.logit_bias: token_id %d is not in the vocabulary of %d, ids 0 to %d", s->bias_ids[i],
+                        config->vocabulary, config->vocabulary - 1);
+    for (int i = 0; i < asked->n_stop_ids; i++)
+        if (asked->stop_ids[i] >= config->vocabulary)
+            return fail(err, "stopping.stop_token_ids[%d]: %d is not in the vocabulary of %d, ids 0 to %d", i, asked->stop_ids[i],
+                        config->vocabulary, config->vocabulary - 1);
     defaults_take(&asked->sampling, asked->given, &config->generation);
     return 0;
 }

@@ -6,7 +6,7 @@
 #include "proto/generate.h"
 
 /* Fills in what the request leaves open. A seed that is not given is drawn: below 2^52, so that every JSON reader keeps it exactly.
- * -1: an id of the bias is not in the vocabulary. */
+ * -1: an id of the bias, or to stop at, is not in the vocabulary. */
 int settle_sampling(struct generate_request *asked, const struct model_config *config, struct error *err);
 
 /* The settled sampling of one of the request's outputs: its own copy (settle_free), with the seed + output. */

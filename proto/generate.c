@@ -10,7 +10,7 @@
 #include "proto/generate_sampling.h"
 #include "proto/message.h"
 
-enum { MAX_TOKENS_LIMIT = 1 << 20, STOP_IDS_LIMIT = 1024, STOP_STRINGS_LIMIT = 16, STOP_STRING_BYTES = 1024 };
+enum { STOP_IDS_LIMIT = 1024, STOP_STRINGS_LIMIT = 16, STOP_STRING_BYTES = 1024 };
 
 /* ---- checks ---- */
 
@@ -89,10 +89,13 @@ static int stop_strings_check(char *const *strings, size_t n, struct error *err)
 
 static int stopping_check(const Massv__V1__Stopping *stopping, struct error *err)
 {
-    if (stopping->max_tokens_presence_case && message_range("stopping.max_tokens", stopping->max_tokens, 1, MAX_TOKENS_LIMIT, err))
+    bool given = stopping->max_tokens_presence_case;
+    if (given && message_range("stopping.max_tokens", stopping->max_tokens, 1, GENERATE_TOKENS_MAX, err))
         return -1;
-    int64_t most = stopping->max_tokens_presence_case ? stopping->max_tokens : MAX_TOKENS_LIMIT;
-    if (message_range("stopping.min_tokens", stopping->min_tokens, 0, most, err) ||
+    if (given && stopping->min_tokens > stopping->max_tokens)
+        return fail(err, "stopping.min_tokens: %u is above %u, the stopping.max_tokens of this request", stopping->min_tokens,
+                    stopping->max_tokens);
+    if (message_range("stopping.min_tokens", stopping->min_tokens, 0, GENERATE_TOKENS_MAX, err) ||
         stop_strings_check(stopping->stop_strings, stopping->n_stop_strings, err))
         return -1;
     if (stopping->n_stop_token_ids > STOP_IDS_LIMIT)

@@ -24,7 +24,8 @@ enum {
     DRAFT_TOKENS_AUTO = -2, /* as many as pay, step by step */
     MAX_TOKENS_DEFAULT = 256,
     GENERATE_OUTPUTS_MAX = 16,
-    GENERATE_NAME_MAX = 127 /* bytes of request_id and of model */
+    GENERATE_TOKENS_MAX = 1 << 20, /* of max_tokens and min_tokens */
+    GENERATE_NAME_MAX = 127        /* bytes of request_id and of model */
 };
 
 struct generate_part {

@@ -2,6 +2,7 @@
 #include "proto/generate_sampling.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -16,16 +17,19 @@
 
 static int number_check(const char *field, double value, double low, double high, struct error *err)
 {
-    if (message_finite(field, value, err))
-        return -1;
-    if (value < low)
-        return fail(err, "%s: %g is below %g", field, value, low);
-    return value <= high ? 0 : fail(err, "%s: %g is above %g", field, value, high);
+    if (!isfinite(value))
+        return fail(err, "%s: %g is not a finite number; one from %g to %g is wanted", field, value, low, high);
+    if (value >= low && value <= high)
+        return 0;
+    return fail(err, "%s: %g is %s %g; a number from %g to %g is wanted", field, value, value < low ? "below" : "above",
+                value < low ? low : high, low, high);
 }
 
 static int positive_check(const char *field, double value, double high, struct error *err)
 {
-    return value == 0 ? fail(err, "%s: 0 is not above 0", field) : number_check(field, value, 0, high, err);
+    if (isfinite(value) && value <= 0)
+        return fail(err, "%s: %g is not above 0; a number above 0, up to %g, is wanted", field, value, high);
+    return number_check(field, value, 0, high, err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -65,7 +69,7 @@ int generate_sampling_check(const Massv__V1__Sampling *m, const Massv__V1__Respo
         (m->repetition_penalty_presence_case && positive_check("sampling.repetition_penalty", m->repetition_penalty, 100, err)) ||
         (m->presence_penalty_presence_case && number_check("sampling.presence_penalty", m->presence_penalty, -2, 2, err)) ||
         (m->frequency_penalty_presence_case && number_check("sampling.frequency_penalty", m->frequency_penalty, -2, 2, err)) ||
-        message_range("sampling.mode", m->mode, 0, MASSV__V1__VERIFICATION__VERIFICATION_REJECTION, err))
+        message_range("sampling.mode", (int)m->mode, 0, MASSV__V1__VERIFICATION__VERIFICATION_REJECTION, err))
         return -1;
     return bias_check(m, err);
 }

@@ -27,8 +27,8 @@ static int text_take(struct input *input, const struct kserve_value *values, siz
 {
     if (input->text)
         return fail(err, "text_input: given twice");
-    if (n != 1 || values->kind != KSERVE_TEXT)
-        return fail(err, "text_input: not one element of BYTES");
+    if (n != 1)
+        return fail(err, "text_input: %zu elements, not one", n);
     if (!message_is_text(values->bytes, values->size))
         return fail(err, "text_input: is not UTF-8 without zero bytes");
     input->text = text_copy(values);
@@ -42,8 +42,6 @@ static int pictures_take(struct input *input, const struct kserve_value *values,
         return fail(err, "image: given twice");
     asked->pictures = mem_new(n, sizeof *asked->pictures);
     for (size_t i = 0; i < n; i++) {
-        if (values[i].kind != KSERVE_TEXT)
-            return fail(err, "image: not BYTES");
         if (!values[i].size)
             return fail(err, "image: element %zu is empty", i);
         asked->pictures[i] = (struct generate_picture){mem_new(values[i].size, 1), values[i].size};
@@ -70,6 +68,16 @@ static int values_take(struct input *input, const char *name, const struct kserv
     return kserve_option_set(input->request, &input->given, name, values, n, err);
 }
 
+/* Of what is no option: those may be of any datatype that says the same. */
+static int datatype_check(const Inference__ModelInferRequest__InferInputTensor *tensor, struct error *err)
+{
+    static const char *const bytes[] = {"text_input", "image", "sampling_parameters"};
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
+        if (strcmp(tensor->name, bytes[i]) == 0 && strcmp(tensor->datatype, "BYTES") != 0)
+            return fail(err, "datatype: \"%.40s\" is not BYTES", tensor->datatype);
+    return 0;
+}
+
 static int tensors_take(struct input *input, const Inference__ModelInferRequest *m, struct error *err)
 {
     if (m->n_raw_input_contents && m->n_raw_input_contents != m->n_inputs)
@@ -78,7 +86,8 @@ static int tensors_take(struct input *input, const Inference__ModelInferRequest 
         struct kserve_value *values;
         size_t n;
         const char *name = m->inputs[i]->name;
-        if (kserve_tensor_read(m->inputs[i], m->n_raw_input_contents ? &m->raw_input_contents[i] : NULL, &values, &n, err))
+        if (datatype_check(m->inputs[i], err) ||
+            kserve_tensor_read(m->inputs[i], m->n_raw_input_contents ? &m->raw_input_contents[i] : NULL, &values, &n, err))
             return message_within(err, "%.100s", name);
         int result = values_take(input, name, values, n, err);
         free(values);

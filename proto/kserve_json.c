@@ -1,4 +1,5 @@
 /* kserve_json.c - the JSON in a KServe request: sampling_parameters, and logit_bias */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,7 +97,10 @@ static int bias_order(const void *a, const void *b)
 /* The numbers may stand in quotes, as ids do. */
 static int bias_read(json_t *object, struct bias *bias, struct error *err)
 {
-    static const struct kserve_option id_option = {.name = "token id", .kind = KSERVE_INT, .width = sizeof bias->id},
+    static const struct kserve_option id_option = {.name = "token id",
+                                                   .kind = KSERVE_INT,
+                                                   .width = sizeof bias->id,
+                                                   .most = INT_MAX},
                                       bias_option = {.name = "bias", .kind = KSERVE_REAL, .width = sizeof bias->bias};
     const char *key;
     json_t *member;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,44 +11,49 @@
 #include "proto/message.h"
 
 #define FIELD(field) ((struct kserve_request *)0)->field
-#define OPTION(name, kind, field, least, given)                                                                                    \
+#define OPTION(name, kind, field, given)                                                                                           \
     {                                                                                                                              \
-        name, kind, offsetof(struct kserve_request, field), sizeof(FIELD(field)), 0, least, given                                  \
+        name, kind, offsetof(struct kserve_request, field), sizeof(FIELD(field)), 0, 0, 0, given                                   \
     }
-#define LIST(name, kind, field, count)                                                                                             \
+#define WHOLE(name, field, least, most, given)                                                                                     \
     {                                                                                                                              \
-        name, kind, offsetof(struct kserve_request, field), sizeof(*FIELD(field)), offsetof(struct kserve_request, count), 0, 0    \
+        name, KSERVE_INT, offsetof(struct kserve_request, field), sizeof(FIELD(field)), 0, least, most, given                      \
+    }
+#define LIST(name, kind, field, count, most)                                                                                       \
+    {                                                                                                                              \
+        name, kind, offsetof(struct kserve_request, field), sizeof(*FIELD(field)), offsetof(struct kserve_request, count), 0,      \
+            most, 0                                                                                                                \
     }
 
-/* The least of a whole number keeps it in the range of its field and off the value that stands for "absent" there; the check of
- * struct generate_request does the rest. */
+/* The ranges of whole numbers keep them in their fields and off the values that stand for "absent" there; the check of struct
+ * generate_request looks at the other numbers. */
 const struct kserve_option kserve_options[] = {
-    OPTION("max_tokens", KSERVE_INT, asked.max_tokens, 1, 0),
-    OPTION("min_tokens", KSERVE_INT, asked.min_tokens, 0, 0),
-    OPTION("temperature", KSERVE_REAL, asked.sampling.temperature, 0, GIVEN_TEMPERATURE),
-    OPTION("top_p", KSERVE_REAL, asked.sampling.top_p, 0, GIVEN_TOP_P),
-    OPTION("top_k", KSERVE_INT, asked.sampling.top_k, 0, GIVEN_TOP_K),
-    OPTION("min_p", KSERVE_REAL, asked.sampling.min_p, 0, GIVEN_MIN_P),
-    OPTION("repetition_penalty", KSERVE_REAL, asked.sampling.repetition_penalty, 0, GIVEN_REPETITION_PENALTY),
-    OPTION("presence_penalty", KSERVE_REAL, asked.sampling.presence_penalty, 0, GIVEN_PRESENCE_PENALTY),
-    OPTION("frequency_penalty", KSERVE_REAL, asked.sampling.frequency_penalty, 0, GIVEN_FREQUENCY_PENALTY),
-    OPTION("seed", KSERVE_INT, asked.sampling.seed, 0, GIVEN_SEED),
-    OPTION("mode", KSERVE_TEXT, mode, 0, GIVEN_MODE),
-    LIST("stop", KSERVE_TEXT, asked.stop_strings, asked.n_stop_strings),
-    LIST("stop_token_ids", KSERVE_INT, asked.stop_ids, asked.n_stop_ids),
-    OPTION("ignore_eos", KSERVE_BOOL, asked.ignore_eos, 0, 0),
-    OPTION("logit_bias", KSERVE_OBJECT, bias, 0, 0),
-    OPTION("logprobs", KSERVE_INT, logprobs, 0, 0),
-    OPTION("n", KSERVE_INT, asked.n_outputs, 1, 0),
-    OPTION("draft_tokens", KSERVE_INT, asked.draft_tokens, 0, 0),
-    OPTION("auto_draft_tokens", KSERVE_BOOL, auto_drafts, 0, 0),
-    OPTION("system", KSERVE_TEXT, system, 0, 0),
-    OPTION("raw_prompt", KSERVE_BOOL, raw_prompt, 0, 0),
-    OPTION("stream", KSERVE_BOOL, stream, 0, 0),
-    OPTION("timeout", KSERVE_INT, timeout, 1, 0),
-    OPTION("traceparent", KSERVE_TEXT, traceparent, 0, 0),
-    OPTION("exclude_input_in_output", KSERVE_BOOL, only_answer, 0, 0),
-    OPTION("triton_enable_empty_final_response", KSERVE_BOOL, empty_final, 0, 0),
+    WHOLE("max_tokens", asked.max_tokens, 1, GENERATE_TOKENS_MAX, 0),
+    WHOLE("min_tokens", asked.min_tokens, 0, GENERATE_TOKENS_MAX, 0),
+    OPTION("temperature", KSERVE_REAL, asked.sampling.temperature, GIVEN_TEMPERATURE),
+    OPTION("top_p", KSERVE_REAL, asked.sampling.top_p, GIVEN_TOP_P),
+    WHOLE("top_k", asked.sampling.top_k, 0, INT_MAX, GIVEN_TOP_K),
+    OPTION("min_p", KSERVE_REAL, asked.sampling.min_p, GIVEN_MIN_P),
+    OPTION("repetition_penalty", KSERVE_REAL, asked.sampling.repetition_penalty, GIVEN_REPETITION_PENALTY),
+    OPTION("presence_penalty", KSERVE_REAL, asked.sampling.presence_penalty, GIVEN_PRESENCE_PENALTY),
+    OPTION("frequency_penalty", KSERVE_REAL, asked.sampling.frequency_penalty, GIVEN_FREQUENCY_PENALTY),
+    WHOLE("seed", asked.sampling.seed, 0, INT64_MAX, GIVEN_SEED),
+    OPTION("mode", KSERVE_TEXT, mode, GIVEN_MODE),
+    LIST("stop", KSERVE_TEXT, asked.stop_strings, asked.n_stop_strings, 0),
+    LIST("stop_token_ids", KSERVE_INT, asked.stop_ids, asked.n_stop_ids, INT_MAX),
+    OPTION("ignore_eos", KSERVE_BOOL, asked.ignore_eos, 0),
+    OPTION("logit_bias", KSERVE_OBJECT, bias, 0),
+    WHOLE("logprobs", logprobs, 0, SAMPLING_TOP_LOGPROBS, 0),
+    WHOLE("n", asked.n_outputs, 1, GENERATE_OUTPUTS_MAX, 0),
+    WHOLE("draft_tokens", asked.draft_tokens, 0, DRAFT_TOKENS_MAX, 0),
+    OPTION("auto_draft_tokens", KSERVE_BOOL, auto_drafts, 0),
+    OPTION("system", KSERVE_TEXT, system, 0),
+    OPTION("raw_prompt", KSERVE_BOOL, raw_prompt, 0),
+    OPTION("stream", KSERVE_BOOL, stream, 0),
+    WHOLE("timeout", timeout, 1, INT64_MAX, 0),
+    OPTION("traceparent", KSERVE_TEXT, traceparent, 0),
+    OPTION("exclude_input_in_output", KSERVE_BOOL, only_answer, 0),
+    OPTION("triton_enable_empty_final_response", KSERVE_BOOL, empty_final, 0),
     {0},
 };
 
@@ -83,23 +89,31 @@ static int real_read(const struct kserve_option *option, const struct kserve_val
     return *end || strlen(text) != value->size ? fail(err, "%s: \"%s\" is not a number", option->name, text) : 0;
 }
 
+static int not_whole(const struct kserve_option *option, const char *what, struct error *err)
+{
+    return fail(err, "%s: %s is not a whole number from %lld to %lld", option->name, what, (long long)option->least,
+                (long long)option->most);
+}
+
 /* JSON writers make 5.0 of 5: that is a whole number, too, as far as a double has them all. */
 static int whole_read(const struct kserve_option *option, const struct kserve_value *value, int64_t *number, struct error *err)
 {
-    char text[64], *end;
+    char text[64], quoted[68], *end;
     if (value->kind == KSERVE_TEXT && text_read(text, option, value, err))
         return -1;
     errno = 0;
     if (value->kind == KSERVE_INT) {
         *number = value->integer;
     } else if (value->kind == KSERVE_REAL) {
+        snprintf(text, sizeof text, "%g", value->real);
         if (!(value->real == floor(value->real) && fabs(value->real) <= 0x1p53))
-            return fail(err, "%s: %g is not a whole number, or too large", option->name, value->real);
+            return not_whole(option, text, err);
         *number = (int64_t)value->real;
     } else if (value->kind == KSERVE_TEXT) {
         *number = strtoll(text, &end, 10);
+        snprintf(quoted, sizeof quoted, "\"%s\"", text);
         if (*end || errno || strlen(text) != value->size)
-            return fail(err, "%s: \"%s\" is not a whole number, or too large", option->name, text);
+            return not_whole(option, quoted, err);
     } else {
         return fail(err, "%s: not a number", option->name);
     }
@@ -108,12 +122,10 @@ static int whole_read(const struct kserve_option *option, const struct kserve_va
 
 static int integer_set(void *field, const struct kserve_option *option, const struct kserve_value *value, struct error *err)
 {
-    bool narrow = option->width == sizeof(int);
     int64_t number = 0;
-    if (whole_read(option, value, &number, err) ||
-        message_range(option->name, number, option->least, narrow ? INT_MAX : INT64_MAX, err))
+    if (whole_read(option, value, &number, err) || message_range(option->name, number, option->least, option->most, err))
         return -1;
-    if (narrow)
+    if (option->width == sizeof(int))
         *(int *)field = (int)number;
     else
         memcpy(field, &number, sizeof number); /* signed or not: it is not below 0 */

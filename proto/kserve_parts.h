@@ -21,7 +21,7 @@ struct kserve_option {
     enum kserve_kind kind;
     size_t offset, width; /* of its field in struct kserve_request, or of an element of the list there */
     size_t count;         /* offset of that list's count; 0: there is one value, no list */
-    int least;            /* of a whole number */
+    int64_t least, most;  /* of a whole number */
     unsigned given;       /* enum generate_given: it is there */
 };
 extern const struct kserve_option kserve_options[]; /* ends with a NULL name */

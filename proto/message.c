@@ -201,11 +201,10 @@ void message_pack(const ProtobufCMessage *message, struct rpc_bytes *bytes)
 
 int message_range(const char *field, int64_t value, int64_t low, int64_t high, struct error *err)
 {
-    if (value < low)
-        return fail(err, "%s: %lld is below %lld", field, (long long)value, (long long)low);
-    if (value > high)
-        return fail(err, "%s: %lld is above %lld", field, (long long)value, (long long)high);
-    return 0;
+    if (value >= low && value <= high)
+        return 0;
+    return fail(err, "%s: %lld is %s %lld; a whole number from %lld to %lld is wanted", field, (long long)value,
+                value < low ? "below" : "above", (long long)(value < low ? low : high), (long long)low, (long long)high);
 }
 
 int message_finite(const char *field, double value, struct error *err)

@@ -96,6 +96,7 @@ static void what_is_wrong_is_refused_by_field(void **state)
             "sampling.logit_bias[1].token_id: -1 is below 0"),
         BAD(HI "\x2a\x0a\x4a\x02\x08\x07\x4a\x00\x4a\x02\x08\x07", "sampling.logit_bias: token_id 7 is given twice"),
         BAD(HI "\x2a\x02\x50\x03", "sampling.mode: 3 is above 2"),
+        BAD(HI "\x2a\x0b\x50\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "sampling.mode: -1 is below 0"),
         BAD(HI "\x3a\x02\x10\x15", "response.logprobs: 21 is above 20"),
     };
     bytes_expect_refusals(rows, sizeof rows / sizeof *rows, try_request);

@@ -197,11 +197,11 @@ static void a_wrong_parameter_is_named(void **state)
         const char *json, *words;
     } rows[] = {
         {"{\"max_tokens\": 0}", "max_tokens: 0 is below 1"},
-        {"{\"max_tokens\": 2.5}", "max_tokens: 2.5 is not a whole number"},
+        {"{\"max_tokens\": 2.5}", "max_tokens: 2.5 is not a whole number from 1 to 1048576"},
         {"{\"max_tokens\": \"many\"}", "max_tokens: \"many\" is not a whole number"},
         {"{\"max_tokens\": \"\"}", "max_tokens: not a number"},
         {"{\"max_tokens\": \"nan\"}", "max_tokens: \"nan\" is not a whole number"},
-        {"{\"max_tokens\": 9000000000}", "max_tokens: 9000000000 is above 2147483647"},
+        {"{\"max_tokens\": 9000000000}", "max_tokens: 9000000000 is above 1048576; a whole number from 1 to 1048576 is wanted"},
         {"{\"max_tokens\": 2000000}", "max_tokens: 2000000 is above 1048576"},
         {"{\"max_tokens\": true}", "max_tokens: not a number"},
         {"{\"max_tokens\": null}", "max_tokens: neither"},
@@ -221,7 +221,8 @@ static void a_wrong_parameter_is_named(void **state)
         {"{\"top_p\": 1.5}", "top_p: 1.5 is above 1"},
         {"{\"top_k\": -1}", "top_k: -1 is below 0"},
         {"{\"seed\": -1}", "seed: -1 is below 0"},
-        {"{\"seed\": \"9223372036854775808\"}", "seed: \"9223372036854775808\" is not a whole number, or too large"},
+        {"{\"seed\": \"9223372036854775808\"}",
+         "seed: \"9223372036854775808\" is not a whole number from 0 to 9223372036854775807"},
         {"{\"mode\": \"exact\"}", "mode: \"exact\" is not coupled or rejection"},
         {"{\"stop\": [\"a\", 5]}", "stop: not a text"},
         {"{\"stop\": [\"a\", \"\"]}", "stop_strings[1]: empty"},
@@ -251,7 +252,10 @@ static void a_wrong_parameter_is_named(void **state)
     expect_refusal(&m, "parameters: max_tokens has no value");
     m.message.n_parameters = 0;
     PARAMETER(&m, "timeout", UINT64, uint64_param, UINT64_MAX);
-    expect_refusal(&m, "timeout: 1.84467e+19 is not a whole number, or too large");
+    expect_refusal(&m, "timeout: 1.84467e+19 is not a whole number from 1 to 9223372036854775807");
+    m.message.n_parameters = 0;
+    PARAMETER(&m, "sampling_parameters", INT64, int64_param, 5);
+    expect_refusal(&m, "sampling_parameters: not a text");
 }
 
 static void a_wrong_tensor_is_named(void **state)
@@ -273,14 +277,16 @@ static void a_wrong_tensor_is_named(void **state)
         ROW("image", "BYTES", 1, "\1\0\0\0xy", "image.raw_input_contents: 1 bytes behind the last"),
         ROW("image", "BYTES", -1, "", "image.shape: -1 is below 0"),
         ROW("image", "BYTES", INT64_MAX, "", "image.shape: more than"),
-        ROW("image", "UINT8", 1, "x", "image: not BYTES"),
+        ROW("image", "UINT8", 1, "x", "image.datatype: \"UINT8\" is not BYTES"),
+        ROW("image", "UINT8", 5000, "x", "image.datatype: \"UINT8\" is not BYTES"),
+        ROW("sampling_parameters", "INT32", 1, "x", "sampling_parameters.datatype: \"INT32\" is not BYTES"),
         ROW("image", "BF16", 1, "xx", "image.datatype: \"BF16\""),
         ROW("max_tokens", "INT32", 1, "\1\0\0", "max_tokens.raw_input_contents: 3 bytes end"),
         ROW("max_tokens", "INT32", 2, "\1\0\0\0\1\0\0\0", "max_tokens: 2 values, not one"),
         ROW("max_tokens", "INT8", 1, "\xff", "max_tokens: -1 is below 1"),
         ROW("max_tokens", "UINT64", 1, "\xff\xff\xff\xff\xff\xff\xff\xff",
-            "max_tokens: 1.84467e+19 is not a whole number, or too large"),
-        ROW("sampling_parameters", "BOOL", 1, "\1", "sampling_parameters: not a text"),
+            "max_tokens: 1.84467e+19 is not a whole number from 1 to 1048576"),
+        ROW("sampling_parameters", "BOOL", 1, "\1", "sampling_parameters.datatype: \"BOOL\" is not BYTES"),
         ROW("sampling_parameters", "BYTES", 0, "", "sampling_parameters: not one element"),
         ROW("system", "BYTES", 1, "\1\0\0\0\xff", "system: is not UTF-8"),
         ROW("colour", "INT32", 1, "\1\0\0\0", "colour: unknown; ModelMetadata"),

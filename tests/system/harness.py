@@ -214,7 +214,7 @@ class Client:
         self.control = services.ControlStub(self.channel)
 
     def request(self, prompt, pictures=(), k=None, max_tokens=None, ignore_eos=False, raw=False, temperature=0.0, penalty=1.0,
-                stop=(), min_tokens=0, n=None, logprobs=None, bias=None, sampling=None, **more):
+                stop=(), stop_ids=(), min_tokens=0, n=None, logprobs=None, bias=None, sampling=None, **more):
         pb = self.pb
         request = pb.GenerateRequest(**more)
         if raw:
@@ -240,6 +240,7 @@ class Client:
             request.stopping.max_tokens = max_tokens
         request.stopping.ignore_eos = ignore_eos
         request.stopping.stop_strings.extend(stop)
+        request.stopping.stop_token_ids.extend(stop_ids)
         request.stopping.min_tokens = min_tokens
         if n is not None:
             request.response.n = n

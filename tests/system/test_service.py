@@ -158,6 +158,15 @@ def test_an_unknown_role_is_refused(client):
     assert error.value.code() == CODE.INVALID_ARGUMENT and "robot" in error.value.details()
 
 
+def test_ids_of_no_token_are_named_by_their_field(client):
+    request = client.request("x", stop_ids=[5, 10 ** 6])
+    for wanted in ("stopping.stop_token_ids[1]: 1000000 is not in the vocabulary of", "token_ids: the prompt's id 1000000 at 0 is outside 0.."):
+        with pytest.raises(grpc.RpcError) as error:
+            list(client.inference.Generate(request, timeout=30))
+        assert error.value.code() == CODE.INVALID_ARGUMENT and error.value.details().startswith(wanted)
+        request = client.pb.GenerateRequest(token_ids=client.pb.TokenIds(ids=[10 ** 6]))
+
+
 def test_a_request_without_input_is_refused(client):
     with pytest.raises(grpc.RpcError) as error:
         list(client.inference.Generate(client.pb.GenerateRequest(), timeout=30))
