@@ -30,11 +30,14 @@ static const double PAUSE_FIRST = 0.5,
                     PAUSE_LONGEST = 5;    /* of a crash loop; a group that is killed now and then should be back soon */
 static const double HEALTHY_SECONDS = 10; /* a group that lived so long has served: its end is no crash loop */
 static const double LOOK_SECONDS = 0.05;
+enum { STEP_SECONDS = 30 }; /* massv-worker's own limit of a step, where no other is given */
 enum { ARGUMENTS = 96, LINE = 1024 };
 
 struct service_group {
     struct process *process; /* NULL while it waits to be started again */
+    int life;                /* how many times it was started: its name is of this life */
     double started, again;   /* clock_seconds */
+    double lost;             /* since when the coordinator has not had it; 0: it has, or never had in this life */
     int deaths;              /* in a row: without HEALTHY_SECONDS of life between them */
 };
 
@@ -190,16 +193,17 @@ static int coordinator_spawn(struct service *s, struct error *err)
     return result;
 }
 
-/* mpirun's own variables and the secret; an array to be freed, of strings that are not its own. */
-static char **group_environment(const struct launch *launch, char *token)
+/* mpirun's own variables, the secret and the group's name; an array to be freed, of strings that are not its own. */
+static char **group_environment(const struct launch *launch, char *token, char *name)
 {
     size_t n = 0;
     while (launch->environment && launch->environment[n])
         n++;
-    char **list = mem_new(n + 2, sizeof *list);
+    char **list = mem_new(n + 3, sizeof *list);
     if (n)
         memcpy(list, launch->environment, n * sizeof *list);
     list[n] = token;
+    list[n + 1] = name;
     return list;
 }
 
@@ -220,14 +224,17 @@ static int group_spawn(struct service *s, int i, struct error *err)
     words_add_step_seconds(&words, o->step_seconds);
     words_add_activations(&words, o->activations_f32);
     words_add_log(&words);
-    const char *const exported[] = {GROUP_TOKEN_VARIABLE, NULL};
+    const char *const exported[] = {GROUP_TOKEN_VARIABLE, GROUP_NAME_VARIABLE, NULL};
+    char name[64];
+    snprintf(name, sizeof name, GROUP_NAME_VARIABLE "=%d.%d", i, ++group->life);
+    group->lost = 0;
     const struct launch_options options = {
         .ranks = o->ranks, .hosts = o->hosts, .exported = exported, .program = (const char *const *)words.argv};
     int result = launch_argv(&launch, &options, err), log = -1;
     if (!result && (log = pump_input(s->pump, 1 + i, err)) < 0)
         result = -1;
     if (!result) {
-        char **environment = group_environment(&launch, s->token);
+        char **environment = group_environment(&launch, s->token, name);
         const struct process_options process = {
             .argv = launch.argv, .environment = environment, .output = log, .error_output = log};
         result = process_spawn(&group->process, &process, err);
@@ -248,6 +255,16 @@ static int process_died(struct service *s, const char *name, int slot, int statu
     return fail(err, "%s ended with status %d: %s", name, status, words);
 }
 
+/* "I.LIFE attached" or "I.LIFE lost", maybe of a life that is over. */
+static void group_hear(struct service *s, const char *line)
+{
+    int i, life;
+    char what[16];
+    if (sscanf(line, "%d.%d %15s", &i, &life, what) != 3 || i < 0 || i >= s->options.groups || s->groups[i].life != life)
+        return;
+    s->groups[i].lost = strcmp(what, "lost") == 0 ? clock_seconds() : 0;
+}
+
 /* One line of the coordinator's stdout into the field that it is about. */
 static void line_take(struct service *s, const char *line)
 {
@@ -259,6 +276,8 @@ static void line_take(struct service *s, const char *line)
         snprintf(s->metrics, sizeof s->metrics, "%s", line + 11);
     else if (!strncmp(line, "starting: the warm-up generation failed", 39))
         snprintf(s->failure, sizeof s->failure, "%s", line + 10);
+    else if (!strncmp(line, "group ", 6))
+        group_hear(s, line + 6);
     else if (!strncmp(line, "serving ", 8))
         snprintf(s->line, sizeof s->line, "%s", line);
 }
@@ -387,13 +406,27 @@ static void group_bury(struct service *s, int i, int status)
     log_line(LOG_WARNING, "%s; starting it again in %.1f s", err.text, group->again - now);
 }
 
+/* A leader that is stopped or hangs does not end: the coordinator lost it, and it does not dial again. */
+static void group_end_silent(struct service *s, int i)
+{
+    struct service_group *group = &s->groups[i];
+    int patience = s->options.step_seconds ? s->options.step_seconds : STEP_SECONDS;
+    if (!group->process || group->lost <= 0 || clock_seconds() - group->lost < patience)
+        return;
+    log_line(LOG_WARNING, "worker group %d has not come back within %d s (--step-seconds) of its loss: ending it", i, patience);
+    process_stop(group->process, GROUP_SECONDS);
+    group->lost = 0;
+}
+
 int service_watch(struct service *s, double seconds, struct error *err)
 {
     int status;
     if (process_wait(s->coordinator, seconds, &status))
         return process_died(s, "massv-coordinator", 0, status, err);
+    lines_read(s, 0);
     for (int i = 0; i < s->options.groups; i++) {
         struct service_group *group = &s->groups[i];
+        group_end_silent(s, i);
         if (group->process && process_wait(group->process, 0, &status))
             group_bury(s, i, status);
         if (!group->process && clock_seconds() >= group->again && group_spawn(s, i, err))

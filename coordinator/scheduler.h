@@ -21,6 +21,8 @@ struct scheduler_hooks {
     struct request *(*warm_up)(void *context, struct preparation **job);
     /* The state, in every turn. READY: a warm-up generation has passed, a group is attached, nothing stalls. */
     void (*health)(void *context, const struct health_info *info, double now);
+    /* A group with a name was attached, or is no longer. */
+    void (*group)(void *context, const char *name, bool attached);
     void (*drained)(void *context); /* after EVENT_DRAIN: nothing runs any more */
 };
 

@@ -165,6 +165,13 @@ static void hook_health(void *context, const struct health_info *info, double no
     snprintf(s->starting, sizeof s->starting, "%s", info->reason);
 }
 
+/* For the one that started both. */
+static void hook_group(void *context, const char *name, bool attached)
+{
+    (void)context;
+    line_print("group %s %s", name, attached ? "attached" : "lost");
+}
+
 static void hook_drained(void *context)
 {
     struct server *s = context;
@@ -204,7 +211,7 @@ static struct scheduler *scheduler_make(struct server *s)
         .message_limit = (size_t)o->limits.message_limit << 20,
         .tokenizer = s->tokenizer,
         .drafts = draft_source_of(s->drafter),
-        .hooks = {s, hook_prepare, hook_warm_up, hook_health, hook_drained},
+        .hooks = {s, hook_prepare, hook_warm_up, hook_health, hook_group, hook_drained},
     };
     memcpy(options.identity.model, s->config.name, sizeof options.identity.model);
     return scheduler_new(&options);

@@ -60,11 +60,19 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
     }
 }
 
+static void group_tell(const struct scheduler *s, const struct group *group, bool attached)
+{
+    if (group->hello.group[0])
+        s->options.hooks.group(s->options.hooks.context, group->hello.group, attached);
+}
+
 static void group_remove(struct scheduler *s, struct group *group, enum rpc_status status, const char *why, double now)
 {
     bool attached = group->attached;
-    if (attached)
+    if (attached) {
         metrics_detach(&s->metrics, group->place);
+        group_tell(s, group, false);
+    }
     log_line(LOG_WARNING, "worker group %s (%s): %s", group->hello.host[0] ? group->hello.host : "?", group->link.peer, why);
     requests_requeue(s, group, now);
     group_finish(group, status, why);
@@ -102,6 +110,7 @@ static void hello_take(struct scheduler *s, struct group *group, const struct st
              hello->ranks, hello->pages * hello->page_positions, group_most(group), hello->device);
     struct step_message welcome = {.kind = STEP_WELCOME, .heartbeat_ms = GROUP_BEAT_MS};
     group->link.calls->send(group->link.call, &welcome);
+    group_tell(s, group, true);
 }
 
 /* A span's answer to its request and on to the client. */

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "proto/generate.h"
@@ -29,12 +30,20 @@ struct step_owner {
     struct logprobs *logprobs;     /* of all answers */
 };
 
+/* It becomes a word of a line that others read. */
+static int group_name_take(char out[32], const char *name, struct error *err)
+{
+    if (name[strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-")])
+        return fail(err, "group: \"%.40s\" has other characters than letters, digits, . and -", name);
+    return message_copy(out, 32, "group", name, err);
+}
+
 static int hello_take(struct step_hello *to, const Massv__Worker__V1__Hello *m, struct error *err)
 {
     if (message_copy(to->version, sizeof to->version, "version", m->version, err) ||
         message_copy(to->model, sizeof to->model, "model", m->model, err) ||
         message_copy(to->host, sizeof to->host, "host", m->host, err) ||
-        message_copy(to->device, sizeof to->device, "device", m->device, err) ||
+        message_copy(to->device, sizeof to->device, "device", m->device, err) || group_name_take(to->group, m->group, err) ||
         message_range("ranks", m->ranks, 1, RANKS_MAX, err) || message_range("pages", m->pages, 1, INT_MAX, err) ||
         message_range("page_positions", m->page_positions, 1, PAGE_POSITIONS_MAX, err) ||
         message_range("max_rows", m->max_rows, 1, INT_MAX, err))

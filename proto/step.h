@@ -13,6 +13,7 @@
 
 /* The environment variable that may hold the token of the workers' port, where no file is named. */
 #define GROUP_TOKEN_VARIABLE "MASSV_GROUP_TOKEN"
+#define GROUP_NAME_VARIABLE "MASSV_GROUP_NAME"
 
 enum { STEP_PROTOCOL = 4 };
 
@@ -34,6 +35,7 @@ struct step_hello {
     char model[128];
     int ranks, pages, page_positions, max_rows;
     char host[64], device[96];
+    char group[32]; /* what its launcher calls it (GROUP_NAME_VARIABLE); "" without one */
 };
 
 struct step_picture { /* rows of a span that are a picture's */

@@ -34,6 +34,7 @@ static void hello_pack(const struct step_hello *from, struct rpc_bytes *bytes)
     hello.max_rows = (uint32_t)from->max_rows;
     hello.host = message_text(from->host);
     hello.device = message_text(from->device);
+    hello.group = message_text(from->group);
     m.hello = &hello;
     from_group_pack(&m, MASSV__WORKER__V1__FROM_GROUP__MESSAGE_HELLO, bytes);
 }

@@ -96,6 +96,8 @@ static void rank_introduce(struct rank *rank)
     snprintf(hello->model, sizeof hello->model, "%s", rank->config.name);
     snprintf(hello->device, sizeof hello->device, "%s", rank->kernels->describe(rank->device));
     gethostname(hello->host, sizeof hello->host - 1);
+    const char *name = getenv(GROUP_NAME_VARIABLE);
+    snprintf(hello->group, sizeof hello->group, "%s", name ? name : "");
 }
 
 int rank_open(struct rank **rank, struct comm *comm, const struct options *options, struct error *err)

@@ -214,6 +214,12 @@ static void hook_health(void *context, const struct health_info *info, double no
     stage->health = *info;
 }
 
+static void hook_group(void *context, const char *name, bool attached)
+{
+    struct stage *stage = context;
+    snprintf(stage->group_told, sizeof stage->group_told, "%s %s", name, attached ? "attached" : "lost");
+}
+
 static void hook_drained(void *context)
 {
     ((struct stage *)context)->drained++;
@@ -240,7 +246,7 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
     o.message_limit = o.message_limit ? o.message_limit : 64 << 20;
     o.tokenizer = stage->tokenizer;
     o.drafts = (struct draft_source){stage, "text", draft_begin, draft_end, draft_behind, draft_propose};
-    o.hooks = (struct scheduler_hooks){stage, hook_prepare, hook_warm_up, hook_health, hook_drained};
+    o.hooks = (struct scheduler_hooks){stage, hook_prepare, hook_warm_up, hook_health, hook_group, hook_drained};
     stage->scheduler = scheduler_new(&o);
 }
 

@@ -96,7 +96,8 @@ struct stage {
     struct preparation *jobs; /* not yet prepared */
     int n_warm_ups, drained;
     struct health_info health;
-    int whole; /* tokens of every picture, which must be in one step; 0 = pictures may be cut */
+    int whole;           /* tokens of every picture, which must be in one step; 0 = pictures may be cut */
+    char group_told[64]; /* "NAME attached" or "NAME lost": what the launcher of groups with a name heard last */
     /* the drafter */
     int right; /* drafts that are the target's own tokens; the others are not */
     bool draft_refuses, draft_fails;

@@ -257,6 +257,28 @@ static void silent_slow_and_lying_groups_are_lost(void **state)
     stage_close(&stage);
 }
 
+static void a_launcher_hears_of_the_groups_that_it_named(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    stage_attach(&stage, 100, 64);
+    assert_string_equal(stage.group_told, "");
+    for (int silent = 0; silent < 2; silent++) {
+        struct stage_group *group = stage_dial(&stage, 100, 64);
+        struct step_hello hello = stage_hello_of(group);
+        snprintf(hello.group, sizeof hello.group, "3.%d", silent);
+        stage_hello(group, &hello);
+        assert_string_equal(stage.group_told, silent ? "3.1 attached" : "3.0 attached");
+        if (silent)
+            stage_turn(&stage, 3.5);
+        else
+            stage_lose(group);
+        assert_string_equal(stage.group_told, silent ? "3.1 lost" : "3.0 lost");
+    }
+    stage_close(&stage);
+}
+
 static void a_refused_step_ends_its_requests_and_no_other(void **state)
 {
     (void)state;
@@ -453,6 +475,7 @@ int main(void)
         cmocka_unit_test(pictures_go_once_in_pieces_and_are_forgotten),
         cmocka_unit_test(a_group_of_another_kind_is_refused_with_both_names),
         cmocka_unit_test(silent_slow_and_lying_groups_are_lost),
+        cmocka_unit_test(a_launcher_hears_of_the_groups_that_it_named),
         cmocka_unit_test(a_refused_step_ends_its_requests_and_no_other),
         cmocka_unit_test(a_refused_step_lets_go_with_the_next_one),
         cmocka_unit_test(a_group_that_refuses_to_let_go_is_lost_and_may_come_back),

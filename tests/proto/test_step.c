@@ -51,7 +51,8 @@ static void a_hello_comes_back(void **state)
                                        .page_positions = 16,
                                        .max_rows = 2048,
                                        .host = "node-1",
-                                       .device = "cpu"}},
+                                       .device = "cpu",
+                                       .group = "2.1"}},
                         b;
     carry(&b, &a, true);
     assert_memory_equal(&b.hello, &a.hello, sizeof a.hello);
@@ -267,6 +268,8 @@ static void a_wrong_message_of_a_group_is_refused_by_field(void **state)
     static const struct bad_bytes rows[] = {
         BAD("", "message: none of hello"),
         BAD("\x0a\x00", "hello.ranks: 0 is below 1"),
+        BAD("\x0a\x05\x62\x03\x61\x0a\x62", "hello.group: \"a\nb\" has other characters"),
+        BAD("\x0a\x22\x62\x20xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "hello.group: 32 bytes are above 31"),
         BAD("\x0a\x03\x30\x81\x20", "hello.ranks: 4097 is above 4096"),
         BAD("\x0a\x02\x30\x01", "hello.pages: 0 is below 1"),
         BAD("\x0a\x04\x30\x01\x38\x01", "hello.page_positions: 0 is below 1"),

@@ -34,6 +34,19 @@ def test_a_killed_rank_only_pauses_the_answer(k):
         assert "starting it again" in client.up.stderr()
 
 
+def test_a_leader_that_stays_stopped_is_replaced():
+    """It neither ends nor answers, so mpirun and the other rank notice nothing: the coordinator does."""
+    with service(TINY, "--ranks", "2", "--step-seconds", "2") as client:
+        whole = client.ask(**LONG)[0]
+        stream = client.stream(**LONG)
+        ids = [i for _ in range(3) for i in next(stream).token.token_ids]
+        leader = min(workers(client.up.process.pid))
+        os.kill(leader, signal.SIGSTOP)
+        assert ids + [i for event in stream for i in event.token.token_ids] == whole
+        assert not wait_gone([leader], 5)
+        assert "has not come back within 2 s (--step-seconds) of its loss: ending it" in client.up.stderr()
+
+
 def test_two_groups_share_and_survive_the_loss_of_one():
     with service(TINY, "--groups", "2") as client:
         whole = client.ask(**LONG)[0]
