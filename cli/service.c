@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -433,6 +434,16 @@ int service_watch(struct service *s, double seconds, struct error *err)
             return -1;
     }
     return 0;
+}
+
+void service_drain(struct service *s)
+{
+    int status;
+    double until = clock_seconds() + END_SECONDS + (s->options.limits ? s->options.limits->drain_seconds : DRAIN_SECONDS);
+    process_signal(s->coordinator, SIGTERM);
+    while (!process_wait(s->coordinator, LOOK_SECONDS, &status) && clock_seconds() < until)
+        if (signals_pending() == SIGINT)
+            process_signal(s->coordinator, SIGINT);
 }
 
 /* The coordinator first: what it drains needs the groups, which end by themselves when it is gone. */

@@ -46,6 +46,9 @@ const char *service_line(const struct service *service);
  * coordinator died. */
 int service_watch(struct service *service, double seconds, struct error *err);
 
+/* Lets the coordinator drain, and waits until it has ended. Ctrl-C (signals_hold) makes it end what still runs. */
+void service_drain(struct service *service);
+
 /* Drains and stops everything; returns when no process is left. NULL is legal. */
 void service_stop(struct service *service);
 

@@ -69,8 +69,8 @@ static const struct argp_option flags[] = {
 
 static const char doc[] =
     "massv up - start a whole local service\v"
-    "Prints one line, `serving MODEL on ADDR`, when a real warm-up generation has passed; Ctrl-C drains and stops it. Logs "
-    "go to stderr.\n\n"
+    "Prints one line, `serving MODEL on ADDR`, when a real warm-up generation has passed; Ctrl-C drains and stops it, and Ctrl-C "
+    "again does not wait for what still runs. Logs go to stderr.\n\n"
     "Example:\n  massv up --target models/scenes-large --drafter models/scenes-massv \\\n    --ranks 2";
 
 /* HTTP is served on host:port alone. */
@@ -173,8 +173,10 @@ static int up(const struct service_options *options, struct error *err)
         log_line(LOG_INFO, "metrics on http://%s/metrics", service_metrics(service));
     while (!result && !signals_pending())
         result = service_watch(service, WATCH_SECONDS, err);
-    if (!result)
-        log_line(LOG_INFO, "draining");
+    if (!result) {
+        log_line(LOG_INFO, "draining; Ctrl-C ends it");
+        service_drain(service);
+    }
     service_stop(service);
     return result;
 }

@@ -41,7 +41,7 @@ static void stop(struct scheduler *s)
     s->draining = s->stopped = true;
     for (int i = 0; i < s->n_requests; i++)
         if (s->requests[i]->state != REQUEST_ENDED)
-            request_end(s, s->requests[i], RPC_UNAVAILABLE, "the service is stopping (--drain-seconds have passed)");
+            request_end(s, s->requests[i], RPC_UNAVAILABLE, "the service is stopping, and its drain is over (--drain-seconds)");
     stepping_close(s);
 }
 

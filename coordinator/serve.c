@@ -1,7 +1,6 @@
 /* serve.c - the coordinator's parts, in the order in which they need each other */
 #include "coordinator/serve.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -328,15 +327,21 @@ static void signal_wait(struct server *s)
     log_line(LOG_INFO, "%s: draining", signal == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-/* Lets running requests finish within --drain-seconds; new ones are refused while Health still answers. */
+/* Lets running requests finish within --drain-seconds; new ones are refused while Health still answers. Ctrl-C ends the wait: who
+ * presses it has no patience left. SIGTERM does not: supervisors send it to every process of a service, so it comes twice. */
 static void drain(struct server *s)
 {
-    struct timespec until;
+    sigset_t interrupt;
+    const struct timespec look = {.tv_nsec = 20000000};
+    double until = clock_seconds() + s->options->limits.drain_seconds;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
     mailbox_post(s->mailbox, &(struct event){.kind = EVENT_DRAIN});
-    clock_gettime(CLOCK_MONOTONIC, &until); /* the wall clock may be set meanwhile */
-    until.tv_sec += s->options->limits.drain_seconds;
-    while (sem_clockwait(&s->drained, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
-        ;
+    while (sem_trywait(&s->drained) != 0 && clock_seconds() < until)
+        if (sigtimedwait(&interrupt, NULL, &look) > 0) {
+            log_line(LOG_INFO, "SIGINT: the drain ends here");
+            return;
+        }
 }
 
 /* The scheduler refuses what still arrives, and goes last: nobody is left then who could post an event. */

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import grpc
 import pytest
 
 from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, Client, Process, descendants, service, wait_gone, workers
@@ -145,6 +146,22 @@ def test_running_requests_finish_when_the_service_drains():
         ids = list(next(stream).token.token_ids)
         client.up.process.send_signal(signal.SIGTERM)
         assert ids + [i for event in stream for i in event.token.token_ids] == whole
+
+
+def test_a_second_ctrl_c_ends_the_drain():
+    with service(MODELS / "scenes-large", "--drain-seconds", "600") as client:  # too long for the harness, too
+        stream = client.stream(prompt="x", max_tokens=4000, ignore_eos=True)
+        next(stream)
+        for again in (signal.SIGINT, signal.SIGTERM):  # supervisors send SIGTERM to all processes, and more than once
+            client.up.process.send_signal(again)
+            while client.control.Health(client.pb.HealthRequest()).state != "DRAINING":
+                time.sleep(0.01)
+            next(stream)
+        client.up.process.send_signal(signal.SIGINT)
+        with pytest.raises(grpc.RpcError) as error:
+            list(stream)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE and "its drain is over" in error.value.details()
+        assert client.up.process.wait(10) == 0
 
 
 def test_mpirun_missing_is_said():
