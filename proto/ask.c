@@ -48,11 +48,11 @@ void ask_name_picture(const char *const *files, int n, struct error *err)
 
 int ask_failed(const char *address, enum rpc_status status, struct error *err)
 {
-    fail_in(err, "%s: %s", address, rpc_status_name(status));
-    if (status == RPC_UNAVAILABLE) {
-        char why[sizeof err->text];
-        snprintf(why, sizeof why, "%s", err->text);
-        fail(err, "%.900s; is a service running there? `massv up --target DIR` starts one", why);
-    }
-    return -1;
+    char why[sizeof err->text];
+    size_t n = strlen(address);
+    bool named = strncmp(err->text, address, n) == 0 && strncmp(err->text + n, ": ", 2) == 0; /* a lost connection is, already */
+    bool nobody = strncmp(err->text, "no server answers", 17) == 0; /* rpc_client.c; a service that drains does */
+    snprintf(why, sizeof why, "%s", err->text + (named ? n + 2 : 0));
+    return fail(err, "%s: %s: %.700s%s", address, rpc_status_name(status), why,
+                nobody ? "; is a service running there? `massv up --target DIR` starts one" : "");
 }

@@ -120,7 +120,8 @@ def failure(*arguments, **rest):
 
 
 def test_nobody_at_the_address():
-    assert "127.0.0.1:9" in failure("generate", "--address", "127.0.0.1:9", "--prompt", "x")
+    words = failure("generate", "--address", "127.0.0.1:9", "--prompt", "x")
+    assert "127.0.0.1:9: UNAVAILABLE" in words and "`massv up --target DIR` starts one" in words
 
 
 def test_a_picture_that_is_not_there():

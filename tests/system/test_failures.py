@@ -152,6 +152,9 @@ def test_a_second_ctrl_c_ends_the_drain():
     with service(MODELS / "scenes-large", "--drain-seconds", "600") as client:  # too long for the harness, too
         stream = client.stream(prompt="x", max_tokens=4000, ignore_eos=True)
         next(stream)
+        cut = Process(BIN / "massv", "generate", "--address", client.address, "--prompt", "x", "--max-tokens", "4000", "--ignore-eos")
+        while client.control.GetLoad(client.pb.GetLoadRequest()).running < 2:
+            time.sleep(0.01)
         for again in (signal.SIGINT, signal.SIGTERM):  # supervisors send SIGTERM to all processes, and more than once
             client.up.process.send_signal(again)
             while client.control.Health(client.pb.HealthRequest()).state != "DRAINING":
@@ -162,6 +165,9 @@ def test_a_second_ctrl_c_ends_the_drain():
             list(stream)
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE and "its drain is over" in error.value.details()
         assert client.up.process.wait(10) == 0
+        assert cut.process.wait(10) == 1
+        assert cut.stderr() == (f"massv generate: {client.address}: UNAVAILABLE: the service is stopping, and its drain is over "
+                                "(--drain-seconds)\n"), "no question whether a service is there"
 
 
 def test_mpirun_missing_is_said():
