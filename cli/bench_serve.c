@@ -51,7 +51,7 @@ static const struct argp_option flags[] = {
      "models/pictures/scenes.jsonl",
      1},
     {"requests", KEY_REQUESTS, "N", 0, "how many; default 100", 1},
-    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens", 1},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens; default 256", 1},
     {"draft-tokens", KEY_DRAFT_TOKENS, "K|auto", 0, "drafts per step, 0 to 16; 0 is without speculation; auto: as many as pay", 1},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token, so that all answers have max-tokens", 1},
     {"seed", KEY_SEED, "S", 0, "of the choice of lines and of the arrivals; default 0", 1},

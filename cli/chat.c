@@ -36,7 +36,7 @@ static const struct argp_option flags[] = {
     {"address", KEY_ADDRESS, "ADDR", 0, "the service to talk to", 0},
     {"image", KEY_IMAGE, "FILE", 0, "a picture for the first message (JPEG, PNG, WebP); may be repeated", 0},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 0},
-    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens", 0},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end each answer after N tokens; default 256", 0},
     {"draft-tokens", KEY_DRAFT_TOKENS, "K|auto", 0, "drafts per step, 0 to 16; 0 is without speculation; auto: as many as pay", 0},
     {0}};
 

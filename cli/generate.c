@@ -60,7 +60,7 @@ static const struct argp_option flags[] = {
     {"prompt", KEY_PROMPT, "TEXT", 0, "what the user says", 2},
     {"image", KEY_IMAGE, "FILE", 0, "a picture before the text (JPEG, PNG, WebP); may be repeated", 2},
     {"system", KEY_SYSTEM, "TEXT", 0, "system turn; default: the model family's", 2},
-    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end the answer after N tokens", 2},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "end the answer after N tokens; default 256", 2},
     {"min-tokens", KEY_MIN_TOKENS, "N", 0, "do not let it end before N tokens", 2},
     {"stop", KEY_STOP, "TEXT", 0, "end the answer before this text; may be repeated", 2},
     {"ignore-eos", KEY_IGNORE_EOS, 0, 0, "go on after the model's end token", 2},

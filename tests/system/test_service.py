@@ -84,6 +84,10 @@ def test_an_answer_has_min_tokens(client, k):
     assert finished.usage.completion_tokens == len(more)
 
 
+def test_an_answer_has_256_tokens_where_nobody_says_how_many(client):
+    assert client.ask(QUESTION, ignore_eos=True)[2].usage.completion_tokens == 256
+
+
 def test_an_abort_ends_the_call_as_cancelled(client):
     stream = client.stream(QUESTION, [SCENE], max_tokens=2000, ignore_eos=True, request_id="to-abort")
     assert next(stream).WhichOneof("event") == "prompt"
