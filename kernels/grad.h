@@ -86,6 +86,10 @@ struct grad_kernels {
     double (*square_sum)(struct device *dev, const float *x, size_t count);
     /* One step of weights w with moments m and v by the gradients g, count numbers each. */
     void (*adamw)(struct device *dev, float *w, float *m, float *v, const float *g, size_t count, const struct adamw *options);
+
+    /* A yardstick for the products: f32 multiply-adds from registers on all threads, some 10 to 40 ms of them. Returns the
+     * operations done, a multiply-add counting two. */
+    double (*multiply_adds)(struct device *dev);
 };
 
 const struct grad_kernels *grad_kernels_cpu(void);

@@ -180,7 +180,6 @@ int fit_run(struct fit_report *report, const struct fit_options *options, struct
         report->skipped = dataset_skipped(f.data);
         fail(&report->first_fault, "%s", dataset_first_fault(f.data));
         result = fit_steps(&f, err);
-        report->flops = network_flops(f.network);
     }
     if (!result && !comm->rank)
         plot(&f);

@@ -32,9 +32,10 @@ struct fit_report {
     int64_t before, steps; /* done before this start; done now, those included */
     int64_t wanted;
     int samples, skipped;
-    int64_t tokens; /* of this start */
-    double seconds; /* of its steps */
-    double flops;
+    int64_t tokens;             /* of this start */
+    double seconds;             /* of its steps */
+    double flops;               /* of those steps, on all ranks: products and attention, what is recomputed included */
+    double peak;                /* FLOP/s of all ranks (peak.h), measured before the first step */
     double loss, held_out_loss; /* mean of the last steps; NaN = none */
     int64_t saved;              /* steps of the state that the folder holds, as far as this start knows; -1 = none */
     struct error first_fault, plot_fault;

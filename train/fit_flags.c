@@ -264,10 +264,11 @@ static void report_json(const struct fit_report *r)
 {
     double seconds = r->seconds + 1e-9;
     json_t *all =
-        json_pack("{sI sI sI si si sI sf sf sf so so}", "before", (json_int_t)r->before, "steps", (json_int_t)r->steps, "wanted",
-                  (json_int_t)r->wanted, "samples", r->samples, "skipped", r->skipped, "tokens", (json_int_t)r->tokens, "seconds",
-                  r->seconds, "tokens_per_s", (double)r->tokens / seconds, "gflop_per_s", 1e-9 * r->flops / seconds, "loss",
-                  number_or_null(r->loss), "held_out_loss", number_or_null(r->held_out_loss));
+        json_pack("{sI sI sI si si sI sf sf sf sf sf so so}", "before", (json_int_t)r->before, "steps", (json_int_t)r->steps,
+                  "wanted", (json_int_t)r->wanted, "samples", r->samples, "skipped", r->skipped, "tokens", (json_int_t)r->tokens,
+                  "seconds", r->seconds, "tokens_per_s", (double)r->tokens / seconds, "gflop_per_s", 1e-9 * r->flops / seconds,
+                  "peak_gflop_per_s", 1e-9 * r->peak, "utilisation", r->flops / seconds / r->peak, "loss", number_or_null(r->loss),
+                  "held_out_loss", number_or_null(r->held_out_loss));
     json_dumpf(all, stdout, JSON_COMPACT | JSON_REAL_PRECISION(8));
     putchar('\n');
     json_decref(all);
@@ -281,8 +282,10 @@ static void report_print(const struct fit_report *r, const struct fit_options *o
     if (r->before == r->wanted)
         printf("%s: all %" PRId64 " steps were done before\n", o->out, r->wanted);
     else
-        printf("%" PRId64 " steps over %d records in %.1f s: loss %.4f at the end, %.0f tokens/s, %.1f GFLOP/s\n",
-               r->steps - r->before, r->samples, r->seconds, r->loss, (double)r->tokens / seconds, 1e-9 * r->flops / seconds);
+        printf("%" PRId64
+               " steps over %d records in %.1f s: loss %.4f at the end, %.0f tokens/s, %.1f GFLOP/s, %.0f %% of a peak of %.1f\n",
+               r->steps - r->before, r->samples, r->seconds, r->loss, (double)r->tokens / seconds, 1e-9 * r->flops / seconds,
+               100 * r->flops / seconds / r->peak, 1e-9 * r->peak);
     if (isfinite(r->held_out_loss))
         printf("held-out loss %.4f\n", r->held_out_loss);
     printf("`massv-train export --run %s` makes a checkpoint of it\n", o->out);

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/signals.h"
 #include "train/fit_parts.h"
+#include "train/peak.h"
 #include "train/ranks.h"
 #include "train/state.h"
 
@@ -66,6 +67,7 @@ static int share_of_step(struct fit *f, int64_t step, struct share *s, struct er
 
 struct sums {
     double loss;
+    double flops;
     int64_t tokens, supervised;
     int failed; /* of any rank */
 };
@@ -77,6 +79,7 @@ static struct sums sums_over_ranks(struct comm *comm, const struct sums *own)
     comm->calls->all_gather(comm, each, own, sizeof *own);
     for (int i = 0; i < comm->size; i++) {
         all.loss += each[i].loss;
+        all.flops += each[i].flops;
         all.tokens += each[i].tokens;
         all.supervised += each[i].supervised;
         all.failed |= each[i].failed;
@@ -142,10 +145,11 @@ static int step_failed(const struct sums *all, int64_t step, struct error *err)
     return err->text[0] ? fail_in(err, "step %" PRId64, step + 1) : -1; /* the rank that failed tells */
 }
 
-static int step_run(struct fit *f, int64_t step, struct journal_step *line, int64_t *tokens, struct error *err)
+static int step_run(struct fit *f, int64_t step, struct journal_step *line, struct sums *done, struct error *err)
 {
     const struct fit_options *o = f->options;
     struct share share = {0};
+    double flops = network_flops(f->network);
     err->text[0] = 0;
     struct sums own = {.failed = share_of_step(f, step, &share, err) != 0};
     own.tokens = share.tokens;
@@ -155,6 +159,7 @@ static int step_run(struct fit *f, int64_t step, struct journal_step *line, int6
     if (!all.failed) {
         const struct train_objective objective = {o->loss, f->common, (double)all.supervised};
         own.failed = pieces(f, &share, &objective, true, &own.loss, err) != 0;
+        own.flops = network_flops(f->network) - flops;
         all = sums_over_ranks(f->comm, &own);
         blamed = all.failed || isfinite(all.loss) ? -1 : record_blamed(f, &share, &objective, step);
     }
@@ -163,7 +168,7 @@ static int step_run(struct fit *f, int64_t step, struct journal_step *line, int6
         return -1;
     gradients_sum(f);
     line->loss = all.loss / (double)all.supervised;
-    *tokens = all.tokens;
+    *done = all;
     int64_t warmup = (int64_t)ceil((double)o->warmup * (double)f->report->wanted);
     line->learning_rate = schedule_rate(step, f->report->wanted, warmup, (double)o->learning_rate);
     const struct network_optimizer optimizer = {(float)line->learning_rate, BETA1, o->beta2, EPS, o->weight_decay, o->clip};
@@ -254,14 +259,19 @@ static int loop_save(struct fit *f, struct loop *loop, struct error *err)
 static int loop_step(struct fit *f, struct loop *loop, struct error *err)
 {
     const struct fit_options *o = f->options;
-    int64_t step = network_steps(f->network), tokens, wanted = f->report->wanted;
+    int64_t step = network_steps(f->network), wanted = f->report->wanted;
     double begun = clock_seconds();
+    struct sums done;
     struct journal_step line = {.step = step + 1, .held_out_loss = NAN};
-    if (step_run(f, step, &line, &tokens, err))
+    if (step_run(f, step, &line, &done, err))
         return -1;
     line.epoch = (double)((step + 1) * o->batch) / dataset_count(f->data);
-    line.tokens_per_s = (double)tokens / (clock_seconds() - begun);
-    f->report->tokens += tokens;
+    double seconds = clock_seconds() - begun;
+    line.tokens_per_s = (double)done.tokens / seconds;
+    line.gflop_per_s = 1e-9 * done.flops / seconds;
+    line.utilisation = done.flops / seconds / f->report->peak;
+    f->report->tokens += done.tokens;
+    f->report->flops += done.flops;
     loop_count(f, loop, &line);
     if (f->held_out && ((step + 1) % o->evaluate_every == 0 || step + 1 == wanted)) {
         if (held_out_loss(f, &line.held_out_loss, err))
@@ -275,9 +285,10 @@ static int loop_step(struct fit *f, struct loop *loop, struct error *err)
 
 int fit_steps(struct fit *f, struct error *err)
 {
-    struct loop loop = {.begun = clock_seconds(), .saved = clock_seconds()};
     struct fit_report *r = f->report;
     int result = 0, choice = 0;
+    r->peak = peak_measure(f->comm, grad_kernels_cpu(), f->device);
+    struct loop loop = {.begun = clock_seconds(), .saved = clock_seconds()};
     r->before = r->steps = network_steps(f->network);
     r->saved = f->options->resume ? r->before : -1;
     order_open(&f->order, dataset_count(f->data), f->options->seed);

@@ -78,8 +78,9 @@ void journal_close(struct journal *j)
 
 int journal_add(struct journal *j, const struct journal_step *s, struct error *err)
 {
-    json_t *line = json_pack("{sI sf sf sf sf sf}", "step", (json_int_t)s->step, "epoch", s->epoch, "loss", s->loss,
-                             "learning_rate", s->learning_rate, "gradient_norm", s->gradient_norm, "tokens_per_s", s->tokens_per_s);
+    json_t *line = json_pack("{sI sf sf sf sf sf sf sf}", "step", (json_int_t)s->step, "epoch", s->epoch, "loss", s->loss,
+                             "learning_rate", s->learning_rate, "gradient_norm", s->gradient_norm, "tokens_per_s", s->tokens_per_s,
+                             "gflop_per_s", s->gflop_per_s, "utilisation", s->utilisation);
     if (!isnan(s->held_out_loss))
         json_object_set_new(line, "held_out_loss", json_real(s->held_out_loss));
     int bad = json_dumpf(line, j->f, JSON_COMPACT | JSON_REAL_PRECISION(9)) || putc('\n', j->f) == EOF || fflush(j->f);

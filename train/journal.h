@@ -15,7 +15,8 @@ void journal_close(struct journal *journal); /* NULL is legal */
 struct journal_step {
     int64_t step; /* from 1 */
     double epoch, loss, learning_rate, gradient_norm, tokens_per_s;
-    double held_out_loss; /* NaN = was not measured at this step */
+    double gflop_per_s, utilisation; /* of all ranks; the share of their peak (peak.h) */
+    double held_out_loss;            /* NaN = was not measured at this step */
 };
 int journal_add(struct journal *journal, const struct journal_step *step, struct error *err);
 

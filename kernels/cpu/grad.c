@@ -1,6 +1,16 @@
 /* grad.c - the table of what training needs, on the CPU */
 #include "kernels/cpu/grad.h"
 
+#include "kernels/cpu/probe.h"
+
+enum { PROBE_ROUNDS = 1600 * 1000 }; /* of 12 multiply-adds */
+
+static double grad_multiply_adds(struct device *dev)
+{
+    float sink;
+    return probe_fma(dev, PROBE_ROUNDS, &sink);
+}
+
 const struct grad_kernels *grad_kernels_cpu(void)
 {
     static const struct grad_kernels table = {
@@ -24,6 +34,7 @@ const struct grad_kernels *grad_kernels_cpu(void)
         .tvd = grad_tvd,
         .square_sum = grad_square_sum,
         .adamw = grad_adamw,
+        .multiply_adds = grad_multiply_adds,
     };
     return &table;
 }

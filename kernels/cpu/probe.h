@@ -1,4 +1,4 @@
-/* probe.h - what the device's instruction set and threads can do at best; measured by the benchmarks, used by nothing else */
+/* probe.h - what the device's instruction set and threads can do at best; measured for the benchmarks, and beside a training run */
 #ifndef KERNELS_CPU_PROBE_H
 #define KERNELS_CPU_PROBE_H
 

@@ -46,7 +46,7 @@ def phase1(captions):
     done = train("project", captions, run, "--steps", "12", "--json", "--checkpoint-seconds", "0")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["steps"] == report["wanted"] == 12 and report["samples"] == 24 and report["skipped"] == 0 and report["gflop_per_s"] > 0
+    assert report["steps"] == report["wanted"] == 12 and report["samples"] == 24 and report["skipped"] == 0
     return run
 
 
@@ -113,6 +113,25 @@ def test_ranks_share_a_batch(captions, phase1, tmp_path):
     assert (runs[0] / "state.safetensors").read_bytes() == (runs[1] / "state.safetensors").read_bytes()
     for both, one in zip(journal(runs[0]), journal(phase1)):
         assert both["loss"] == pytest.approx(one["loss"], rel=2e-3)
+
+
+def test_work_is_that_of_all_ranks_beside_what_their_cores_can_do(captions, tmp_path):
+    """The same records are the same work on any number of ranks; the summary and every step say what share of the peak it was."""
+    work = []
+    for ranks in 1, 2:
+        run = tmp_path / str(ranks)
+        done = train("project", captions, run, "--steps", "12", "--json", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        report, steps = json.loads(done.stdout), journal(run)
+        work.append(report["gflop_per_s"] * report["seconds"])
+        assert report["utilisation"] == pytest.approx(report["gflop_per_s"] / report["peak_gflop_per_s"], rel=1e-4) and report["utilisation"] > 0.001
+        for step in steps:
+            assert step["utilisation"] == pytest.approx(step["gflop_per_s"] / report["peak_gflop_per_s"], rel=1e-4)
+        tokens = sum(step["gflop_per_s"] / step["tokens_per_s"] for step in steps) / len(steps)  # GFLOP each
+        assert tokens == pytest.approx(work[-1] / report["tokens"], rel=0.1)
+    assert work[1] == pytest.approx(work[0], rel=1e-4)
+    said = train("project", captions, tmp_path / "said", "--steps", "2").stdout
+    assert re.search(r", \d+ tokens/s, [\d.]+ GFLOP/s, \d+ % of a peak of [\d.]+\n", said), said
 
 
 def test_memory_is_saved_without_another_bit(captions, tmp_path):
