@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/flags.h"
+#include "base/memory.h"
 #include "base/signals.h"
 #include "train/commands.h"
 #include "train/estimate.h"
@@ -216,6 +217,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct fit_options *o = &f->options;
     static const char *const errors[] = {"stop", "skip"};
     switch (key) {
+    case ARGP_KEY_INIT:
+        f->default_batch = o->batch;
+        f->default_rate = o->learning_rate;
+        return 0;
     case KEY_TARGET:
         o->target = arg;
         return 0;
@@ -251,7 +256,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-const struct argp fit_argp = {.options = flags, .parser = parse};
+/* Defaults that are not the same for both commands. */
+static char *help_filter(int key, const char *text, void *input)
+{
+    const struct fit_flags *f = input;
+    if (key == KEY_BATCH)
+        return mem_format("%s; default %d", text, f->default_batch);
+    if (key == KEY_RATE)
+        return mem_format("%s; default %g", text, (double)f->default_rate);
+    return (char *)(uintptr_t)text;
+}
+
+const struct argp fit_argp = {.options = flags, .parser = parse, .help_filter = help_filter};
 
 /* ---- what it says ---- */
 

@@ -7,7 +7,9 @@
 #include "train/fit.h"
 
 struct fit_flags {
-    struct fit_options options; /* defaults are the command's */
+    struct fit_options options; /* at first the command's defaults */
+    float default_rate;         /* filled for --help, from those */
+    int default_batch;
     bool json, dry_run;
 };
 

@@ -272,6 +272,14 @@ def test_tasks_of_srun_do_not_share_a_run(captions, tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("name, batch, rate", [("project", "256", "0.001"), ("tune", "128", "2e-05")])
+def test_help_says_the_defaults_of_each_command(name, batch, rate):
+    said = " ".join(subprocess.run([BIN / "massv-train", name, "--batch", "5", "--help"], env=ENVIRONMENT, timeout=60, capture_output=True, text=True,
+                                   check=True).stdout.split())
+    assert f"records of a step, over all ranks; default {batch} " in said and f"at its highest; default {rate} " in said, said
+    assert said.count("; default ") > 10
+
+
 def test_a_dry_run_tells_what_is_needed():
     words = [BIN / "massv-train", "tune", "--target", TARGET, "--drafter", TEXT, "--dry-run"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
