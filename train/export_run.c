@@ -1,7 +1,6 @@
 /* export_run.c - the tensors of an export, and the files beside them */
 #include "train/export.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 struct export
 {
     const struct export_options *options;
+    struct export_folder folder;
     struct model_config target, language, drafter;
     struct safetensors *target_st, *drafter_st, *state;
     enum dtype dtype; /* of trained tensors */
@@ -163,24 +163,10 @@ static int tensors_collect(struct export *x, struct error *err)
 
 /* ---- files ---- */
 
-static int folder_make(const char *path, struct error *err)
-{
-    if (mkdir(path, 0777) && errno != EEXIST)
-        return fail(err, "%s: cannot be made: %s", path, strerror(errno));
-    DIR *dir = opendir(path);
-    int entries = 0;
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        entries += e->d_name[0] != '.';
-    if (!dir)
-        return fail(err, "%s: %s", path, strerror(errno));
-    closedir(dir);
-    return entries ? fail(err, "%s: is not empty; a new folder is wanted", path) : 0;
-}
-
 /* Copies a file of the target where it has one: one that cannot be read, or a link to nothing, is there. */
-static int file_copy(const struct export_options *o, const char *name, struct error *err)
+static int file_copy(const struct export *x, const char *name, struct error *err)
 {
-    char block[1 << 14], *from = mem_format("%s/%s", o->target, name), *to = mem_format("%s/%s", o->out, name);
+    char block[1 << 14], *from = mem_format("%s/%s", x->options->target, name), *to = mem_format("%s/%s", x->folder.part, name);
     FILE *in = fopen(from, "rb"), *out = in ? fopen(to, "wb") : NULL;
     size_t n;
     struct stat is;
@@ -200,24 +186,20 @@ static int file_copy(const struct export_options *o, const char *name, struct er
     return bad ? -1 : 0;
 }
 
-static int files_copy(const struct export_options *o, struct error *err)
+static int files_copy(const struct export *x, struct error *err)
 {
-    static const char *const names[] = {"tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "preprocessor_config.json",
-                                        "processor_config.json",
-                                        "video_preprocessor_config.json",
-                                        "chat_template.json",
-                                        "chat_template.jinja",
-                                        "generation_config.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (file_copy(o, names[i], err))
+    for (const char *const *name = export_copied; *name; name++)
+        if (file_copy(x, *name, err))
             return -1;
     return 0;
+}
+
+static int weights_write(const struct export *x, struct error *err)
+{
+    char *path = mem_format("%s/model.safetensors", x->folder.part);
+    int result = safetensors_write(path, x->tensors, (const void *const *)x->data, x->n, err);
+    free(path);
+    return result;
 }
 
 static int config_write(struct export *x, struct error *err)
@@ -226,7 +208,7 @@ static int config_write(struct export *x, struct error *err)
     static const char *const names[DTYPE_COUNT] = {[DTYPE_F32] = "float32", [DTYPE_F16] = "float16", [DTYPE_BF16] = "bfloat16"};
     if (export_config(&config, x->options, &x->drafter, names[x->dtype], err))
         return -1;
-    char *path = mem_format("%s/config.json", x->options->out);
+    char *path = mem_format("%s/config.json", x->folder.part);
     int result = json_dump_file(config, path, JSON_INDENT(2)) ? fail(err, "%s: cannot be written: %s", path, strerror(errno)) : 0;
     json_decref(config);
     free(path);
@@ -237,6 +219,7 @@ static int config_write(struct export *x, struct error *err)
 
 static void export_close(struct export *x)
 {
+    export_folder_close(&x->folder);
     for (int i = 0; i < x->n; i++) {
         free((char *)(uintptr_t)x->tensors[i].name);
         free(x->data[i]);
@@ -251,13 +234,11 @@ static void export_close(struct export *x)
 int export_run(struct export_report *report, const struct export_options *options, struct error *err)
 {
     struct export x = {.options = options};
-    int result = checkpoints_open(&x, err) || tensors_collect(&x, err) || folder_make(options->out, err) || files_copy(options, err)
+    int result = checkpoints_open(&x, err) || export_folder_open(&x.folder, options->out, err) || tensors_collect(&x, err) ||
+                         files_copy(&x, err) || weights_write(&x, err) || config_write(&x, err) ||
+                         export_folder_finish(&x.folder, err)
                      ? -1
                      : 0;
-    char *path = mem_format("%s/model.safetensors", options->out);
-    if (!result)
-        result = safetensors_write(path, x.tensors, (const void *const *)x.data, x.n, err) || config_write(&x, err) ? -1 : 0;
-    free(path);
     *report = (struct export_report){.tensors = x.n, .projector = x.drafter.projector};
     for (int i = 0; i < x.n; i++)
         report->bytes += (int64_t)x.tensors[i].bytes;
