@@ -1,8 +1,6 @@
-/* dataset.c - records to samples, and what is known of all of them */
+/* dataset.c - a file of records: which of them can be used, and what is known of all of them */
 #include "train/dataset.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +9,8 @@
 #include "base/bar.h"
 #include "base/memory.h"
 #include "base/signals.h"
-#include "model/prompt.h"
+#include "train/example.h"
 #include "train/ranks.h"
-#include "train/record.h"
 
 enum { BLOCK = 16 }; /* records of a rank between two meetings; of large pictures that is minutes of a slow tower */
 
@@ -27,166 +24,12 @@ struct dataset {
     struct dataset_options options;
     struct dataset_reader reader;
     struct records *records;
-    int32_t end_id;        /* of an assistant's turn */
+    struct example_maker maker;
     struct usable *usable; /* (n) */
     int n, skipped;
     int64_t tokens, supervised;
     struct error first_fault;
 };
-
-/* ---- a record to a sample ---- */
-
-/* The id that ends an assistant's turn: what follows an empty answer in a conversation that goes on. */
-static int end_find(struct dataset *d, struct error *err)
-{
-    const struct prompt_part word = {"x"}, nothing = {""};
-    const struct prompt_turn turns[] = {{ROLE_USER, &word, 1}, {ROLE_ASSISTANT, &nothing, 1}, {ROLE_USER, &word, 1}};
-    struct prompt asked = {0}, answered = {0};
-    const struct dataset_reader *r = &d->reader;
-    int result = prompt_make_turns(&asked, r->target, r->tokenizer, turns, 1, NULL, 0, err) ||
-                         prompt_make_turns(&answered, r->target, r->tokenizer, turns, 3, NULL, 0, err)
-                     ? -1
-                     : 0;
-    if (!result)
-        d->end_id = answered.ids[asked.n];
-    prompt_free(&asked);
-    prompt_free(&answered);
-    return result;
-}
-
-/* malloc'ed ids of the answer with its end; the number, or -1. */
-static int answer_ids(const struct dataset *d, const struct record *record, int32_t **ids, struct error *err)
-{
-    if (d->options.labels == LABELS_TARGET || (d->options.labels == LABELS_EITHER && record->answer)) {
-        if (!record->answer || record->n < 1)
-            return fail(err, "has no answer of a target; `massv-train distill` makes such files");
-        *ids = mem_new((size_t)record->n, sizeof **ids);
-        memcpy(*ids, record->ids, (size_t)record->n * sizeof **ids);
-        return record->n;
-    }
-    if (!record->question.reference)
-        return fail(err, "has no reference to learn from");
-    int n = tokenizer_encode(d->reader.tokenizer, record->question.reference, strlen(record->question.reference), false, ids, err);
-    if (n < 0)
-        return -1;
-    *ids = mem_grow(*ids, (size_t)n + 1, sizeof **ids);
-    (*ids)[n] = d->end_id;
-    return n + 1;
-}
-
-static int prompt_of(const struct dataset *d, const struct question *q, const struct feature_rows *rows, struct prompt *prompt,
-                     struct error *err)
-{
-    const struct prompt_question question = {q->earlier, q->n_earlier, q->prompt, q->image ? &rows->shape : NULL};
-    struct prompt targets;
-    if (prompt_make_question(&targets, d->reader.target, d->reader.tokenizer, &question, err))
-        return -1;
-    prompt_for_projector(prompt, &targets, d->reader.drafter);
-    prompt_free(&targets);
-    return 0;
-}
-
-/* The k most probable ids of each answer token that the drafter knows, their probabilities summing to 1. */
-static int soft_of(const struct dataset *d, const struct record *record, struct train_sample *sample, struct error *err)
-{
-    int k = d->options.soft_k;
-    if (!record->logprobs)
-        return fail(err, "has no logprobs; `massv-train distill --logprobs K` stores them");
-    int32_t *ids = mem_new((size_t)record->n * (size_t)k, sizeof *ids);
-    float *probs = mem_new((size_t)record->n * (size_t)k, sizeof *probs);
-    for (int i = 0; i < record->n; i++) {
-        const struct logprobs *l = &record->logprobs[i];
-        double sum = 0;
-        for (int j = 0; j < k; j++) {
-            bool known = j < l->n_top && l->top_ids[j] < d->reader.vocabulary;
-            ids[i * k + j] = known ? l->top_ids[j] : -1;
-            probs[i * k + j] = known ? expf(l->top[j]) : 0;
-            sum += probs[i * k + j];
-        }
-        for (int j = 0; j < k && sum > 0; j++)
-            probs[i * k + j] = (float)(probs[i * k + j] / sum);
-    }
-    sample->soft_k = k;
-    sample->soft_ids = ids;
-    sample->soft_probs = probs;
-    return 0;
-}
-
-static int ids_check(const struct dataset *d, const struct prompt *prompt, const int32_t *answer, int n, struct error *err)
-{
-    if (prompt->n + n > d->options.max_length)
-        return fail(err, "%d tokens, the picture's included; --max-length is %d", prompt->n + n, d->options.max_length);
-    for (int i = 0; i < prompt->n + n; i++) {
-        int32_t id = i < prompt->n ? prompt->ids[i] : answer[i - prompt->n];
-        bool pad = i < prompt->n && id == d->reader.target->image_id; /* is replaced by features */
-        if (!pad && (id < 0 || id >= d->reader.vocabulary))
-            return fail(err, "token %" PRId32 " is not in the drafter's vocabulary of %d", id, d->reader.vocabulary);
-    }
-    return 0;
-}
-
-/* Joins prompt and answer. */
-static void sample_make(struct train_sample *sample, const struct prompt *prompt, const int32_t *answer, int n)
-{
-    size_t all = (size_t)(prompt->n + n), asked = (size_t)prompt->n;
-    int32_t *ids = mem_new(all, sizeof *ids), *labels = mem_new(all, sizeof *labels);
-    int32_t(*positions)[3] = mem_new(all, sizeof *positions);
-    memcpy(ids, prompt->ids, asked * sizeof *ids);
-    memcpy(positions, prompt->positions, asked * sizeof *positions);
-    memcpy(ids + asked, answer, (size_t)n * sizeof *ids);
-    for (size_t i = 0; i < asked; i++)
-        labels[i] = TRAIN_UNSUPERVISED;
-    for (int i = 0; i < n; i++) {
-        labels[asked + (size_t)i] = answer[i];
-        for (int axis = 0; axis < 3; axis++)
-            positions[asked + (size_t)i][axis] = prompt->next_position + i;
-    }
-    *sample = (struct train_sample){.n = (int)all, .ids = ids, .labels = labels, .positions = (const int32_t(*)[3])positions};
-}
-
-/* Where its picture and the crops of it stand; their cells, of which the drafter's projector may make another number of tokens. */
-static void pictures_place(const struct dataset *d, struct example *example, const struct prompt *prompt)
-{
-    int cells = example->rows.shape.lines * example->rows.shape.columns;
-    size_t width = (size_t)features_width(d->reader.features);
-    example->pictures = mem_new((size_t)prompt->n_pictures, sizeof *example->pictures);
-    for (int i = 0; i < prompt->n_pictures; i++)
-        example->pictures[i] =
-            (struct train_picture){prompt->pictures[i].first, cells, example->rows.numbers + (size_t)i * (size_t)cells * width};
-    example->sample.pictures = example->pictures;
-    example->sample.n_pictures = prompt->n_pictures;
-}
-
-/* rows: of the record's picture, if it has one; the example's afterwards, also where -1 is returned. */
-static int example_make(const struct dataset *d, const struct record *record, const struct feature_rows *rows,
-                        struct example *example, struct error *err)
-{
-    struct prompt prompt = {0};
-    int32_t *answer = NULL;
-    *example = (struct example){.rows = *rows};
-    int n = answer_ids(d, record, &answer, err);
-    int result = n < 0 || prompt_of(d, &record->question, rows, &prompt, err) || ids_check(d, &prompt, answer, n, err) ? -1 : 0;
-    if (!result) {
-        sample_make(&example->sample, &prompt, answer, n);
-        result = d->options.soft_k ? soft_of(d, record, &example->sample, err) : 0;
-    }
-    if (!result && prompt.n_pictures)
-        pictures_place(d, example, &prompt);
-    free(answer);
-    prompt_free(&prompt);
-    return result;
-}
-
-void example_free(struct example *example)
-{
-    const void *parts[] = {example->sample.ids, example->sample.labels, example->sample.positions, example->sample.soft_ids,
-                           example->sample.soft_probs};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        free((void *)(uintptr_t)parts[i]); /* made here; const to everybody else */
-    free(example->rows.numbers);
-    free(example->pictures);
-    *example = (struct example){0};
-}
 
 /* ---- opening ---- */
 
@@ -218,7 +61,7 @@ static int record_try(struct dataset *d, int i, const struct record *record, str
     struct example example = {0};
     if (picture_add(d, &record->question, usable.picture, &rows, err))
         return -1;
-    int result = example_make(d, record, &rows, &example, err);
+    int result = example_make(&d->maker, record, &rows, &example, err);
     if (!result) {
         usable.key = key_of(&record->question, usable.picture);
         d->tokens += example.sample.n;
@@ -309,7 +152,9 @@ int dataset_open(struct dataset **dataset, const struct dataset_options *options
 {
     struct dataset *d = mem_new(1, sizeof *d);
     *d = (struct dataset){.options = *options, .reader = *reader};
-    int result = end_find(d, err) ? -1 : records_open(&d->records, options->path, options->pictures, err);
+    int result = example_maker_open(&d->maker, &d->options, &d->reader, err)
+                     ? -1
+                     : records_open(&d->records, options->path, options->pictures, err);
     result = ranks_agree(reader->comm, result, err);
     if (!result)
         result = records_take(d, err);
@@ -366,7 +211,7 @@ int dataset_example(struct dataset *d, int i, struct example *example, struct er
         return -1;
     int result = record.question.image ? features_read(d->reader.features, usable->picture, &rows, err) : 0;
     if (!result)
-        result = example_make(d, &record, &rows, example, err);
+        result = example_make(&d->maker, &record, &rows, example, err);
     record_free(&record);
     if (result)
         example_free(example);
