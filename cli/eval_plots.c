@@ -146,7 +146,7 @@ static int length_by_drafts_plot(const struct plotting *p, int condition)
     if (drawing_begin(&d, p, "length-by-draft-length", c))
         return -1;
     lines_by_drafts(p, &d, condition, length_of);
-    command_add(&d, mem_string("x + 1 with lines linecolor rgb '#888888' dashtype 2 title 'all accepted'"));
+    command_add(&d, mem_string("x + 1 with lines linecolor rgb '#888888' dashtype (9,5) title 'all accepted'"));
     fprintf(d.f, "set ylabel 'mean acceptance length, tokens a step'\nset yrange [1:*]\n");
     eval_condition_words(words, sizeof words, c);
     return drawing_end(&d, p,
@@ -164,7 +164,7 @@ static int speed_by_drafts_plot(const struct plotting *p, int condition)
     if (drawing_begin(&d, p, "speed-up-by-draft-length", c))
         return -1;
     lines_by_drafts(p, &d, condition, over_off_of);
-    command_add(&d, mem_string("1 with lines linecolor rgb '#888888' dashtype 2 title 'no drafts'"));
+    command_add(&d, mem_string("1 with lines linecolor rgb '#888888' dashtype (9,5) title 'no drafts'"));
     fprintf(d.f, "set ylabel 'speed-up over no drafts, end to end'\nset yrange [0:*]\n");
     eval_condition_words(words, sizeof words, c);
     return drawing_end(&d, p,
@@ -188,10 +188,11 @@ static void bars_command(const struct plotting *p, struct drawing *d, int condit
         double at = (i - 0.5 * (n - 1)) * width;
         const char *name = eval_config_name(e, drafter_config(e, i, p->r->main_drafts, condition));
         command_add(d, mem_format("$d using ($0 + %.3f):%d with boxes linetype %d title '%s'", at, 3 * i + 2, i + 1, name));
-        command_add(d,
-                    mem_format("$d using ($0 + %.3f):%d:(0):($%d - $%d) with vectors nohead linecolor rgb '#333333' linewidth 1.2 "
-                               "notitle",
-                               at, 3 * i + 3, 3 * i + 4, 3 * i + 3));
+        command_add(
+            d, mem_format(
+                   "$d using ($0 + %.3f):%d:(0):($%d - $%d) with vectors nohead linetype 1 linecolor rgb '#333333' linewidth 1.2 "
+                   "notitle",
+                   at, 3 * i + 3, 3 * i + 4, 3 * i + 3));
     }
     command_add(d, mem_string("$d using 0:(NaN):xtic(1) with points notitle"));
     fprintf(d->f, "set boxwidth %.3f\nset xtics scale 0\n", 0.92 * width);
@@ -287,9 +288,7 @@ static int speed_plot(const struct plotting *p, int condition)
 
 static void tvd_mean_mark(struct drawing *d, int i, double mean)
 {
-    static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
-    fprintf(d->f, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead dashtype 3 linewidth 1.5 linecolor rgb '%s'\n", mean, mean,
-            colours[i % 6]);
+    fprintf(d->f, "set arrow from %.4f, graph 0 to %.4f, graph 1 nohead linetype %d dashtype 3 linewidth 1.5\n", mean, mean, i + 1);
 }
 
 static int tvd_plot(const struct plotting *p, int at)
@@ -307,10 +306,11 @@ static int tvd_plot(const struct plotting *p, int at)
             fprintf(d.f, "%.4f %.4f\n", (b + 0.5) / TVD_BINS, f->positions ? 100.0 * f->bins[b] / f->positions : 0);
         fprintf(d.f, "EOD\n");
         tvd_mean_mark(&d, i, f->mean.value);
-        command_add(&d, mem_format("$d%d using 1:($2 > 0 ? $2 : 0.01) with histeps linetype %d title '%s, mean %.3f'", i, i + 1,
+        command_add(&d, mem_format("$d%d using 1:($2 > 0 ? $2 : 0.01) with histeps linetype %d title '%s %.3f'", i, i + 1,
                                    e->options->drafters[t->drafters[i]].name, f->mean.value));
     }
-    fprintf(d.f, "set xlabel 'total variation distance of target and drafter'\nset ylabel 'positions, %%'\nset logscale y\n"
+    fprintf(d.f, "set xlabel 'total variation distance of target and drafter (its mean beside the names)'\nset ylabel 'positions, "
+                 "%%'\nset logscale y\n"
                  "set xrange [0:1]\nset yrange [0.05:100]\nset xtics 0.1\n");
     return drawing_end(
         &d, p,

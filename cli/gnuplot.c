@@ -14,7 +14,8 @@
 
 enum { PLOT_SECONDS = 60 }; /* far above what one takes: about a tenth of a second */
 
-/* Colours that people with any sight tell apart (Okabe & Ito 2008); marks differ, too. */
+/* Colours that people with any sight tell apart (Okabe & Ito 2008); marks differ, too. Beyond six lines no colours do that: the
+ * next six are dashed. */
 static const char prelude[] = "set encoding utf8\n"
                               "set datafile missing '?'\n"
                               "set border 3 linecolor rgb '#666666'\n"
@@ -29,11 +30,12 @@ static const char prelude[] = "set encoding utf8\n"
                               "set linetype 4 linecolor rgb '#cc79a7' linewidth 2 dashtype 1 pointtype 11 pointsize 1.0\n"
                               "set linetype 5 linecolor rgb '#e69f00' linewidth 2 dashtype 1 pointtype 13 pointsize 1.0\n"
                               "set linetype 6 linecolor rgb '#56b4e9' linewidth 2 dashtype 1 pointtype 6 pointsize 0.8\n"
-                              /* the seventh to twelfth: the same, broken and hollow */
-                              "do for [i=1:6] {\n"
-                              "  colour = word('#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9', i)\n"
-                              "  set linetype 6+i linecolor rgb colour linewidth 2 dashtype 2 pointtype 2*i+2 pointsize 1.0\n"
-                              "}\n"
+                              "set linetype 7 linecolor rgb '#000000' linewidth 2 dashtype (9,5) pointtype 4 pointsize 0.8\n"
+                              "set linetype 8 linecolor rgb '#882255' linewidth 2 dashtype (9,5) pointtype 12 pointsize 1.0\n"
+                              "set linetype 9 linecolor rgb '#999999' linewidth 2 dashtype (9,5) pointtype 8 pointsize 1.0\n"
+                              "set linetype 10 linecolor rgb '#999933' linewidth 2 dashtype (9,5) pointtype 10 pointsize 1.0\n"
+                              "set linetype 11 linecolor rgb '#332288' linewidth 2 dashtype (9,5) pointtype 2 pointsize 0.8\n"
+                              "set linetype 12 linecolor rgb '#44aa99' linewidth 2 dashtype (9,5) pointtype 1 pointsize 0.8\n"
                               "set linetype cycle 12\n";
 
 static int gnuplot_run(char *const *argv, int output, int *status, struct error *err)

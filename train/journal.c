@@ -14,6 +14,7 @@
 #include "base/memory.h"
 
 #define PLOT_FOLDER "MASSV_PLOT_FOLDER"
+enum { PLOT_PARTS = 1500 }; /* of the steps; a picture is 900 pixels wide */
 
 struct journal {
     char *path;
@@ -115,35 +116,61 @@ static int points_read(const char *path, struct point **points, struct error *er
     return n;
 }
 
-/* The points as gnuplot's data: every loss, their running mean, and the held-out loss where it was measured. */
-static bool plot_data(FILE *f, const struct point *points, int n)
+/* Every loss where there are few. Of many, the least and the largest of each of so many parts, in their order: the picture is the
+ * same, and an SVG of a million steps as small as one of a thousand. */
+static void losses_put(FILE *f, const struct point *points, int n)
 {
-    bool held = false;
+    int length = (n + PLOT_PARTS - 1) / PLOT_PARTS;
+    for (int first = 0; first < n; first += length) {
+        int low = first, high = first;
+        for (int i = first; i < n && i < first + length; i++) {
+            low = points[i].loss < points[low].loss ? i : low;
+            high = points[i].loss > points[high].loss ? i : high;
+        }
+        int ends[] = {low < high ? low : high, low < high ? high : low};
+        for (int i = 0; i < 1 + (low != high); i++)
+            fprintf(f, "%.0f %.6g\n", points[ends[i]].step, points[ends[i]].loss);
+    }
+}
+
+static void means_put(FILE *f, const struct point *points, int n)
+{
     double mean = n ? points[0].loss : 0, keep = n > 100 ? 1 - 20.0 / n : 0.8;
-    fputs("$loss << end\n", f);
+    int length = (n + PLOT_PARTS - 1) / PLOT_PARTS;
     for (int i = 0; i < n; i++) {
         mean = keep * mean + (1 - keep) * points[i].loss;
-        fprintf(f, "%.0f %.6g %.6g\n", points[i].step, points[i].loss, mean);
+        if (i % length == 0 || i == n - 1)
+            fprintf(f, "%.0f %.6g\n", points[i].step, mean);
     }
-    fputs("end\n$held << end\n", f);
+}
+
+/* The held-out loss where it was measured; was it at all? */
+static bool held_put(FILE *f, const struct point *points, int n)
+{
+    bool held = false;
     for (int i = 0; i < n; i++)
         if (!isnan(points[i].held_out)) {
             fprintf(f, "%.0f %.6g\n", points[i].step, points[i].held_out);
             held = true;
         }
-    fputs("end\n", f);
     return held;
 }
 
 static void plot_script(FILE *f, const char *title, const struct point *points, int n)
 {
-    bool held = plot_data(f, points, n);
+    fputs("$loss << end\n", f);
+    losses_put(f, points, n);
+    fputs("end\n$mean << end\n", f);
+    means_put(f, points, n);
+    fputs("end\n$held << end\n", f);
+    bool held = held_put(f, points, n);
+    fputs("end\n", f);
     fprintf(f, "set title \"%s\" noenhanced\nset xlabel \"step\"\nset ylabel \"loss, nats per supervised token\"\n", title);
-    fputs("set grid\nset key top right\nset yrange [0:*]\n", f);
+    fputs("set grid\nset key outside top center horizontal\nset yrange [0:*]\n", f);
     static const char *const terminals[2][2] = {{"pngcairo size 900,560", "png"}, {"svg size 900,560 background 'white'", "svg"}};
     for (int i = 0; i < 2; i++) {
         fprintf(f, "set terminal %s\nset output \"loss.%s\"\n", terminals[i][0], terminals[i][1]);
-        fputs("plot $loss using 1:2 with lines linecolor '#b0c4de' title 'each step', $loss using 1:3 with lines linewidth 2 "
+        fputs("plot $loss using 1:2 with lines linecolor '#b0c4de' title 'each step', $mean using 1:2 with lines linewidth 2 "
               "linecolor '#1f4e9c' title 'running mean'",
               f);
         fputs(held ? ", $held using 1:2 with linespoints pointtype 7 linecolor '#c0392b' title 'held out'\n" : "\n", f);

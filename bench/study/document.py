@@ -36,10 +36,11 @@ class Document:
         self.page.append("<table>" + "".join(cells) + "</table>")
 
     def picture(self, path, caption):
-        """A PNG that lies in the document's folder."""
-        self.markdown.append(f"![{caption}]({path.relative_to(self.folder)})\n\n{caption}")
-        data = base64.b64encode(path.read_bytes()).decode()
-        self.page.append(f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}'
+        """A plot that lies in the document's folder as PNG, which Markdown shows, and as SVG, which is inside the page."""
+        png, svg = path.with_suffix(".png").relative_to(self.folder), path.with_suffix(".svg")
+        self.markdown.append(f"![{caption}]({png})\n\n{caption} ([SVG]({svg.relative_to(self.folder)}))")
+        data = base64.b64encode(svg.read_bytes()).decode()
+        self.page.append(f'<figure><img alt="{html.escape(caption)}" src="data:image/svg+xml;base64,{data}"><figcaption>{html.escape(caption)}'
                          "</figcaption></figure>")
 
     def write(self):

@@ -86,12 +86,23 @@ def speed_table(doc, said):
                 times(f["speed_up"]["over_text_only"])] for f in rows])
 
 
-def plot(doc, place, stage, run, name, caption):
-    """A plot of massv eval, copied beside the report."""
-    source, target = place.at(stage, run, "plots", f"{name}.png"), doc.folder / "plots" / f"{stage}-{name}.png"
+def plot(doc, source, name, caption):
+    """A plot that a program drew as SOURCE.png and SOURCE.svg, copied beside the report."""
+    target = doc.folder / "plots" / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    for kind in ".png", ".svg":
+        shutil.copyfile(source.with_suffix(kind), target.with_suffix(kind))
     doc.picture(target, caption)
+
+
+def comparison(doc, place, stage, name, caption):
+    """One of massv eval."""
+    plot(doc, place.at(stage, "eval", "plots", name), f"{stage}-{name}", caption)
+
+
+def curve(doc, place, stage, run, caption):
+    """The loss of massv-train."""
+    plot(doc, place.at(stage, run, "loss"), f"{stage}-{run}-loss", caption)
 
 
 # ---- sections ----
@@ -118,14 +129,6 @@ def training_table(doc, found, name=name_of):
     doc.table(["run", "steps", "tokens", "seconds", "tokens/s", "training loss", "held-out loss"],
               [[name(run), f["steps"], f["tokens"], f"{f['seconds']:.0f}", f"{f['tokens_per_s']:.0f}", f"{f['loss']:.3f}",
                 f"{f['held_out_loss']:.3f}"] for run, f in found.items()])
-
-
-def curve(doc, place, stage, run, caption):
-    """The loss curve that massv-train drew."""
-    target = doc.folder / "plots" / f"{stage}-{run}-loss.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(place.at(stage, run, "loss.png"), target)
-    doc.picture(target, caption)
 
 
 def section_project(doc, place, done):
@@ -159,8 +162,8 @@ def side_by_side(doc, place, stage, said):
     length_table(doc, said, (5, 10))
     position_table(doc, said, 10)
     distance_table(doc, said)
-    plot(doc, place, stage, "eval", "tvd-greedy", "Total variation distance between target and drafter along the target's answers")
-    plot(doc, place, stage, "eval", "acceptance-by-position-greedy", "Share of steps that accept the draft at each position")
+    comparison(doc, place, stage, "tvd-greedy", "Total variation distance between target and drafter along the target's answers")
+    comparison(doc, place, stage, "acceptance-by-position-greedy", "Share of steps that accept the draft at each position")
 
 
 def section_compare(doc, place, done):
@@ -174,7 +177,7 @@ def section_variants(doc, place, done):
 
 def section_lengths(doc, place, done):
     length_table(doc, done["figures"])
-    plot(doc, place, "lengths", "eval", "length-by-draft-length-greedy", "Mean acceptance length by draft length")
+    comparison(doc, place, "lengths", "length-by-draft-length-greedy", "Mean acceptance length by draft length")
 
 
 def section_sampled(doc, place, done):

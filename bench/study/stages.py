@@ -143,5 +143,5 @@ STAGES = {stage.name: stage for stage in (
     Stage("unfamiliar", "questions without a picture, and pictures unlike all that was trained on", unfamiliar, ("tune", "ablate")),
     Stage("speed", "end to end, with a target that costs far more than its drafter", speed, ("tune",)),
     Stage("report", "all of it as Markdown, HTML and JSON", report.write,
-          ("baseline", "compare", "variants", "lengths", "sampled", "transfer", "unfamiliar", "speed")),
+          ("baseline", "compare", "variants", "lengths", "sampled", "transfer", "unfamiliar", "speed"), version=2),
 )}

@@ -1,6 +1,8 @@
 """bench/study/run: the quick study from fresh data to its report; what must hold of drafters in it; stages that are done stay done."""
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -65,7 +67,19 @@ def test_every_section_stands_under_the_commands_that_made_it(done):
         assert f"\n## {name}: " in report and f"<h2>{name}: " in page
         for command in stage["commands"]:
             assert f"$ {command['command']}" in report
-    assert page.count("src=\"data:image/png;base64,") == report.count("](plots/") >= 2
+
+
+def test_plots_stand_in_the_folder_and_in_the_page(done):
+    """As PNG, which the Markdown shows, and as SVG, small enough to be read over a network; the page needs neither file."""
+    report, page = ((done / "docs" / name).read_text() for name in ("report.md", "report.html"))
+    plots = {path.name: path.read_bytes() for path in (done / "docs/plots").iterdir()}
+    stems = re.findall(r"!\[[^]]*\]\(plots/([^)]*)[.]png\)", report)
+    assert len(stems) >= 5 and set(plots) == {stem + kind for stem in stems for kind in (".png", ".svg")}
+    for stem in stems:
+        svg = plots[stem + ".svg"]
+        assert plots[stem + ".png"].startswith(b"\x89PNG") and b"<svg" in svg and len(svg) < 300_000
+        assert f"]({'plots/' + stem}.svg)" in report and base64.b64encode(svg).decode() in page
+    assert page.count("<img ") == page.count('src="data:') == len(stems)
 
 
 def test_what_is_done_is_not_done_again_and_what_changed_is(done, tmp_path):
