@@ -43,25 +43,25 @@ static uint64_t key_of(const struct question *q, const uint64_t picture[2])
     return key;
 }
 
-/* The features of its picture, where it has one, on disk and in rows. */
+/* The features of its picture, where it has one, on disk and in rows; 1 and -1 as features_add has them. */
 static int picture_add(struct dataset *d, const struct question *q, uint64_t hash[2], struct feature_rows *rows, struct error *err)
 {
     hash[0] = hash[1] = 0;
     if (!q->path)
         return 0;
     return d->reader.features ? features_add(d->reader.features, q->path, hash, rows, err)
-                              : fail(err, "has a picture, but the target reads none");
+                              : -fail(err, "has a picture, but the target reads none");
 }
 
-/* Counts record i where it can be used. */
+/* Counts record i where it can be used. 1: it cannot. -1: nothing can be said of it, and the run must end. */
 static int record_try(struct dataset *d, int i, const struct record *record, struct error *err)
 {
     struct usable usable = {.record = i};
     struct feature_rows rows = {0};
     struct example example = {0};
-    if (picture_add(d, &record->question, usable.picture, &rows, err))
-        return -1;
-    int result = example_make(&d->maker, record, &rows, &example, err);
+    int result = picture_add(d, &record->question, usable.picture, &rows, err);
+    if (!result)
+        result = example_make(&d->maker, record, &rows, &example, err) ? 1 : 0;
     if (!result) {
         usable.key = key_of(&record->question, usable.picture);
         d->tokens += example.sample.n;
@@ -77,9 +77,9 @@ static int record_use(struct dataset *d, int i, struct error *err)
 {
     struct record record;
     int result = records_read(d->records, i, &record, err);
-    if (result < 0)
-        return -1;
-    if (result || record_try(d, i, &record, err)) {
+    if (!result)
+        result = record_try(d, i, &record, err);
+    if (result > 0) {
         result = records_blame(d->records, i, err);
         if (d->options.skip_errors) {
             if (!d->skipped++)

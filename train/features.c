@@ -235,13 +235,13 @@ int features_add(struct features *f, const char *path, uint64_t hash[2], struct 
 {
     struct generate_picture file = {0};
     struct error ignored;
-    int result = ask_picture(&file, path, err);
+    int result = ask_picture(&file, path, err) ? 1 : 0;
     if (!result) {
         const XXH128_hash_t sum = XXH3_128bits(file.bytes, file.size);
         hash[0] = sum.high64;
         hash[1] = sum.low64;
         if (features_read(f, hash, rows, &ignored))
-            result = picture_see(f, &file, rows, err) ? fail_in(err, "%s", path) : rows_keep(f, hash, rows, err);
+            result = picture_see(f, &file, rows, err) ? -fail_in(err, "%s", path) : rows_keep(f, hash, rows, err);
     }
     free(file.bytes);
     return result;

@@ -26,7 +26,8 @@ struct feature_rows {
     float *numbers;             /* (rows, width) malloc'ed */
 };
 
-/* Sees to it that the picture file's features are on disk, and gives them; hash is their name from now on. Errors name the file. */
+/* Sees to it that the picture file's features are on disk, and gives them; hash is their name from now on. Errors name the file.
+ * 1: the picture cannot be used. -1: what was seen in it cannot be kept, of which it is innocent. */
 int features_add(struct features *features, const char *path, uint64_t hash[2], struct feature_rows *rows, struct error *err);
 int features_read(const struct features *features, const uint64_t hash[2], struct feature_rows *rows, struct error *err);
 

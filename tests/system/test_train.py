@@ -246,6 +246,18 @@ def test_a_full_disk_loses_nothing(captions, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+def test_a_full_disk_is_no_fault_of_records(captions, tmp_path):
+    """Pictures whose features cannot be kept end the run, whatever is to be skipped: it would learn from those that had room."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    words = [str(word) for word in command("project", captions, tmp_path / "run", "--steps", "1", "--features", tmp_path / "disk/features", "--on-error", "skip")]
+    (tmp_path / "disk").mkdir()
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=500k tmpfs "$0" && exec "$@"', tmp_path / "disk", *words], cwd=ROOT,
+                          env=ENVIRONMENT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith(f"massv-train project: {tmp_path}/disk/features/"), done.stdout + done.stderr
+    assert "cannot be written: No space left on device" in done.stderr and "skipped" not in done.stdout and not (tmp_path / "run/state.safetensors").exists()
+
+
 def test_tasks_of_srun_do_not_share_a_run(captions, tmp_path):
     words = command("project", captions, tmp_path / "run", "--steps", "1")
     for tasks, status in ("8", 1), ("1", 0):
