@@ -38,13 +38,12 @@ static void finished_remember(struct scheduler *s, const char *id)
     s->n_finished %= FINISHED_REMEMBERED;
 }
 
-static void warm_up_ended(struct scheduler *s, const struct request *request, enum rpc_status status, const char *message)
+static void warm_up_ended(struct scheduler *s, enum rpc_status status, const char *message)
 {
     if (s->warm_up != WARM_UP_RUNNING)
         return;
-    if (status == RPC_OK && request->n_tokens > 0) {
+    if (status == RPC_OK) {
         s->warm_up = WARM_UP_PASSED;
-        s->warm_up_failure[0] = 0;
         return;
     }
     s->warm_up = WARM_UP_DUE;
@@ -78,7 +77,7 @@ void request_end(struct scheduler *s, struct request *request, enum rpc_status s
         return; /* other outputs of the call go on */
     stream_end(request, status, message);
     if (request->internal)
-        warm_up_ended(s, request, status, message);
+        warm_up_ended(s, status, message);
     else
         finished_remember(s, request->id);
 }

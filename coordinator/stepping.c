@@ -44,7 +44,7 @@ void stepping_dialled(struct scheduler *s, const struct link *link, double now)
 }
 
 /* Its requests wait in their old order for another group, or for this one to come back. */
-static void requests_requeue(struct scheduler *s, struct group *group, double now)
+static void requests_requeue(struct scheduler *s, struct group *group)
 {
     for (int i = 0; i < s->n_requests; i++) {
         struct request *request = s->requests[i];
@@ -53,7 +53,6 @@ static void requests_requeue(struct scheduler *s, struct group *group, double no
         request->losses += request->in_flight;
         group_leave(group, request);
         request_apply(request, REQUEST_GROUP_LOST);
-        request->queued = now;
         s->metrics.requests_replayed += !request->internal;
         if (request->losses >= LOSSES_MAX)
             request_end(s, request, RPC_UNAVAILABLE, "six worker groups in a row were lost in a step of this request");
@@ -74,7 +73,7 @@ static void group_remove(struct scheduler *s, struct group *group, enum rpc_stat
         group_tell(s, group, false);
     }
     log_line(LOG_WARNING, "worker group %s (%s): %s", group->hello.host[0] ? group->hello.host : "?", group->link.peer, why);
-    requests_requeue(s, group, now);
+    requests_requeue(s, group);
     group_finish(group, status, why);
     for (int i = 0; i < s->n_groups; i++)
         if (s->groups[i] == group)

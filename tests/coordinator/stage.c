@@ -134,6 +134,7 @@ static void client_send(void *call, const struct generate_response *response)
     struct stage_client *first = call, *client = first + response->output;
     assert_true(first->drops < first->outputs && !client->ended && response->output < first->outputs);
     if (response->event == GENERATE_PROMPT) {
+        assert_int_equal(first->prompt_tokens, 0); /* once for the call */
         for (int i = 0; i < first->outputs; i++)
             first[i].prompt_tokens = response->usage.prompt_tokens;
     } else if (response->event == GENERATE_TOKEN) {
@@ -146,6 +147,8 @@ static void client_send(void *call, const struct generate_response *response)
         snprintf(client->inactive, sizeof client->inactive, "%s", response->speculation.inactive);
         client->speculation = response->speculation;
         client->usage = response->usage;
+        const struct generate_timing *t = &response->timing;
+        assert_true(t->queue >= 0 && t->prefill >= 0 && t->decode >= 0 && t->first_token <= t->total);
     }
 }
 

@@ -79,6 +79,7 @@ struct stage_group {
     } pictures[8];
     int n_pictures, pieces, forgets;
     struct step step; /* id 0: none in flight */
+    uint64_t last_step;
     int steps, most_spans, prompt_rows_beside_answers;
     int most_prompt_rows_beside_answers; /* in one step */
     double step_ms, row_ms;              /* its steps take 1 ms and this for each prompt row; 0 = they tell no time */

@@ -29,6 +29,8 @@ static void *copied(const void *from, size_t size)
 static void step_keep(struct stage_group *group, const struct step *step)
 {
     assert_int_equal(group->step.id, 0); /* one step in flight */
+    assert_true(step->id > group->last_step);
+    group->last_step = step->id;
     group->step = *step;
     group->step.release = copied(step->release, (size_t)step->n_release * sizeof *step->release);
     group->step.spans = copied(step->spans, (size_t)step->n_spans * sizeof *step->spans);

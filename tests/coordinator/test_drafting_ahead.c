@@ -1,6 +1,8 @@
 /* test_drafting_ahead.c - the drafter reads prompts while the group works on them */
 #include "tests/coordinator/stage.h"
 
+#include "coordinator/scheduler_state.h"
+
 enum { PROMPT = 400 };
 
 /* A group that tells its times: 1 ms a step and 0.5 ms a row of a prompt; one answer has gone through it. */
@@ -39,6 +41,26 @@ static void a_prompt_is_read_before_its_answer_begins(void **state)
     assert_int_equal(stage.read_ahead, PROMPT);
     assert_int_equal(stage.read_late, 0);
     assert_true(client->speculation.accepted > 0);
+    stage_close(&stage);
+}
+
+/* Other groups' verdicts do not make more of it. */
+static void what_a_step_leaves_time_for_is_read_once(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct stage_question question = {.prompt = PROMPT, .seed = 3, .max_tokens = 12, .k = 3};
+    stage_learned(&stage);
+    struct pace *pace = &stage.scheduler->drafting.pace;
+    pace->prompt_row_ms = 1;
+    stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    int rows = stage.read_ahead; /* half of what 128 rows take the group, and that is half a ms each and a bit */
+    assert_in_range(rows, 32, 49);
+    pace->prompt_row_ms = 1;
+    stage_turn(&stage, 0.001);
+    assert_int_equal(stage.read_ahead, rows);
+    stage_run(&stage);
     stage_close(&stage);
 }
 
@@ -88,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_prompt_is_read_before_its_answer_begins),
+        cmocka_unit_test(what_a_step_leaves_time_for_is_read_once),
         cmocka_unit_test(nothing_is_read_for_those_who_get_no_drafts),
         cmocka_unit_test(nothing_is_read_beside_steps_of_unknown_length),
         cmocka_unit_test(a_fault_while_reading_takes_the_drafts_and_not_the_answer),

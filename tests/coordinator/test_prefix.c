@@ -196,6 +196,28 @@ static void when_the_older_one_goes_the_next_takes_over(void **state)
     stage_close(&stage);
 }
 
+/* The smaller group, which cannot take the request, is asked last. */
+static void pages_are_those_of_the_group_that_takes_the_request(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 70, .max_tokens = 8};
+    stage_open(&stage, &on);
+    struct stage_group *large = stage_attach(&stage, 100, 64), *small = stage_dial(&stage, 1, 64);
+    stage_run(&stage);
+    small->page_positions = 2 * STAGE_PAGE;
+    struct step_hello hello = stage_hello_of(small);
+    stage_hello(small, &hello);
+    for (int i = 0; i < 2; i++) {
+        struct stage_client *client = stage_ask(&stage, &question);
+        stage_run(&stage);
+        stage_check_answer(client, &question, 8);
+        assert_int_equal(client->usage.cached_tokens, i * 64);
+    }
+    assert_int_equal(large->n_kept, 4);
+    stage_close(&stage);
+}
+
 /* ---- room ---- */
 
 static void cached_pages_are_given_up_for_requests(void **state)
@@ -415,6 +437,7 @@ int main(void)
         cmocka_unit_test(a_request_waits_only_for_what_it_can_take_over),
         cmocka_unit_test(a_prompt_that_comes_while_its_pages_are_computed_waits_for_them),
         cmocka_unit_test(when_the_older_one_goes_the_next_takes_over),
+        cmocka_unit_test(pages_are_those_of_the_group_that_takes_the_request),
         cmocka_unit_test(cached_pages_are_given_up_for_requests),
         cmocka_unit_test(pages_that_are_shared_are_not_counted_twice),
         cmocka_unit_test(a_request_that_comes_back_was_not_cached),

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/scheduler_state.h"
+
 /* Loses the group after `steps` of its steps, with one in flight, and replays on another. */
 static void check_replay(int steps)
 {
@@ -99,6 +101,7 @@ static void a_request_that_makes_tokens_outlives_any_number_of_groups(void **sta
             stage_answer(group);
         if (i + 1 < STAGE_GROUPS)
             stage_lose(group);
+        stage_turn(&stage, 1);
     }
     stage_run(&stage);
     stage_check_answer(client, &question, 30);
@@ -225,12 +228,15 @@ static void a_group_of_another_kind_is_refused_with_both_names(void **state)
 static void silent_slow_and_lying_groups_are_lost(void **state)
 {
     (void)state;
+    static struct metrics metrics;
     struct stage stage;
     struct stage_question question = {.prompt = 10, .max_tokens = 30, .k = 2};
     stage_open(&stage, NULL);
     struct stage_group *mute = stage_dial(&stage, 100, 64);
     stage_turn(&stage, 11);
     assert_true(mute->finished);
+    scheduler_metrics(stage.scheduler, &metrics);
+    assert_int_equal(metrics.groups_lost, 0); /* it never was one */
 
     struct stage_group *slow = stage_attach(&stage, 100, 64);
     stage_run(&stage);
@@ -279,6 +285,20 @@ static void a_launcher_hears_of_the_groups_that_it_named(void **state)
     stage_close(&stage);
 }
 
+static void a_hello_comes_first_and_once(void **state)
+{
+    (void)state;
+    struct stage stage;
+    stage_open(&stage, NULL);
+    struct stage_group *again = stage_attach(&stage, 100, 64), *never = stage_dial(&stage, 100, 64);
+    struct step_hello hello = stage_hello_of(again);
+    stage_hello(again, &hello);
+    stage_beat(never);
+    assert_true(again->finished && strstr(again->message, "must be a hello"));
+    assert_true(never->finished && strstr(never->message, "must be a hello"));
+    stage_close(&stage);
+}
+
 static void a_refused_step_ends_its_requests_and_no_other(void **state)
 {
     (void)state;
@@ -289,8 +309,14 @@ static void a_refused_step_ends_its_requests_and_no_other(void **state)
     stage_run(&stage);
     struct stage_client *a = stage_ask(&stage, &question);
     stage_prepare(&stage, NULL);
+    struct stage_client *gone = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    assert_int_equal(group->step.n_spans, 2);
+    stage_cancel(&stage, gone); /* nobody is left to be told */
     struct step_verdict verdict = {.step = group->step.id, .error = "no room"};
     stage_verdict(group, &verdict);
+    assert_int_equal(gone->status, RPC_CANCELLED);
     assert_int_equal(a->status, RPC_INTERNAL);
     assert_non_null(strstr(a->message, "no room"));
     struct stage_client *b = stage_ask(&stage, &question);
@@ -377,9 +403,51 @@ static void without_a_group_requests_wait_for_a_while(void **state)
     stage_prepare(&stage, NULL);
     stage_turn(&stage, 15);
     assert_false(client->ended);
+    stage_lose(stage_dial(&stage, 100, 64)); /* it sent no hello: as if it had not been there */
+    struct stage_client *later = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
     stage_turn(&stage, 6);
     assert_int_equal(client->status, RPC_UNAVAILABLE);
     assert_non_null(strstr(client->message, "--group-wait-seconds"));
+    stage_turn(&stage, 13);
+    assert_false(later->ended); /* it has waited for 19 s */
+    stage_turn(&stage, 2);
+    assert_int_equal(later->status, RPC_UNAVAILABLE);
+    stage_close(&stage);
+}
+
+/* Its steps take 1 ms and 0.5 ms a prompt row; what they take beside, and what was foreseen of them, is learned from verifications
+ * alone. */
+static void what_a_step_takes_beside_is_learned_from_verifications(void **state)
+{
+    (void)state;
+    struct stage stage;
+    const struct stage_question question = {.prompt = 10, .max_tokens = 8};
+    stage_open(&stage, NULL);
+    struct stage_group *group = stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    group->row_ms = 0.5;
+    struct group *known = stage.scheduler->groups[0];
+    known->beside = (struct cost_curve){0};
+    struct stage_client *client = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_answer(group);
+    assert_true(group->step.n_spans == 2 && !group->step.spans[1].generated);
+    known->beside = (struct cost_curve){0};
+    stage_turn(&stage, 0.5);
+    stage_answer(group); /* an answer beside a prompt */
+    assert_true(cost_curve_at(&known->beside, 1) == 0);
+    while (!client->ended) {
+        known->flight.drafting_ms = 4;
+        stage_turn(&stage, 0.015);
+        stage_answer(group);
+    }
+    assert_float_equal(cost_curve_at(&known->beside, 1), 15 - 4 - 1, 1e-3);
+    assert_true(known->draft_length.without.earned > 0);
+    stage_run(&stage);
     stage_close(&stage);
 }
 
@@ -387,6 +455,14 @@ static void assert_health(const struct stage *stage, const char *state)
 {
     assert_string_equal(stage->health.state, state);
     assert_true((stage->health.reason[0] == 0) == (strcmp(state, "READY") == 0));
+}
+
+static void stage_tell(struct stage *stage, enum event_kind kind)
+{
+    struct event *event = calloc(1, sizeof *event);
+    event->kind = kind;
+    event->at = stage->now;
+    scheduler_handle(stage->scheduler, event);
 }
 
 static void health_follows_warm_up_groups_and_drain(void **state)
@@ -409,23 +485,31 @@ static void health_follows_warm_up_groups_and_drain(void **state)
     assert_health(&stage, "READY");
     stage_lose(group);
     assert_health(&stage, "NOT_READY");
-    stage_attach(&stage, 100, 64);
+    group = stage_dial(&stage, 100, 64);
+    stage_turn(&stage, 0);
+    assert_health(&stage, "NOT_READY");
+    struct step_hello hello = stage_hello_of(group);
+    stage_hello(group, &hello);
     assert_health(&stage, "READY");
 
     struct stage_client *runs = stage_ask(&stage, &question);
     stage_prepare(&stage, NULL);
-    struct event *event = calloc(1, sizeof *event);
-    event->kind = EVENT_DRAIN;
-    event->at = stage.now;
-    scheduler_handle(stage.scheduler, event);
+    stage_tell(&stage, EVENT_DRAIN);
     stage_turn(&stage, 0);
     assert_health(&stage, "DRAINING");
     struct stage_client *late = stage_ask(&stage, &question);
     assert_int_equal(late->status, RPC_UNAVAILABLE);
-    assert_int_equal(stage.drained, 0);
+    while (!runs->ended)
+        stage_answer(group);
+    stage_turn(&stage, 0);
+    assert_int_equal(stage.drained, 0); /* the group has yet to let the sequence go */
     stage_run(&stage);
     stage_check_answer(runs, &question, 5);
     assert_int_equal(stage.drained, 1);
+
+    stage_tell(&stage, EVENT_STOP);
+    struct stage_group *too_late = stage_dial(&stage, 100, 64);
+    assert_true(too_late->finished && too_late->dropped);
     stage_close(&stage);
 }
 
@@ -476,11 +560,13 @@ int main(void)
         cmocka_unit_test(a_group_of_another_kind_is_refused_with_both_names),
         cmocka_unit_test(silent_slow_and_lying_groups_are_lost),
         cmocka_unit_test(a_launcher_hears_of_the_groups_that_it_named),
+        cmocka_unit_test(a_hello_comes_first_and_once),
         cmocka_unit_test(a_refused_step_ends_its_requests_and_no_other),
         cmocka_unit_test(a_refused_step_lets_go_with_the_next_one),
         cmocka_unit_test(a_group_that_refuses_to_let_go_is_lost_and_may_come_back),
         cmocka_unit_test(scores_that_are_not_numbers_end_the_request),
         cmocka_unit_test(without_a_group_requests_wait_for_a_while),
+        cmocka_unit_test(what_a_step_takes_beside_is_learned_from_verifications),
         cmocka_unit_test(health_follows_warm_up_groups_and_drain),
         cmocka_unit_test(health_tells_a_stall_from_idleness),
     };

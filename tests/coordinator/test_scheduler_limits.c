@@ -22,7 +22,27 @@ static void deadlines_end_requests_wherever_they_are(void **state)
     assert_int_equal(running->status, RPC_DEADLINE_EXCEEDED);
     assert_int_equal(queued->status, RPC_DEADLINE_EXCEEDED);
     assert_int_equal(preparing->status, RPC_DEADLINE_EXCEEDED);
-    stage_prepare(&stage, NULL); /* its job comes back to nobody */
+    assert_true(atomic_load(&stage.jobs->abandoned)); /* not to be begun */
+    stage_prepare(&stage, NULL);                      /* its job comes back to nobody */
+    stage_close(&stage);
+}
+
+/* The call may be closed before the scheduler's clock has told it. */
+static void a_call_that_closes_at_its_deadline_was_not_cancelled(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct stage_question question = {.prompt = 10, .max_tokens = 100, .seconds = 2};
+    stage_open(&stage, NULL);
+    stage_attach(&stage, 100, 64);
+    stage_run(&stage);
+    struct stage_client *early = stage_ask(&stage, &question), *late = stage_ask(&stage, &question);
+    stage_prepare(&stage, NULL);
+    stage_cancel(&stage, early);
+    stage.now += 2;
+    stage_cancel(&stage, late);
+    assert_true(early->status == RPC_CANCELLED && late->status == RPC_DEADLINE_EXCEEDED);
+    stage_run(&stage);
     stage_close(&stage);
 }
 
@@ -30,11 +50,13 @@ static void requests_wait_for_room_in_order_of_arrival(void **state)
 {
     (void)state;
     struct stage stage;
-    struct stage_question large = {.prompt = 60, .max_tokens = 20}, small = {.prompt = 8, .max_tokens = 8};
+    struct stage_question large = {.prompt = 60, .max_tokens = 20}, largest = {.prompt = 60, .max_tokens = 36};
+    struct stage_question small = {.prompt = 8, .max_tokens = 8};
     stage_open(&stage, NULL);
     struct stage_group *group = stage_attach(&stage, 6, 64); /* 96 positions */
     stage_run(&stage);
-    struct stage_client *first = stage_ask(&stage, &large), *second = stage_ask(&stage, &large), *third = stage_ask(&stage, &small);
+    struct stage_client *first = stage_ask(&stage, &large), *second = stage_ask(&stage, &largest),
+                        *third = stage_ask(&stage, &small);
     stage_prepare(&stage, NULL);
     stage_answer(group);
     assert_true(first->n == 1 && second->n == 0);
@@ -42,7 +64,7 @@ static void requests_wait_for_room_in_order_of_arrival(void **state)
     assert_int_equal(third->n, 0); /* it would fit, but must not overtake the second */
     stage_run(&stage);
     stage_check_answer(first, &large, 20);
-    stage_check_answer(second, &large, 20);
+    stage_check_answer(second, &largest, 36);
     stage_check_answer(third, &small, 8);
     stage_close(&stage);
 }
@@ -166,14 +188,17 @@ static void what_can_never_fit_is_refused_with_the_limit(void **state)
     struct scheduler_options options = {.max_positions = 200};
     stage_open(&stage, &options);
     stage_attach(&stage, 6, 64);
-    struct stage_question questions[] = {
-        {.prompt = 200, .max_tokens = 0}, {.prompt = 100, .max_tokens = 101}, {.prompt = 90, .max_tokens = 20}};
-    const char *const texts[] = {"context of 200", "stopping.max_tokens", "96 (--kv-positions)"};
-    const enum rpc_status codes[] = {RPC_INVALID_ARGUMENT, RPC_INVALID_ARGUMENT, RPC_RESOURCE_EXHAUSTED};
-    for (int i = 0; i < 3; i++) {
+    struct stage_question questions[] = {{.prompt = 200, .max_tokens = 0},
+                                         {.prompt = 100, .max_tokens = 101},
+                                         {.prompt = 8, .max_tokens = 9, .min_tokens = 10},
+                                         {.prompt = 90, .max_tokens = 20},
+                                         {.prompt = 100, .max_tokens = 100}};
+    const char *const texts[] = {"context of 200", "at most 100", "stopping.min_tokens", "96 (--kv-positions)",
+                                 "96 (--kv-positions)"};
+    for (int i = 0; i < 5; i++) {
         struct stage_client *client = stage_ask(&stage, &questions[i]);
         stage_run(&stage);
-        assert_int_equal(client->status, codes[i]);
+        assert_int_equal(client->status, i < 3 ? RPC_INVALID_ARGUMENT : RPC_RESOURCE_EXHAUSTED);
         assert_non_null(strstr(client->message, texts[i]));
     }
     stage_close(&stage);
@@ -188,9 +213,12 @@ static void an_open_answer_gets_the_default_within_the_context(void **state)
     stage_attach(&stage, 100, 64);
     struct stage_question short_one = {.prompt = 10}, long_one = {.prompt = 290};
     struct stage_client *a = stage_ask(&stage, &short_one), *b = stage_ask(&stage, &long_one);
+    struct stage_question exact = {.prompt = 10, .max_tokens = 9, .min_tokens = 9}; /* the least may be the most */
+    struct stage_client *c = stage_ask(&stage, &exact);
     stage_run(&stage);
     stage_check_answer(a, &short_one, MAX_TOKENS_DEFAULT);
     stage_check_answer(b, &long_one, 10);
+    stage_check_answer(c, &exact, 9);
     stage_close(&stage);
 }
 
@@ -235,7 +263,9 @@ static void a_request_id_names_one_running_request(void **state)
     stage_answer(group);
     assert_int_equal(scheduler_abort(stage.scheduler, "mine"), 1);
     assert_int_equal(third->status, RPC_CANCELLED);
+    struct stage_client *fourth = stage_ask(&stage, &question); /* at once */
     stage_run(&stage);
+    stage_check_answer(fourth, &question, 8);
     stage_close(&stage);
 }
 
@@ -243,7 +273,7 @@ static void a_request_waits_for_a_place_for_a_while(void **state)
 {
     (void)state;
     struct stage stage;
-    struct scheduler_options options = {.max_requests = 1, .wait_seconds = 2};
+    struct scheduler_options options = {.max_requests = 1, .wait_seconds = 2, .group_wait_seconds = 1};
     struct stage_question question = {.prompt = 10, .max_tokens = 50};
     stage_open(&stage, &options);
     struct stage_group *group = stage_attach(&stage, 100, 64);
@@ -288,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deadlines_end_requests_wherever_they_are),
+        cmocka_unit_test(a_call_that_closes_at_its_deadline_was_not_cancelled),
         cmocka_unit_test(requests_wait_for_room_in_order_of_arrival),
         cmocka_unit_test(when_pages_run_out_the_youngest_waits_and_no_text_changes),
         cmocka_unit_test(load_counts_requests_and_their_whole_pages),
