@@ -57,17 +57,15 @@ struct sampler_offer sampler_offer(const struct warp_part *part, const struct sa
     return offer;
 }
 
-/* Adjusts, tempers and truncates a whole row. Not ROW_READY: the token, or -1 without a finite score. */
+/* Adjusts and tempers a whole row. Not ROW_READY: the token, or -1 without a finite score. */
 enum { ROW_READY = -2 };
-static int32_t row_prepare(struct sampler *sampler, struct warp_row *row, float *scores, const struct sampling *s,
+static int32_t row_prepare(struct sampler *sampler, const struct warp_part *whole, const struct sampling *s,
                            const struct warp_history *history)
 {
-    const struct warp_part whole = {scores, 0, sampler->vocabulary};
-    struct sampler_offer best = sampler_adjust(sampler, &whole, s, history);
+    struct sampler_offer best = sampler_adjust(sampler, whole, s, history);
     if (best.id < 0 || s->temperature == 0)
         return best.id;
-    warp_temper(&whole, (float)best.value, s->temperature);
-    *row = warp_truncate(scores, sampler->vocabulary, s, &sampler->scratch);
+    warp_temper(whole, (float)best.value, s->temperature);
     return ROW_READY;
 }
 
@@ -86,9 +84,12 @@ static int32_t row_choose(struct sampler *sampler, const struct warp_row *row, c
 int32_t sampler_token(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,
                       int32_t draft, const struct draft_weights *q)
 {
-    struct warp_row row;
-    int32_t token = row_prepare(sampler, &row, scores, s, history);
-    return token == ROW_READY ? row_choose(sampler, &row, s, history->n_answer, draft, q) : token;
+    const struct warp_part whole = {scores, 0, sampler->vocabulary};
+    int32_t token = row_prepare(sampler, &whole, s, history);
+    if (token != ROW_READY)
+        return token;
+    const struct warp_row row = warp_truncate(scores, whole.n, s, &sampler->scratch);
+    return row_choose(sampler, &row, s, history->n_answer, draft, q);
 }
 
 void sampler_list(struct sampler_list *list, const struct warp_part *part, const struct sampling *s, float largest)
@@ -124,22 +125,23 @@ int32_t sampler_choose(struct sampler *sampler, const struct sampler_list *lists
 int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *s, const struct warp_history *history,
                       struct draft_weights *q)
 {
-    struct warp_row row;
+    const struct warp_part whole = {scores, 0, sampler->vocabulary};
+    struct warp_candidate largest[SAMPLING_DRAFT_IDS];
     struct sampling narrow = *s;
     q->n = 0;
     if (!sampling_rejects(s))
         return sampler_token(sampler, scores, s, history, -1, NULL);
-    if (narrow.top_k <= 0 || narrow.top_k > SAMPLING_DRAFT_IDS)
-        narrow.top_k = SAMPLING_DRAFT_IDS;
-    int32_t token = row_prepare(sampler, &row, scores, &narrow, history);
+    int32_t token = row_prepare(sampler, &whole, s, history);
     if (token != ROW_READY)
         return token;
-    if (row.count > SAMPLING_DRAFT_IDS) /* ties with the last */
-        row.count = SAMPLING_DRAFT_IDS;
+    if (narrow.top_k <= 0 || narrow.top_k > SAMPLING_DRAFT_IDS)
+        narrow.top_k = SAMPLING_DRAFT_IDS;
+    uint64_t mass = whole.n > SAMPLING_DRAFT_IDS ? 0 : warp_mass(scores, whole.n); /* nobody asks for it where top-k is at work */
+    int n = warp_largest(largest, SAMPLING_DRAFT_IDS, &whole);
+    const struct warp_row row = warp_truncate_sorted(largest, n, true, whole.n, mass, &narrow, &sampler->scratch);
     warp_weights(&row, q->weight);
     q->n = row.count;
-    for (int i = 0; i < row.count; i++)
-        q->ids[i] = row.ids ? row.ids[i] : i;
+    memcpy(q->ids, row.ids, (size_t)row.count * sizeof *q->ids);
     const struct verify_row drawn_from = {q->ids, q->weight, q->n};
     return verify_sample(&drawn_from, NULL, -1, 0, noise_uniform(s->seed, history->n_answer, NOISE_DRAFT));
 }

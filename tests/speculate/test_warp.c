@@ -209,6 +209,65 @@ static void scores_that_are_no_numbers(void **state)
             }
 }
 
+/* Scores of `n` ids, most of them alike, and the best of all last. */
+static int32_t draft_of(int n, struct sampling s, struct draft_weights *q)
+{
+    float *scores = malloc((size_t)n * sizeof *scores);
+    const struct warp_history none = {0};
+    struct sampler *sampler = sampler_new(n);
+    for (int i = 0; i < n; i++)
+        scores[i] = i == n - 1 ? 3 : i == 5 ? 2 : 1;
+    s.repetition_penalty = s.temperature = 1;
+    int32_t token = sampler_draft(sampler, scores, &s, &none, q);
+    sampler_free(sampler);
+    free(scores);
+    return token;
+}
+
+static double weight_of(const struct draft_weights *q, int32_t id)
+{
+    for (int i = 0; i < q->n; i++)
+        if (q->ids[i] == id)
+            return (double)q->weight[i];
+    return 0;
+}
+
+/* Of ties with the last the higher ids go, and nothing that is likelier. */
+static void drafts_are_drawn_from_the_largest(void **state)
+{
+    (void)state;
+    static const struct {
+        int n, top_k;
+        float top_p;
+        int kept;
+    } rows[] = {{300, 0, 0, SAMPLING_DRAFT_IDS},
+                {300, 200, 0, SAMPLING_DRAFT_IDS},
+                {300, 2, 0, 2},
+                {40, 0, 0, 40},
+                {40, 0, 0.3f, 7},
+                {300, 0, 0.3f, 14},
+                {64, 0, 0, 64},
+                {65, 0, 0, 64}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct draft_weights q;
+        double sum = 0;
+        struct sampling s = {.mode = SAMPLING_REJECTION, .top_k = rows[i].top_k, .top_p = rows[i].top_p};
+        for (s.seed = 0; s.seed < 50; s.seed++)
+            assert_true(weight_of(&q, draft_of(rows[i].n, s, &q)) > 0);
+        assert_int_equal(q.n, rows[i].kept);
+        assert_float_equal((float)(weight_of(&q, rows[i].n - 1) / weight_of(&q, 5)), 2.71828f, 1e-4f);
+        for (int j = 0; j < q.n; j++) {
+            sum += (double)q.weight[j];
+            assert_true(j == 0 || q.ids[j - 1] < q.ids[j]);
+            assert_true(q.ids[j] == rows[i].n - 1 || q.ids[j] < rows[i].kept || q.ids[j] == 5);
+        }
+        assert_float_equal((float)sum, 1, 1e-5f);
+        s.mode = SAMPLING_COUPLED;
+        draft_of(rows[i].n, s, &q);
+        assert_int_equal(q.n, 0);
+    }
+}
+
 /* What no temperature may turn into something else than the best: also where s / T is beyond every float. */
 static void a_small_temperature_is_greedy(void **state)
 {
@@ -252,6 +311,7 @@ int main(void)
         cmocka_unit_test(parts_choose_as_the_whole),
         cmocka_unit_test(lists_choose_as_the_whole_or_say_that_they_cannot),
         cmocka_unit_test(scores_that_are_no_numbers),
+        cmocka_unit_test(drafts_are_drawn_from_the_largest),
         cmocka_unit_test(a_small_temperature_is_greedy),
         cmocka_unit_test(logprobs_are_those_of_the_softmax),
     };
