@@ -11,7 +11,7 @@ struct kv_layout kv_layout(const struct model_config *config, int page_positions
     int layers[KV_KINDS] = {0}, waste = config->layers / 16;
     for (int i = 0; i < config->layers; i++)
         layers[config->local[i] ? KV_LOCAL : KV_GLOBAL]++;
-    if (!config->window || !layers[KV_LOCAL] || !layers[KV_GLOBAL])
+    if (!layers[KV_LOCAL] || !layers[KV_GLOBAL])
         return (struct kv_layout){.page_positions = page_positions, .block_layers = config->layers, .blocks = {1, 0}};
     struct kv_layout l = {.page_positions = page_positions, .window = config->window};
     for (l.block_layers = layers[KV_GLOBAL];; l.block_layers--) {

@@ -154,6 +154,6 @@ void kv_pages_settle(struct kv_pages *pages, struct sequence *sequence, int leng
 {
     assert(length <= sequence->length);
     int first = kv_layout_first(&pages->layout, length);
-    for (; sequence->first_local < first && sequence->first_local < sequence->n_pages; sequence->first_local++)
+    for (; sequence->first_local < first; sequence->first_local++)
         page_leave(pages, sequence, KV_LOCAL, sequence->first_local);
 }

@@ -117,7 +117,9 @@ static void every_page_belongs_to_one_sequence_or_is_free(void **state)
     struct sequence s[SEQUENCES] = {{0}};
     const struct kv_layout layout = {.page_positions = PAGE, .block_layers = 1, .blocks = {1, 0}};
     kv_pages_init(&pages, PAGES, &layout);
-    for (int turn = 0; turn < 2000; turn++) { /* a walk of appends and roll-backs, each a function of its number */
+    kv_pages_extend(&pages, &s[0], 1);
+    assert_int_equal(s[0].pages[KV_GLOBAL][0], 0); /* memory is touched from its beginning */
+    for (int turn = 0; turn < 2000; turn++) {      /* a walk of appends and roll-backs, each a function of its number */
         struct sequence *q = &s[turn * 7 % SEQUENCES];
         int n = turn * 13 % 23;
         if (turn % 3 == 1)
