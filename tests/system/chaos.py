@@ -247,10 +247,11 @@ def strikes(options, service, load):
     """Strikes until the time or the kills are over; how often what was done."""
     begun, done = time.monotonic(), collections.Counter()
     for event in plan(options.seed, options.every, coordinator=not options.kills and not options.spare):
-        if (done["kill rank"] + done["kill mpirun"] >= options.kills) if options.kills else event.at > options.seconds:
+        if options.kills and done["kill rank"] + done["kill mpirun"] >= options.kills:
             return done
-        time.sleep(max(0.0, begun + event.at - time.monotonic()))
-        if load.faults or service.up.process.poll() is not None:
+        until = event.at if options.kills else min(event.at, options.seconds)
+        time.sleep(max(0.0, begun + until - time.monotonic()))
+        if until < event.at or load.faults or service.up.process.poll() is not None:
             return done
         victim = service.strike(event)
         done[event.kind if victim else "nobody to hit"] += 1
