@@ -1,6 +1,7 @@
 /* memory.c - host allocations that end the process when they fail */
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,6 +9,11 @@
 #include <string.h>
 
 #include "base/log.h"
+
+void mem_few_pools(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+}
 
 void *mem_new(size_t count, size_t size)
 {
@@ -22,6 +28,16 @@ void *mem_grow(void *old, size_t count, size_t size)
     void *p = realloc(old, count && size ? count * size : 1);
     DEVICE_CHECK(p, "out of memory: %zu x %zu bytes", count, size);
     return p;
+}
+
+void mem_touch(void *p, size_t bytes)
+{
+    enum { PAGE = 4096 }; /* the smallest; larger ones are touched more than once */
+    volatile char *memory = p;
+    for (size_t at = 0; at < bytes; at += PAGE)
+        memory[at] = 0;
+    if (bytes)
+        memory[bytes - 1] = 0;
 }
 
 char *mem_string(const char *text)

@@ -29,7 +29,7 @@ enum {
 struct comm_mpi {
     struct comm comm; /* first: the two are cast to each other */
     struct watchdog *watchdog;
-    float *parts;          /* (size, floats of this rank's slice): what every other rank sent for it */
+    float *parts;          /* (size - 1, floats of this rank's slice): what every other rank sent for it */
     int *count, *first;    /* (size) floats in each rank's slice of a block, and where it starts */
     MPI_Request *requests; /* (2 (size - 1)) */
 };
@@ -72,12 +72,18 @@ static void post_send(struct comm_mpi *c, const float *data, int count, int dist
     MPI_Isend(data, count, MPI_FLOAT, to, SUM_TAG, MPI_COMM_WORLD, &c->requests[2 * distance - 1]);
 }
 
+/* Where another rank's part of this rank's slice comes to. */
+static float *part_of(const struct comm_mpi *c, int rank)
+{
+    return c->parts + (size_t)(rank < c->comm.rank ? rank : rank - 1) * (size_t)c->count[c->comm.rank];
+}
+
 /* Everybody's part of this rank's slice comes into parts, theirs go out. */
 static void exchange_parts(struct comm_mpi *c, const float *x)
 {
-    int rank = c->comm.rank, size = c->comm.size, own = c->count[rank];
+    int rank = c->comm.rank, size = c->comm.size;
     for (int d = 1; d < size; d++)
-        post_receive(c, c->parts + (size_t)((rank + size - d) % size) * (size_t)own, own, d);
+        post_receive(c, part_of(c, (rank + size - d) % size), c->count[rank], d);
     for (int d = 1; d < size; d++)
         post_send(c, x + c->first[(rank + d) % size], c->count[(rank + d) % size], d);
     MPI_Waitall(2 * size - 2, c->requests, MPI_STATUSES_IGNORE);
@@ -104,7 +110,7 @@ static void add_parts(struct comm_mpi *c, float *own)
     for (size_t at = 0, n; at < count; at += n) {
         n = count - at < PIECE ? count - at : PIECE;
         for (int r = 0; r < c->comm.size; r++) {
-            const float *part = r == c->comm.rank ? own + at : c->parts + (size_t)r * count + at;
+            const float *part = r == c->comm.rank ? own + at : part_of(c, r) + at;
             for (size_t i = 0; i < n; i++)
                 sum[i] = r == 0 ? part[i] : sum[i] + part[i];
         }
@@ -260,8 +266,9 @@ static void mpi_close(struct comm *comm)
 
 static void mpi_scratch(struct comm_mpi *c)
 {
-    size_t size = (size_t)c->comm.size;
-    c->parts = mem_new(2 * SUM_BLOCK + size, sizeof *c->parts); /* the most: two whole blocks, where two ranks are short */
+    size_t size = (size_t)c->comm.size, floats = size > 1 ? SUM_BLOCK + size : 0; /* the most: of two ranks the other's block */
+    c->parts = mem_new(floats, sizeof *c->parts);
+    mem_touch(c->parts, floats * sizeof *c->parts);
     c->count = mem_new(size, sizeof *c->count);
     c->first = mem_new(size, sizeof *c->first);
     c->requests = mem_new(2 * size, sizeof *c->requests);

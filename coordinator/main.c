@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/standard.h"
 #include "coordinator/serve.h"
 
@@ -21,6 +22,7 @@ int main(int argc, char **argv)
     struct coordinator_options options;
     struct error err;
     standard_hold();
+    mem_few_pools();
     log_name("coordinator", -1);
     coordinator_options_parse(&options, argc, argv);
     signals_block();

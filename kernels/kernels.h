@@ -59,7 +59,7 @@ struct kernels {
     const char *(*describe)(const struct device *dev); /* "cpu avx2, 2 threads"; owned by dev */
     bool (*activations_f32)(const struct device *dev); /* as its options had it */
 
-    /* Memory: 64-byte aligned, not zeroed; NULL when there is none left. free(NULL) is legal. */
+    /* Memory: 64-byte aligned, present from the start, not zeroed; NULL when there is none left. free(NULL) is legal. */
     void *(*alloc)(struct device *dev, size_t bytes);
     void (*free)(struct device *dev, void *p);
     void (*upload)(struct device *dev, void *dst, const void *host, size_t bytes);   /* host may be reused on return */
@@ -75,6 +75,8 @@ struct kernels {
 
     /* y (n, rows) = x (n, cols) @ W^T + b; b (rows) f32 or NULL. y and x do not overlap. */
     void (*linear)(struct device *dev, float *y, const float *x, struct rows n, const struct matrix *w, const float *b);
+    /* Takes the memory now that linear needs beside its arguments for up to n rows of up to cols columns. */
+    void (*linear_reserve)(struct device *dev, int n, int cols);
     /* y (n, cols) = row ids[r] - first_id of W as f32; zeros where that row is not in W (another rank has it). */
     void (*embed)(struct device *dev, float *y, const int32_t *ids, int n, const struct matrix *w, int first_id);
 

@@ -36,6 +36,7 @@ static int activations_open(struct model *m, struct error *err)
             return fail(err, "%s: no memory on the device for the activations of %d rows (%zu bytes)", m->config.name, m->max_rows,
                         bytes);
     }
+    m->k->linear_reserve(m->dev, m->max_rows, max_int(m->config.d, max_int(s->h * c, s->ff)));
     return 0;
 }
 

@@ -33,6 +33,7 @@ int step_open(struct step *step, const struct model_config *config, int max_rows
     size_t bytes = (size_t)max_rows * (ints * sizeof(int32_t) + angles * sizeof(float));
     *step = (struct step){.k = k, .dev = dev, .config = config, .layout = layout, .max_rows = max_rows};
     step->host_block = mem_new(bytes, 1);
+    mem_touch(step->host_block, bytes);
     step->order = mem_new((size_t)max_rows, sizeof *step->order);
     step->frequency = mem_new((size_t)config->c / 2, sizeof *step->frequency);
     rotary_frequencies(step->frequency, config, false);

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/standard.h"
 #include "worker/leader.h"
 #include "worker/options.h"
@@ -47,6 +48,7 @@ int main(int argc, char **argv)
     struct comm *comm = NULL;
     const struct comm_options collectives = {.timeout = COLLECTIVE_SECONDS};
     standard_hold();
+    mem_few_pools();
     options_parse(&options, argc, argv);
     log_name("worker", -1);
     signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go */

@@ -21,6 +21,7 @@ const struct kernels *kernels_cpu(void)
         .matrix_destroy = matrix_destroy,
         .matrix_bytes = matrix_bytes,
         .linear = linear,
+        .linear_reserve = linear_reserve,
         .embed = matrix_embed,
         .rms_norm = rows_rms_norm,
         .rms_norm_heads = rows_rms_norm_heads,

@@ -1,7 +1,6 @@
 /* device.c - opening the CPU: which instruction set, how many threads */
 #include "kernels/cpu/device.h"
 
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,31 +125,38 @@ bool device_activations_f32(const struct device *dev)
     return dev->activations_f32;
 }
 
+struct piece {
+    char *memory;
+    size_t bytes;
+};
+
+static void piece_touch(void *arg, int item, int worker)
+{
+    (void)worker;
+    const struct piece *piece = arg;
+    size_t at = (size_t)item * HUGE_PAGE, left = piece->bytes - at;
+    mem_touch(piece->memory + at, left < HUGE_PAGE ? left : HUGE_PAGE);
+}
+
+/* One thread a huge page: when two meet in a new one, the system clears one for each of them and throws one away. */
+static void device_touch(struct device *dev, void *p, size_t bytes)
+{
+    struct piece piece = {p, bytes};
+    device_run(dev, (int)((bytes + HUGE_PAGE - 1) / HUGE_PAGE), bytes, piece_touch, &piece);
+}
+
 /* Large pieces lie on huge pages: weights are read from end to end, and small pages cost a tenth of that. What is left after the
  * last whole one stays on small pages, or every matrix of a thin shard would hold a megabyte that nobody uses. */
 void *device_alloc(struct device *dev, size_t bytes)
 {
-    (void)dev;
     bool huge = bytes >= 2 * (size_t)HUGE_PAGE;
     void *p = NULL;
     if (bytes > PTRDIFF_MAX - HUGE_PAGE || posix_memalign(&p, huge ? HUGE_PAGE : 64, bytes ? bytes : 64))
         return NULL;
     if (huge)
         madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    device_touch(dev, p, bytes);
     return p;
-}
-
-static void page_touch(void *arg, int item, int worker)
-{
-    (void)worker;
-    ((volatile char *)arg)[(size_t)item * HUGE_PAGE] = 0;
-}
-
-/* One thread a page: when two meet in a new huge page, the system clears one for each of them and throws one away. */
-void device_touch(struct device *dev, void *p, size_t bytes)
-{
-    if (bytes / HUGE_PAGE < INT_MAX)
-        device_run(dev, (int)((bytes + HUGE_PAGE - 1) / HUGE_PAGE), bytes, page_touch, p);
 }
 
 void device_free(struct device *dev, void *p)

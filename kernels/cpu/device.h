@@ -30,8 +30,6 @@ const char *device_describe(const struct device *dev);
 bool device_activations_f32(const struct device *dev);
 
 void *device_alloc(struct device *dev, size_t bytes);
-/* Makes memory from device_alloc present that will be written whole. */
-void device_touch(struct device *dev, void *p, size_t bytes);
 void device_free(struct device *dev, void *p);
 void device_copy(struct device *dev, void *dst, const void *src, size_t bytes);
 

@@ -57,6 +57,12 @@ static void items_plan(struct linear_job *job, int panel, int threads)
     job->tiles_per_item = ITEM_ROWS / TILE_ROWS;
 }
 
+void linear_reserve(struct device *dev, int n, int cols)
+{
+    device_scratch(dev, SCRATCH_ROWS, (size_t)n * (size_t)((cols + 1) / 2) * 2 * sizeof(uint32_t));
+    device_reserve(dev, LINEAR_SCRATCH);
+}
+
 void linear(struct device *dev, float *y, const float *x, struct rows n, const struct matrix *w, const float *b)
 {
     struct linear_task task = {.dev = dev, .rows = x, .cols = w->cols};

@@ -36,7 +36,6 @@ struct matrix *matrix_create(struct device *dev, enum dtype dtype, int rows, int
         free(m);
         return NULL;
     }
-    device_touch(dev, m->data, matrix_bytes(m));
     if (rows % m->panel) /* nothing writes the lanes beyond the last row */
         memset(m->data + matrix_bytes(m) - m->panel_bytes, 0, m->panel_bytes);
     return m;

@@ -8,7 +8,7 @@
 
 #include "kernels/kernels.h"
 
-enum { KERNELS_ABI = 1 };
+enum { KERNELS_ABI = 2 };
 
 #define KERNELS_CUDA_LIBRARY "libmassv_cuda.so"
 #define KERNELS_CUDA_ENTRY "massv_kernels"

@@ -1,5 +1,6 @@
 /* test_device.c - opening devices, refusing sizes and names, the thread pool, the absent plug-in */
 #include "tests/kernels/kernel_check.h"
+#include "tests/present.h"
 
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -79,6 +80,20 @@ static void memory_is_aligned_and_holds_what_was_put_there(void **state)
     cpu->close(dev);
 }
 
+static void memory_is_present_before_it_is_used(void **state)
+{
+    (void)state;
+    const struct kernels *cpu = kernels_cpu();
+    struct device *dev = cpu->open(&(struct device_options){.threads = 2}, NULL);
+    static const size_t sizes[] = {1, 300001, (9 << 20) + 4097}; /* of small pages; of huge ones and a rest */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char *p = cpu->alloc(dev, sizes[i]);
+        assert_true(is_present(p, sizes[i]));
+        cpu->free(dev, p);
+    }
+    cpu->close(dev);
+}
+
 enum { ITEMS = 1000, WORKERS = 5 };
 
 struct marks {
@@ -144,6 +159,7 @@ int main(void)
         cmocka_unit_test(thread_counts_are_checked_and_none_means_one_per_core),
         cmocka_unit_test(weights_of_impossible_shape_are_refused),
         cmocka_unit_test(memory_is_aligned_and_holds_what_was_put_there),
+        cmocka_unit_test(memory_is_present_before_it_is_used),
         cmocka_unit_test(a_pool_runs_every_item_once_awake_or_asleep),
         cmocka_unit_test(a_resting_pool_burns_no_core),
         cmocka_unit_test(without_the_plugin_there_is_no_cuda_backend),

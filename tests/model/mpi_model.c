@@ -1,8 +1,7 @@
 /* mpi_model.c - the sharded language model on the ranks of mpirun: the same results as on one, to the tolerance; the same bits for
  * a row in any company; and no more memory than the shard */
 #include "tests/model/golden.h"
-
-#include <unistd.h>
+#include "tests/present.h"
 
 #include "model/shard.h"
 
@@ -227,21 +226,10 @@ static const char large_config[] =
     "\"num_key_value_heads\": 4, \"intermediate_size\": 4096, \"vocab_size\": 16384, \"max_position_embeddings\": 512, "
     "\"rms_norm_eps\": 1e-6, \"rope_theta\": 1e6, \"tie_word_embeddings\": true}";
 
-static long resident_bytes(void)
-{
-    long size = 0, pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%ld %ld", &size, &pages), 2);
-    fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static void a_rank_holds_its_shard_and_little_more(void **state)
 {
 #ifdef __SANITIZE_ADDRESS__
     (void)state;
-    (void)resident_bytes;
     (void)large_config;
     print_message("skipped: the sanitizer's own memory would be counted\n");
     skip();
@@ -261,11 +249,12 @@ static void a_rank_holds_its_shard_and_little_more(void **state)
     const struct kernels *k = kernels_cpu();
     struct device *dev = k->open(&device, &err);
     check_ok(dev ? 0 : -1, &err);
-    long before = resident_bytes();
+    int64_t before = resident();
     check_ok(safetensors_open(&st, path, &err), &err);
-    const struct model_options options = {.kernels = k, .device = dev, .comm = comm, .kv_positions = 512};
+    /* What a step needs beside the shard is of one row. */
+    const struct model_options options = {.kernels = k, .device = dev, .comm = comm, .kv_positions = 512, .max_rows = 1};
     check_ok(model_open(&model, st, &config, &options, &err), &err);
-    long grown = resident_bytes() - before;
+    int64_t grown = resident() - before;
     int64_t shard = model_shard_bytes(&config, comm->size, DTYPE_BF16);
     /* 15 % of it, and the buffer through which it was read, which in a shard of gigabytes is part of these. */
     if ((double)grown > 1.15 * (double)shard + (4 << 20))

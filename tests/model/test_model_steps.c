@@ -1,5 +1,6 @@
 /* test_model_steps.c - promises of the language model's steps: the same bits however rows come, pages, what is refused */
 #include "tests/model/whole.h"
+#include "tests/present.h"
 
 #include "model/family.h"
 
@@ -216,8 +217,10 @@ static void rows_have_the_same_bits_alone_and_in_a_batch(void **state)
 
 /* ---- pages, and steps that are refused ---- */
 
-static int32_t row_ids[300];
-static int32_t row_positions[300][3];
+enum { PLAIN_ROWS = 1024 };
+
+static int32_t row_ids[PLAIN_ROWS];
+static int32_t row_positions[PLAIN_ROWS][3];
 
 static struct span plain(struct sequence *sequence, int n)
 {
@@ -252,6 +255,22 @@ static void pages_are_taken_and_given_back(void **state)
     sequence_release(o.model, b);
     sequence_release(o.model, NULL);
     assert_int_equal(model_blocks_free(o.model), 4);
+    opened_close(&o, 1);
+}
+
+static void the_largest_step_finds_its_memory_present(void **state)
+{
+    (void)state;
+    struct opened o = opened_with("tests/golden/qwen2-tiny", NULL, PLAIN_ROWS, PLAIN_ROWS);
+    struct sequence *sequence = sequence_new(o.model);
+    struct span few = plain(sequence, 16), all = plain(sequence, PLAIN_ROWS);
+    for (int i = 0; i < PLAIN_ROWS; i += few.n) /* after that, pages of the cache are present, too */
+        extend(&o, &few, 1);
+    sequence_truncate(o.model, sequence, 0);
+    int64_t before = resident();
+    extend(&o, &all, 1);
+    assert_true(resident() - before < PLAIN_ROWS * o.config.d * (int64_t)sizeof(float) / 4); /* of the smallest buffer */
+    sequence_release(o.model, sequence);
     opened_close(&o, 1);
 }
 
@@ -360,6 +379,7 @@ static void random_weights_of_every_dtype_give_finite_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_largest_step_finds_its_memory_present), /* first: nothing that was freed is there yet */
         cmocka_unit_test(a_prompt_in_chunks_gets_the_same_bits),
         cmocka_unit_test(the_rest_of_a_whole_picture_gets_the_same_bits),
         cmocka_unit_test(truncated_and_extended_again_gets_the_same_bits),
