@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/version.h"
 #include "train/fit_parts.h"
+#include "train/run.h"
 #include "train/state.h"
 
 /* The hash of a file's bytes as 16 hexadecimal digits. */
@@ -69,20 +70,19 @@ static bool member_is_free(const char *key)
     return false;
 }
 
-static int settings_compare(const char *path, json_t *settings, struct error *err)
+static int settings_compare(const char *run, json_t *settings, struct error *err)
 {
-    json_error_t why;
     const char *key;
-    json_t *value, *before = json_load_file(path, 0, &why);
-    if (!before)
-        return fail(err, "%s: %s", path, why.text);
+    json_t *value, *before;
+    if (run_settings(&before, run, err))
+        return -1;
     int result = 0;
     json_object_foreach(settings, key,
                         value) if (!result && !member_is_free(key) && !json_equal(value, json_object_get(before, key)))
     {
         char *then = json_dumps(json_object_get(before, key), JSON_ENCODE_ANY);
         char *now = json_dumps(value, JSON_ENCODE_ANY);
-        result = fail(err, "%s: this run has %s %s, the command now says %s; --resume needs the same", path, key,
+        result = fail(err, "%s/settings.json: this run has %s %s, the command now says %s; --resume needs the same", run, key,
                       then ? then : "nothing", now);
         free(then);
         free(now);
@@ -101,7 +101,7 @@ int fit_settings(const struct fit *f, struct error *err)
     char *path = mem_format("%s/settings.json", f->options->out);
     int result = 0;
     if (f->options->resume)
-        result = settings_compare(path, settings, err);
+        result = settings_compare(f->options->out, settings, err);
     else if (json_dump_file(settings, path, JSON_INDENT(2)))
         result = fail(err, "%s: cannot be written: %s", path, strerror(errno));
     json_decref(settings);

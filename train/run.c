@@ -1,8 +1,8 @@
 /* run.c - reading DIR/settings.json, which fit_settings.c writes */
 #include "train/run.h"
 
+#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,21 +10,26 @@
 #include "base/memory.h"
 #include "model/projector.h"
 
-static json_t *settings_read(const char *run, struct error *err)
+int run_settings(json_t **settings, const char *run, struct error *err)
 {
     json_error_t why;
     char *path = mem_format("%s/settings.json", run);
-    json_t *settings = json_load_file(path, 0, &why);
-    if (!settings)
-        fail(err, "%s: %s", path, why.text);
+    FILE *f = fopen(path, "r");
+    *settings = f ? json_loadf(f, 0, &why) : NULL;
+    if (!f)
+        fail(err, "%s: %s; a run of massv-train project or tune has one", path, strerror(errno));
+    else if (!*settings)
+        fail(err, "%s: line %d: %s", path, why.line, why.text);
+    if (f)
+        fclose(f);
     free(path);
-    return settings;
+    return *settings ? 0 : -1;
 }
 
 int run_projector(const char *run, struct graft_projector *projector, struct error *err)
 {
-    json_t *settings = settings_read(run, err);
-    if (!settings)
+    json_t *settings;
+    if (run_settings(&settings, run, err))
         return -1;
     const char *name = json_string_value(json_object_get(settings, "projector"));
     int found = -1;
@@ -53,8 +58,8 @@ static int fingerprint_check(const char *run, json_t *settings, const char *who,
 
 int run_check(const char *run, const uint64_t target[2], const uint64_t drafter[2], struct error *err)
 {
-    json_t *settings = settings_read(run, err);
-    if (!settings)
+    json_t *settings;
+    if (run_settings(&settings, run, err))
         return -1;
     int result = fingerprint_check(run, settings, "target", target, err);
     if (!result)

@@ -2,8 +2,13 @@
 #ifndef TRAIN_RUN_H
 #define TRAIN_RUN_H
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "train/graft.h"
+
+/* All of it; json_decref is due. Errors name the file, and the line where it is no JSON. */
+int run_settings(json_t **settings, const char *run, struct error *err);
 
 /* The projector that it trains. */
 int run_projector(const char *run, struct graft_projector *projector, struct error *err);

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -198,6 +199,19 @@ def test_what_cannot_be_trained_is_refused(captions, phase1, tmp_path):
     refused("needs the target's probabilities", "tune", tmp_path / "e", "--labels", "reference", "--loss", "kl")
     refused("cannot be made", "project", tmp_path / "no" / "where")
     refused("one of mlp, linear, resampler is wanted", "project", tmp_path / "g", "--projector", "cnn")
+
+
+def test_a_folder_that_is_no_run_is_named_once(captions, phase1, tmp_path):
+    """The file and what is wrong with it, in one line, whoever reads it."""
+    run = tmp_path / "run"
+    shutil.copytree(phase1, run)
+    settings = run / "settings.json"
+    for spoil, said in (lambda: settings.write_text('{\n"version": ,'), ": line 2: "), (settings.unlink, ": No such file or directory; a run of massv-train "):
+        spoil()
+        for name, out, *more in ("project", run, "--steps", "12", "--resume"), ("tune", tmp_path / "next", "--labels", "reference", "--from", run):
+            done = train(name, captions, out, *more)
+            assert done.returncode == 1 and done.stderr.startswith(f"massv-train {name}: {settings}{said}"), done.stderr
+            assert done.stderr.count("settings.json") == done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_run_that_fails_says_which_state_is_there(captions, tmp_path):
