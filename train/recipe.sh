@@ -1,6 +1,7 @@
 #!/bin/sh
 # recipe.sh - MASSV on LLaVA's data as one Slurm job, from two checkpoints to a drafter: `sbatch --nodes=8 train/recipe.sh`. What was cut off
 # goes on with the same command on as many nodes. All paths are on a file system of all nodes; docs/training.md has what it costs.
+# Its losses are the paper's cross-entropy. The study measured longer drafts with DISTILL_FLAGS='--logprobs 20' TUNE_FLAGS='--loss kl'.
 #SBATCH --job-name=massv
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive

@@ -34,7 +34,7 @@ def test_the_recipe_makes_a_drafter_and_goes_on_where_it_was(tmp_path):
     out = tmp_path / "out"
     small = {"TARGET": TARGET, "DRAFTER": TEXT, "OUT": out, "PAIRS": tmp_path / "talks.json", "PAIRS_IMAGES": PICTURES, "TALKS": tmp_path / "talks.json",
              "TALKS_IMAGES": PICTURES, "QUESTIONS": 8, "SLURM_JOB_NODELIST": "nodes", "PATH": f"{tmp_path}:{BIN}:{ENVIRONMENT['PATH']}",
-             "PROJECT_FLAGS": "--steps 2 --batch 8", "TUNE_FLAGS": "--steps 2 --batch 8", "DISTILL_FLAGS": "--max-tokens 8"}
+             "PROJECT_FLAGS": "--steps 2 --batch 8", "TUNE_FLAGS": "--steps 2 --batch 8 --loss kl", "DISTILL_FLAGS": "--max-tokens 8 --logprobs 20"}
 
     def recipe(**more):
         how = dict(ENVIRONMENT, **{name: str(value) for name, value in (small | {"PORT": ports()} | more).items()})
