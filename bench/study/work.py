@@ -29,8 +29,9 @@ def shown(path):
 
 
 class Work:
-    """The folder of one study. A stage's folder holds done.json - its key, commands, seconds and figures - once it is done; the key is
-    over its settings and the keys of the stages that it builds upon, so that what changes is done again, with all that follows."""
+    """The folder of one study. A stage's folder holds done.json - its key, when it was done, commands, seconds and figures - once it is
+    done; the key is over its settings and when the stages that it builds upon were done, so that what changes is done again, with all
+    that follows."""
 
     def __init__(self, folder, build, settings):
         self.folder, self.build, self.settings = pathlib.Path(folder), pathlib.Path(build), settings
@@ -49,7 +50,7 @@ class Work:
         return None
 
     def key(self, stage):
-        needs = {need: self.key(self.stages[need]) for need in stage.needs}
+        needs = {need: [self.key(self.stages[need]), (self.done(need) or {}).get("at")] for need in stage.needs}
         own = {name: getattr(self.settings, name) for name in stage.settings}
         return hashlib.sha256(json.dumps([stage.name, stage.version, needs, own], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -67,7 +68,7 @@ class Work:
         begun.write_text(key)
         self.commands, self.stage, begin = [], stage.name, time.monotonic()
         figures = stage.work(self)
-        record = {"key": key, "seconds": time.monotonic() - begin, "commands": self.commands, "figures": figures}
+        record = {"key": key, "at": round(time.time(), 3), "seconds": time.monotonic() - begin, "commands": self.commands, "figures": figures}
         part = self.at(stage.name, "done.json.part")  # done is what is whole
         part.write_text(json.dumps(record, indent=1) + "\n")
         part.rename(self.at(stage.name, "done.json"))

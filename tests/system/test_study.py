@@ -92,6 +92,7 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(done, tmp_path):
     (copy / "data/begun").write_text("of other settings")
     changed = study(copy, "data")
     assert changed.returncode == 0 and changed.stdout.count("\n$ ") == len(record["commands"]), changed.stdout
+    assert study(copy, "baseline").stdout.count("---- baseline: the text-only") == 1  # it was made from what is no more
     sets = [{p.name: p.read_bytes() for p in (folder / "data").glob("*.jsonl")} for folder in (copy, done)]
     assert sets[0] == sets[1]
 
