@@ -70,7 +70,8 @@ static void draft_one(const struct stage *stage, struct proposal *p)
     int32_t ids[STAGE_TOKENS];
     int n = p->sequence->prompt->n + p->n_tokens;
     memcpy(ids, p->sequence->prompt->ids, (size_t)p->sequence->prompt->n * sizeof *ids);
-    memcpy(ids + p->sequence->prompt->n, p->tokens, (size_t)p->n_tokens * sizeof *ids);
+    if (p->n_tokens) /* NULL before the answer begins */
+        memcpy(ids + p->sequence->prompt->n, p->tokens, (size_t)p->n_tokens * sizeof *ids);
     for (p->n = 0; p->n < p->k; p->n++, n++) {
         ids[n] = stage_next(ids, n);
         if (p->n >= stage->right)
