@@ -8,8 +8,8 @@
 #include "worker/engine.h"
 
 enum { IDS = 4, TOKENS = 3, DRAFTS = 2, CELLS = IDS * IDS * IDS, PROMPT = 6, BATCH = 32 };
-#ifdef __SANITIZE_THREAD__
-enum { REQUESTS = 1600, FREEDOM = 20 }; /* races show early, and a step takes seventy times as long */
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+enum { REQUESTS = 1600, FREEDOM = 20 }; /* what sanitizers see shows early, and a step takes up to seventy times as long */
 #else
 enum { REQUESTS = 20000, FREEDOM = 40 }; /* cells that are likely enough to be looked at alone */
 #endif

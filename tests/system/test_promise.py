@@ -14,6 +14,7 @@ TINY = GOLDEN / "qwen25vl-tiny"
 GEMMA = GOLDEN / "gemma3-tiny"
 LARGE = MODELS / "scenes-large"
 COUPLED = 1  # the sampling mode
+STEADY = ("--stall-ms", 60000)  # the drafter reads a prompt at once, so that every answer has drafts however slow the machine
 IMAGES = GOLDEN / "images"
 DRAFTERS = {  # kind: target, drafter, draft lengths
     "text": (LARGE, MODELS / "scenes-drafter", range(9)),
@@ -68,7 +69,7 @@ def test_speculation_does_not_change_one_token(kind, ranks, tmp_path):
         drafter = with_another_tower(drafter, tmp_path / "drafter")
     if kind == "tiny-gemma-massv":
         drafter = gemma_massv(tmp_path / "drafter")
-    with service(target, "--drafter", drafter, "--ranks", ranks) as client:
+    with service(target, "--drafter", drafter, "--ranks", ranks, *STEADY) as client:
         model = client.control.GetModelInfo(client.pb.GetModelInfoRequest())
         assert model.drafter_kind == kind.rpartition("-")[2] and re.fullmatch("[0-9a-f]{32}", model.fingerprint)
         asked = prompts(target)
@@ -99,7 +100,7 @@ def test_coupled_samples_of_gemma_are_the_same_for_every_draft_length(kind, rank
     drafter = {"text": GOLDEN / "gemma3-text-tiny", "vision": GOLDEN / "gemma3-tiny-bf16"}.get(kind) or gemma_massv(tmp_path / "drafter")
     asked = [dict(a, max_tokens=40, temperature=1.0, penalty=1.0, sampling=dict(seed=seed, mode=COUPLED))
              for a in prompts(GEMMA) for seed in (1, 2 ** 63)]
-    with service(GEMMA, "--drafter", drafter, "--ranks", ranks) as client:
+    with service(GEMMA, "--drafter", drafter, "--ranks", ranks, *STEADY) as client:
         plain = [client.ask(k=0, **a)[:2] for a in asked]
         assert len({tuple(ids) for ids, _ in plain}) == len(asked), "the prompt and the seed change the text"
 
@@ -123,7 +124,7 @@ def test_crops_of_pictures_keep_the_promise(kind, ranks, settings, tmp_path):
     golden = json.loads((GOLDEN / "pan_and_scan/cases.json").read_text())["prompts"][0]
     asked = [dict(prompt="What is this?", pictures=[IMAGES / "wide.png"], max_tokens=48, ignore_eos=True),
              dict(prompt="Which one is red?", pictures=[IMAGES / "deep.png", IMAGES / "wide.png"], max_tokens=24, ignore_eos=True)]
-    with service(gemma_pan_and_scan(tmp_path / "target", **settings), "--drafter", drafter, "--ranks", ranks, *flags) as client:
+    with service(gemma_pan_and_scan(tmp_path / "target", **settings), "--drafter", drafter, "--ranks", ranks, *STEADY, *flags) as client:
         plain = [client.ask(k=0, **a) for a in asked]
         assert plain[0][0] == golden["greedy_ids"]
         assert plain[0][2].usage.prompt_tokens == len(golden["ids"])
