@@ -4,7 +4,9 @@ A program tests/<folder>/test_x.c is one item; mpi_x.c is run by mpirun on 1, 2 
 tests/fuzz/corpus/x."""
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -12,11 +14,24 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = (ROOT / os.environ.get("BUILD", "build")).resolve()
 LIMIT_S = 900  # a hung program is a failed one
 MPI_RANKS = (1, 2, 4)
+ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")  # of programs
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-np"]
 
 
 def pytest_configure(config):
     config.massv_partly = set()  # what programs said that they left out on this machine
+    config.massv_reports = pathlib.Path(tempfile.mkdtemp(prefix="massv-sanitizer-"))
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        os.environ[name] = f"{os.environ.get(name, '')}:log_path={config.massv_reports / name}"
+
+
+@pytest.hookimpl(trylast=True)  # behind the ends of services
+def pytest_runtest_teardown(item):
+    """A service goes on without the process that a sanitizer ended, so what it wrote is looked for."""
+    reports = {path: path.read_text(errors="replace") for path in item.config.massv_reports.iterdir()}
+    for path in reports:
+        path.unlink()
+    assert not reports, "\n".join(reports.values())[:8000]
 
 
 def pytest_collect_file(parent, file_path):
@@ -44,10 +59,7 @@ class Program(pytest.Item):
         self.command = command
 
     def runtest(self):
-        environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-        if "mpirun" in self.command:
-            environment["ASAN_OPTIONS"] = "detect_leaks=0"  # libmpi leaks
-        done = subprocess.run(self.command, cwd=ROOT, env=environment, timeout=LIMIT_S, text=True, errors="replace",
+        done = subprocess.run(self.command, cwd=ROOT, env=ENVIRONMENT, timeout=LIMIT_S, text=True, errors="replace",
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise ProgramFailed(f"{' '.join(self.command)} exited {done.returncode}\n{done.stdout[-8000:]}")
@@ -78,5 +90,6 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
+    shutil.rmtree(config.massv_reports, ignore_errors=True)
     if hasattr(config, "massv_summary"):
         print(config.massv_summary)
