@@ -42,7 +42,7 @@ TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TESTS) $(MPI_TESTS) $(FUZZERS))
 BENCHES  := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 PROGRAMS := $(addprefix $(BUILD)/bin/,massv massv-mpi massv-coordinator massv-worker massv-train)
 
-MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv eval' 'massv bench kernels' 'massv bench step' 'massv bench serve' massv-train 'massv-train project' 'massv-train distill' 'massv-train tune' 'massv-train export'
+MAN_PAGES := massv massv-coordinator massv-worker 'massv up' 'massv generate' 'massv chat' 'massv top' 'massv dump' 'massv inspect' 'massv eval' 'massv bench kernels' 'massv bench step' 'massv bench collectives' 'massv bench serve' massv-train 'massv-train project' 'massv-train distill' 'massv-train tune' 'massv-train export'
 
 .PHONY: all test transformers demo bench study asan tsan chaos fuzz lint format install clean help setup build tests
 .PRECIOUS: $(BUILD)/%.o $(BUILD)/%.pb-c.c

@@ -4,6 +4,7 @@
 static const struct command benches[] = {
     {"kernels", "each operation beside what this machine allows", command_bench_kernels, true},
     {"step", "one step of a published model shape, random weights", command_bench_step, true},
+    {"collectives", "what ranks say to each other", command_bench_collectives, true},
     {"serve", "load on a running service", command_bench_serve, false},
     {0},
 };

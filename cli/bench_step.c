@@ -336,7 +336,8 @@ int command_bench_step(struct comm *comm, int argc, char **argv)
     if (a.ranks > 1 && !cli_under_mpi(comm)) { /* what is impossible is said before mpirun, whose own words are many */
         struct model_config config = a.shape->config;
         snprintf(config.name, sizeof config.name, "%s", a.shape->name);
-        return model_ranks_possible(&config, a.ranks, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, argc, argv);
+        return model_ranks_possible(&config, a.ranks, &err) ? cli_failed(comm, argv[0], &err)
+                                                            : cli_on_ranks(a.ranks, NULL, argc, argv);
     }
     if (a.ranks != comm->size) {
         fail(&err, "--ranks %d, but mpirun started %d", a.ranks, comm->size);

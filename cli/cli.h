@@ -27,6 +27,7 @@ int command_eval(struct comm *comm, int argc, char **argv);
 int command_bench(struct comm *comm, int argc, char **argv); /* massv bench WHAT ... */
 int command_bench_kernels(struct comm *comm, int argc, char **argv);
 int command_bench_step(struct comm *comm, int argc, char **argv);
+int command_bench_collectives(struct comm *comm, int argc, char **argv);
 int command_bench_serve(struct comm *comm, int argc, char **argv);
 
 /* Chooses among a table (base/command.h) and runs the command. */
@@ -57,7 +58,8 @@ bool cli_under_mpi(const struct comm *comm);
 /* The path of `program` beside the running binary ("massv-worker"); malloc'ed. -1 when it is not there. */
 int cli_sibling(char **path, const char *program, struct error *err);
 
-/* Runs this very command again as massv-mpi on `ranks` ranks under mpirun; its exit status. argv[0] is "massv dump". */
-int cli_on_ranks(int ranks, int argc, char **argv);
+/* Runs this very command again as massv-mpi on `ranks` ranks under mpirun; its exit status. argv[0] is "massv dump". hosts as in
+ * struct launch_options. */
+int cli_on_ranks(int ranks, const char *hosts, int argc, char **argv);
 
 #endif

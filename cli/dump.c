@@ -172,7 +172,7 @@ int command_dump(struct comm *comm, int argc, char **argv)
     if (!cli_under_mpi(comm) && safetensors_writable(a.out, &err))
         return cli_failed(comm, argv[0], &err);
     if (a.ranks > 1 && !cli_under_mpi(comm))
-        return dump_can_start(&a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, argc, argv);
+        return dump_can_start(&a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, NULL, argc, argv);
     if (a.ranks != comm->size && cli_under_mpi(comm)) {
         fail(&err, "--ranks %d, but mpirun started %d", a.ranks, comm->size);
         return cli_failed(comm, argv[0], &err);

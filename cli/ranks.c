@@ -25,11 +25,11 @@ static const char **program_words(const char *path, char *words, int argc, char 
     return program;
 }
 
-static int ranks_run(int ranks, const char *const *program, struct pump *pump, int *status, struct error *err)
+static int ranks_run(int ranks, const char *hosts, const char *const *program, struct pump *pump, int *status, struct error *err)
 {
     struct launch launch = {0};
     struct process *process = NULL;
-    const struct launch_options options = {.ranks = ranks, .program = program};
+    const struct launch_options options = {.ranks = ranks, .hosts = hosts, .program = program};
     if (launch_argv(&launch, &options, err))
         return -1;
     int log = pump_input(pump, 0, err), result = -1;
@@ -46,7 +46,7 @@ static int ranks_run(int ranks, const char *const *program, struct pump *pump, i
 }
 
 /* Of all that mpirun says about a rank that failed, the user gets the rank's own line. */
-int cli_on_ranks(int ranks, int argc, char **argv)
+int cli_on_ranks(int ranks, const char *hosts, int argc, char **argv)
 {
     struct error err;
     struct pump *pump = NULL;
@@ -55,7 +55,7 @@ int cli_on_ranks(int ranks, int argc, char **argv)
     int result = cli_sibling(&path, "massv-mpi", &err) || pump_open(&pump, &err) ? -1 : 0;
     if (!result) {
         const char **program = program_words(path, words, argc, argv);
-        result = ranks_run(ranks, program, pump, &status, &err);
+        result = ranks_run(ranks, hosts, program, pump, &status, &err);
         free(program);
     }
     if (result) {

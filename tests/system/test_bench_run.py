@@ -10,9 +10,9 @@ def run(*arguments):
 
 
 def test_the_quick_parts_run_and_check_themselves():
-    done = run("--quick", "ranks", "overhead", "stall", "streams", "accuracy", "modes", "training")
+    done = run("--quick", "ranks", "collectives", "overhead", "stall", "streams", "accuracy", "modes", "training")
     assert done.returncode == 0, done.stdout + done.stderr
-    for part in ("ranks", "overhead", "stall", "streams", "accuracy", "modes", "training"):
+    for part in ("ranks", "collectives", "overhead", "stall", "streams", "accuracy", "modes", "training"):
         assert f"---- {part} ----" in done.stdout
     assert "$ /usr/bin/python3 bench/ranks.py " in done.stdout and "(goal 0.9: " in done.stdout
     assert "identical tokens: yes" in done.stdout
@@ -25,7 +25,7 @@ def test_the_quick_parts_run_and_check_themselves():
 
 def test_an_unknown_part_is_wrong_usage():
     done = run("fly")
-    assert done.returncode == 2 and "parts: kernels step shards ranks open overhead stall prefix streams accuracy modes drafting lengths training" in done.stderr
+    assert done.returncode == 2 and "parts: kernels step shards ranks collectives open overhead stall prefix streams accuracy modes drafting lengths training" in done.stderr
 
 
 def test_a_part_that_fails_is_told_and_the_others_run():

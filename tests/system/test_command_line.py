@@ -11,7 +11,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, GOLDEN, MODELS, gemma_pan_and_scan, massv, read_tensors
 
 TINY = GOLDEN / "qwen25vl-tiny"
-COMMANDS = ["up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench serve"]
+COMMANDS = ["up", "generate", "chat", "top", "dump", "inspect", "bench kernels", "bench step", "bench collectives", "bench serve"]
 
 
 HELPFUL = ["massv", *(f"massv {command}" for command in ("bench", "eval", *COMMANDS)), "massv-coordinator", "massv-worker", "massv-train",

@@ -9,7 +9,7 @@ from harness import BIN, ENVIRONMENT, ROOT
 
 PAGES = {"operations.md": ("massv up", "massv generate", "massv chat", "massv top", "massv dump", "massv inspect", "massv-coordinator",
                            "massv-worker"),
-         "bench.md": ("massv bench kernels", "massv bench step", "massv bench serve"),
+         "bench.md": ("massv bench kernels", "massv bench step", "massv bench collectives", "massv bench serve"),
          "evaluation.md": ("massv eval",),
          "training.md": ("massv-train project", "massv-train tune", "massv-train distill", "massv-train export")}
 TLS = {"--tls-ca", "--tls-certificate", "--tls-key", "--token-file"}  # of all clients alike: told once, in operations.md

@@ -10,7 +10,7 @@ import pytest
 from harness import BIN, ENVIRONMENT, ROOT
 
 PREFIX = "/opt/massv"
-COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "eval", "bench kernels", "bench step", "bench serve")
+COMMANDS = ("up", "generate", "chat", "top", "dump", "inspect", "eval", "bench kernels", "bench step", "bench collectives", "bench serve")
 TRAIN_COMMANDS = ("project", "distill", "tune", "export")
 PROGRAMS = ("massv", "massv-mpi", "massv-coordinator", "massv-worker", "massv-train")
 PAGES = {name: name.split() for name in ("massv", "massv-coordinator", "massv-worker", "massv-train", *(f"massv {c}" for c in COMMANDS),
@@ -82,7 +82,7 @@ def complete(installed, *words, program="massv"):
 def test_completion_lists_the_commands(installed):
     assert complete(installed, "") == {c.split()[0] for c in COMMANDS}
     assert complete(installed, "in") == {"inspect"}
-    assert complete(installed, "bench", "") == {"kernels", "step", "serve"}
+    assert complete(installed, "bench", "") == {"kernels", "step", "collectives", "serve"}
     assert complete(installed, "", program="massv-train") == set(TRAIN_COMMANDS)
 
 

@@ -45,6 +45,15 @@ def test_a_group_on_two_hosts_answers_like_one_host(net):
     assert json.loads(done.stdout)["token_ids"] == json.loads(one.stdout)["token_ids"]
 
 
+def test_collectives_of_two_hosts_stand_beside_a_connection_between_them(net):
+    name = net["MASSV_NET"]
+    done = subprocess.run([HOSTS, "exec", "1", BIN / "massv", "bench", "collectives", "--hosts", f"{name}-h1:1,{name}-h2:1", "--json"],
+                          env=net, cwd=ROOT, timeout=120, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["ranks"] == 2 and answer["probe"]["socket_us"] > 0 and not any(row["wrong"] for row in answer["rows"])
+
+
 def test_a_leader_on_a_host_that_is_cut_off_only_pauses_the_answer(net):
     name = net["MASSV_NET"]
     up = Process(HOSTS, "exec", "1", BIN / "massv", "up", *MODEL, "--hosts", f"{name}-h2:2", "--listen", "127.0.0.1:0", "--threads", "1", env=net)
