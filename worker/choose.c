@@ -103,7 +103,7 @@ static void offers_reduce(struct chooser *c, struct sampler_offer *offers, int n
     for (int rank = 1; rank < c->comm->size; rank++)
         for (int i = 0; i < n; i++) {
             struct sampler_offer offer = all[rank * n + i];
-            if (offer.id >= 0 && (offers[i].id < 0 || offer.value > offers[i].value))
+            if (offer.value > offers[i].value) /* -inf where there is none */
                 offers[i] = offer;
         }
     free(all);

@@ -123,9 +123,11 @@ static inline struct sampling check_sampling(int number)
                                     .n_banned = 1,
                                     .banned_until = 5};
     const struct sampling wide = {.temperature = 4, .top_p = 0.999f, .repetition_penalty = 1, .seed = 5}; /* no list covers that */
-    return number == 0 ? s : number == 1 ? all : number == 2 ? wide : greedy;
+    const struct sampling narrow = {.temperature = 1, .top_k = 20, .repetition_penalty = 1, .seed = 6};   /* lists do */
+    const struct sampling numbers[] = {s, all, wide, greedy, narrow};
+    return numbers[number];
 }
-enum { CHECK_SAMPLINGS = 4 };
+enum { CHECK_SAMPLINGS = 5 };
 
 /* Coupled text and its log-probabilities are the same, bit for bit, for every k and kind of draft. */
 static inline void check_sampled(struct group *g, const struct golden *golden)

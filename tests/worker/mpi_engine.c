@@ -36,6 +36,26 @@ static void all_ranks_sample_the_same(void **state)
     golden_free(golden);
 }
 
+/* A bias that no score is seen beside, of ids on the first and on the last rank. */
+static void ties_between_ranks_go_to_the_lowest_id(void **state)
+{
+    struct group g;
+    struct golden *golden = golden_read(GOLDEN_TARGET, "text-only");
+    struct request r = request_of(1, golden, 0, DRAFTS_RIGHT);
+    group_open(&g, GOLDEN_TARGET, *state, GROUP_POSITIONS);
+    const int32_t ids[] = {5, g.config.vocabulary - 1};
+    const float bias[] = {1e12f, 1e12f};
+    r.sampling.bias_ids = ids;
+    r.sampling.bias = bias;
+    r.sampling.n_bias = 2;
+    while (r.n < 3)
+        requests_step(&g, &r, 1, 200);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(r.tokens[i], ids[0]);
+    group_close(&g);
+    golden_free(golden);
+}
+
 static void requests_share_pages(void **state)
 {
     struct group g;
@@ -88,6 +108,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(drafts_never_change_the_tokens, comm),
         cmocka_unit_test_prestate(all_ranks_sample_the_same, comm),
+        cmocka_unit_test_prestate(ties_between_ranks_go_to_the_lowest_id, comm),
         cmocka_unit_test_prestate(requests_share_pages, comm),
         cmocka_unit_test_prestate(requests_in_one_step_do_not_see_each_other, comm),
         cmocka_unit_test_prestate(windows_change_no_tokens, comm),

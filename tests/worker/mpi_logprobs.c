@@ -6,16 +6,17 @@
 
 #include "speculate/sampler.h"
 
-enum { LOGPROB_REQUESTS = 8, LOGPROB_DRAFTS = 8 };
+/* Not the last sampling: with log-probabilities its rows are gathered, as others are. */
+enum { LOGPROB_REQUESTS = 8, LOGPROB_DRAFTS = 8, LOGPROB_SAMPLINGS = CHECK_SAMPLINGS - 1 };
 
 /* Greedy; coupled with and without truncation, with all penalties, and beyond what lists cover; greedy with bias and bans; then the
  * first three of these by rejection. */
 static struct sampling logprob_sampling(int number)
 {
     const struct sampling greedy = {.repetition_penalty = 1};
-    struct sampling s = number ? check_sampling((number - 1) % CHECK_SAMPLINGS) : greedy;
-    s.mode = number > CHECK_SAMPLINGS ? SAMPLING_REJECTION : SAMPLING_COUPLED;
-    if (number == CHECK_SAMPLINGS + 1)
+    struct sampling s = number ? check_sampling((number - 1) % LOGPROB_SAMPLINGS) : greedy;
+    s.mode = number > LOGPROB_SAMPLINGS ? SAMPLING_REJECTION : SAMPLING_COUPLED;
+    if (number == LOGPROB_SAMPLINGS + 1)
         s.temperature = 0.1f; /* so that some drafts are kept */
     s.logprobs = true;
     s.top_logprobs = SAMPLING_TOP_LOGPROBS - number; /* of other lengths in one step */

@@ -11,7 +11,7 @@ struct bad {
     struct step step;
     int32_t ids[GROUP_ROWS + 64];
     int32_t positions[64][3];
-    struct step_picture picture;
+    struct step_picture picture, pictures[2];
 };
 
 static void bad_begin(struct bad *bad, struct fixture *f)
@@ -110,7 +110,7 @@ static void with_penalty_nan(struct bad *b)
 }
 static void with_answer_beyond_sequence(struct bad *b)
 {
-    b->spans[0].answered = 1000;
+    b->spans[0].answered = b->spans[0].length + 2; /* the last of all tokens is not computed yet, and no draft is one */
 }
 static void with_drafts_from_nowhere(struct bad *b)
 {
@@ -142,6 +142,15 @@ static void with_picture_beyond_span(struct bad *b)
     b->picture = (struct step_picture){{p->hash[0], p->hash[1]}, 2, 0, 2};
     b->spans[0].pictures = &b->picture;
     b->spans[0].n_pictures = 1;
+}
+
+static void with_pictures_that_overlap(struct bad *b)
+{
+    const struct golden_picture *p = &b->r.golden->pictures[0];
+    b->pictures[0] = (struct step_picture){{p->hash[0], p->hash[1]}, 0, 0, 2};
+    b->pictures[1] = (struct step_picture){{p->hash[0], p->hash[1]}, 1, 1, 1};
+    b->spans[0].pictures = b->pictures;
+    b->spans[0].n_pictures = 2;
 }
 
 static void with_page_unknown(struct bad *b)
@@ -201,6 +210,13 @@ static void with_kept_key_twice(struct bad *b)
 {
     keep_another(b, 1, 1);
 }
+static void with_kept_key_in_two_spans(struct bad *b)
+{
+    keep_another(b, 1, 2);
+    b->spans[1] = b->spans[0];
+    b->spans[1].sequence = 3;
+    b->step.n_spans = 2;
+}
 static void with_kept_page_twice(struct bad *b)
 {
     keep_another(b, 1, 2);
@@ -245,12 +261,13 @@ static const struct bad_step {
     {with_drafts_in_prompt, "2 drafts in a span that is a prompt's"},
     {with_penalty_zero, "repetition penalty 0"},
     {with_penalty_nan, "repetition penalty nan"},
-    {with_answer_beyond_sequence, "1000 tokens of an answer in"},
+    {with_answer_beyond_sequence, "79 tokens of an answer in 78 positions"},
     {with_drafts_from_nowhere, "but not what they were drawn from"},
     {with_sequence_twice, "span 1, sequence 1: the sequence is named twice"},
     {with_picture_unknown, "picture 00000000000000050000000000000006: rows 0 to 1 are named, 0 are here"},
     {with_picture_rows_beyond, "are named, 30 are here"},
     {with_picture_beyond_span, "2 rows at row 2 of 3"},
+    {with_pictures_that_overlap, "picture 1: 1 rows at row 1 of 3, the rows before end at 2"},
     {with_page_unknown, "sequence 2: it adopts page 00000000000000020000000000000002, which is not here"},
     {with_page_forgotten, "it adopts page 00000000000000010000000000000001, which is not here"},
     {with_page_amid_a_sequence, "only a new sequence can"},
@@ -259,6 +276,7 @@ static const struct bad_step {
     {with_kept_page_generated, "pages of generated rows are not kept"},
     {with_kept_key_known, "it keeps a page as 00000000000000010000000000000001, which is here already"},
     {with_kept_key_twice, "it keeps a page as 00000000000000020000000000000002, which is here already"},
+    {with_kept_key_in_two_spans, "sequence 3: it keeps a page as 00000000000000020000000000000002, which is here already"},
     {with_kept_page_twice, "page 0 is to be kept, but the span completes those from 1 to below 2"},
     {with_kept_page_not_whole, "page 2 is to be kept, but the span completes those from 1 to below 2"},
     {with_unknown_page_forgotten, "it forgets page 00000000000000020000000000000002, which is not here"},
@@ -286,6 +304,33 @@ static void a_bad_step_is_refused_and_changes_nothing(void **state)
     }
 }
 
+/* Not a row further: neither what is computed nor where the last row stands. */
+static void a_step_may_end_where_the_context_does(void **state)
+{
+    struct fixture *f = *state;
+    struct step_verdict verdict;
+    int *context = &f->group.config.max_positions, whole = *context;
+    struct request r = request_of(1, f->text, 2, DRAFTS_RIGHT);
+    while (r.n == 0)
+        requests_step(&f->group, &r, 1, 200);
+    struct step_span span = request_answer_span(&r);
+    struct step step = {.spans = &span, .n_spans = 1};
+    *context = span.length + span.n - 1;
+    span.position = 0;
+    engine_step(f->group.engine, &step, &verdict);
+    assert_non_null(strstr(verdict.error, "rows behind"));
+    *context = span.length + span.n;
+    span.position = span.length + 1;
+    engine_step(f->group.engine, &step, &verdict);
+    assert_non_null(strstr(verdict.error, "positions"));
+    span.position = span.length;
+    engine_step(f->group.engine, &step, &verdict);
+    assert_string_equal(verdict.error, "");
+    engine_verdict_free(&verdict);
+    *context = whole;
+    engine_forget(f->group.engine);
+}
+
 /* Rows of a Gemma3 picture see each other both ways: parts of it are refused, the whole gives the tokens of transformers. */
 static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
 {
@@ -302,6 +347,14 @@ static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
     if (!strstr(verdict.error, "picture 0: 5 rows; its 16 must be in one step"))
         fail_msg("\"%s\"", verdict.error);
     assert_int_equal(model_blocks_free(gemma.model), model_blocks(gemma.model));
+    while (r.length < pair->pictures[0].first)
+        requests_step(&gemma, &r, 1, pair->pictures[0].first);
+    struct step_span rest = request_prompt_span(&r, 11); /* its last rows, as if the first were there */
+    rest.pictures[0].picture_row = 5;
+    step.spans = &rest;
+    engine_step(gemma.engine, &step, &verdict);
+    if (!strstr(verdict.error, "picture 0: 11 rows; its 16 must be in one step"))
+        fail_msg("\"%s\"", verdict.error);
     requests_run(&gemma, &r, 1, GROUP_ROWS);
     assert_tokens(r.tokens, pair->greedy, GOLDEN_TOKENS);
     golden_free(pair);
@@ -410,6 +463,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_step_is_refused_and_changes_nothing),
+        cmocka_unit_test(a_step_may_end_where_the_context_does),
         cmocka_unit_test(a_picture_that_must_be_whole_is_not_taken_in_parts),
         cmocka_unit_test(a_step_that_does_not_fit_the_cache_is_refused),
         cmocka_unit_test(rolling_back_makes_room_in_the_same_step),
