@@ -86,6 +86,7 @@ static void blocks_that_are_counted_suffice_and_are_reached(void **state)
                 int reach = kv_layout_reach(&l, blocks, rows);
                 assert_true(kv_layout_blocks(&l, reach, rows) <= blocks && kv_layout_blocks(&l, reach + 1, rows) > blocks);
             }
+            assert_int_equal(kv_layout_reach(&l, (int64_t)1 << 33, rows), INT32_MAX);
         }
 }
 

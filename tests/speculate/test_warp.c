@@ -6,6 +6,8 @@
 
 #include "tests/check.h"
 
+#include "speculate/coupled.h"
+#include "speculate/noise.h"
 #include "speculate/sampler.h"
 
 enum { MOST = 64 };
@@ -82,6 +84,15 @@ static void truncation_at_the_borders(void **state)
     assert_int_equal(kept(far, 4, (struct sampling){.min_p = 1e-30f}, ids), 1);
     assert_int_equal(kept(far, 4, (struct sampling){.top_p = 0.999999f}, ids), 1);
     assert_int_equal(kept(far, 4, (struct sampling){.temperature = 1e-6f, .top_k = 2}, ids), 2);
+
+    /* Behind a list there may be ties with its last, which would count, too. */
+    struct warp_scratch scratch;
+    const struct warp_candidate two[] = {{0, 3}, {-1, 1}};
+    const struct sampling s = {.top_k = 2, .top_p = 0.5f};
+    warp_scratch_create(&scratch, 9);
+    assert_int_equal(warp_truncate_sorted(two, 2, false, 9, 0, &s, &scratch).count, 0);
+    assert_int_equal(warp_truncate_sorted(two, 2, true, 9, 0, &s, &scratch).count, 1);
+    warp_scratch_free(&scratch);
 }
 
 static void penalties_count_what_stands_before(void **state)
@@ -109,6 +120,16 @@ static void penalties_count_what_stands_before(void **state)
     s.banned_until = 6; /* the sixth token is to come */
     warp_adjust(&whole, &s, &h, counts);
     assert_true(isinf(scores[4]) && scores[4] < 0);
+
+    const struct sampling each[] = {{.repetition_penalty = 2},
+                                    {.repetition_penalty = 1, .presence_penalty = 0.5f},
+                                    {.repetition_penalty = 1, .frequency_penalty = 0.25f}};
+    const float alone[] = {2, 4 - 0.5f, 4 - 0.75f}; /* of the id that the answer has three times */
+    for (int i = 0; i < 3; i++) {
+        scores[3] = 4;
+        warp_adjust(&whole, &each[i], &h, counts);
+        assert_true(scores[3] == alone[i]);
+    }
 }
 
 static int32_t token_of(const float *from, int n, const struct sampling *s)
@@ -120,6 +141,24 @@ static int32_t token_of(const float *from, int n, const struct sampling *s)
     int32_t token = sampler_token(sampler, scores, s, &none, -1, NULL);
     sampler_free(sampler);
     return token;
+}
+
+/* Noise is of an id alone; what truncation leaves, and what a draft was drawn from, is of the whole row. */
+static void parts_choose_where_the_rest_of_the_row_does_not_matter(void **state)
+{
+    (void)state;
+    const struct {
+        struct sampling s;
+        bool divides;
+    } rows[] = {{{.mode = SAMPLING_COUPLED}, true},
+                {{.mode = SAMPLING_REJECTION, .top_k = 5}, true}, /* greedy */
+                {{.temperature = 1, .mode = SAMPLING_COUPLED}, true},
+                {{.temperature = 1, .mode = SAMPLING_COUPLED, .top_k = 5}, false},
+                {{.temperature = 1, .mode = SAMPLING_COUPLED, .top_p = 0.5f}, false},
+                {{.temperature = 1, .mode = SAMPLING_COUPLED, .min_p = 0.5f}, false},
+                {{.temperature = 1, .mode = SAMPLING_REJECTION}, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(sampler_divides(&rows[i].s), rows[i].divides);
 }
 
 /* As on ranks that hold unequal parts of a row: the token is that of the whole row, for every way to cut it. */
@@ -209,14 +248,14 @@ static void scores_that_are_no_numbers(void **state)
             }
 }
 
-/* Scores of `n` ids, most of them alike, and the best of all last. */
+/* Scores of `n` ids, most of them alike, and the best of all last but one. */
 static int32_t draft_of(int n, struct sampling s, struct draft_weights *q)
 {
     float *scores = malloc((size_t)n * sizeof *scores);
     const struct warp_history none = {0};
     struct sampler *sampler = sampler_new(n);
     for (int i = 0; i < n; i++)
-        scores[i] = i == n - 1 ? 3 : i == 5 ? 2 : 1;
+        scores[i] = i == n - 2 ? 3 : i == 5 ? 2 : 1;
     s.repetition_penalty = s.temperature = 1;
     int32_t token = sampler_draft(sampler, scores, &s, &none, q);
     sampler_free(sampler);
@@ -255,17 +294,58 @@ static void drafts_are_drawn_from_the_largest(void **state)
         for (s.seed = 0; s.seed < 50; s.seed++)
             assert_true(weight_of(&q, draft_of(rows[i].n, s, &q)) > 0);
         assert_int_equal(q.n, rows[i].kept);
-        assert_float_equal((float)(weight_of(&q, rows[i].n - 1) / weight_of(&q, 5)), 2.71828f, 1e-4f);
+        assert_float_equal((float)(weight_of(&q, rows[i].n - 2) / weight_of(&q, 5)), 2.71828f, 1e-4f);
         for (int j = 0; j < q.n; j++) {
             sum += (double)q.weight[j];
             assert_true(j == 0 || q.ids[j - 1] < q.ids[j]);
-            assert_true(q.ids[j] == rows[i].n - 1 || q.ids[j] < rows[i].kept || q.ids[j] == 5);
+            assert_true(q.ids[j] == rows[i].n - 2 || q.ids[j] < rows[i].kept || q.ids[j] == 5);
         }
         assert_float_equal((float)sum, 1, 1e-5f);
         s.mode = SAMPLING_COUPLED;
         draft_of(rows[i].n, s, &q);
         assert_int_equal(q.n, 0);
     }
+}
+
+/* Ids that cannot win are passed over early; that, and where the walk begins, must not show in a single bit. */
+static void coupling_is_the_largest_sum_of_score_and_noise(void **state)
+{
+    (void)state;
+    enum { N = 41, FIRST = 7 };
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        float scores[N];
+        double most = -INFINITY, value;
+        int32_t best = -1;
+        for (int i = 0; i < N; i++)
+            scores[i] = (float)((i * 37 + (int)seed) % 11) * -0.25f * (float)(seed % 5);
+        for (int32_t id = FIRST; id < FIRST + N; id++) {
+            uint32_t upper[NOISE_GROUP];
+            noise_upper(upper, seed, 3, id - id % NOISE_GROUP);
+            double sum = (double)scores[id - FIRST] + noise_gumbel(seed, 3, id, upper[id % NOISE_GROUP]);
+            if (sum > most) {
+                most = sum;
+                best = id;
+            }
+        }
+        assert_int_equal(coupled_token(&(struct warp_row){NULL, FIRST, scores, N}, seed, 3, &value), best);
+        assert_true(value == most);
+    }
+}
+
+/* Half of p is on the draft, and half of what it was drawn from: it is kept whatever the noise is, also where its id is 0. */
+static void a_draft_that_is_no_likelier_than_it_should_be_is_kept(void **state)
+{
+    (void)state;
+    struct sampler *sampler = sampler_new(2);
+    const struct draft_weights q = {.ids = {0, 1}, .weight = {0.5f, 0.5f}, .n = 2};
+    const struct warp_history none = {0};
+    struct sampling s = {.repetition_penalty = 1, .temperature = 1, .mode = SAMPLING_REJECTION};
+    for (s.seed = 0; s.seed < 50; s.seed++)
+        for (int32_t draft = 0; draft < 2; draft++) {
+            float scores[] = {1, 1};
+            assert_int_equal(sampler_token(sampler, scores, &s, &none, draft, &q), draft);
+        }
+    sampler_free(sampler);
 }
 
 /* What no temperature may turn into something else than the best: also where s / T is beyond every float. */
@@ -296,6 +376,8 @@ static void logprobs_are_those_of_the_softmax(void **state)
     assert_int_equal(l.top_ids[1], 4);
     assert_int_equal(l.top_ids[2], 3);
     assert_true(l.top[2] == l.chosen && l.top[0] == l.top[1]);
+    sampler_logprobs(&l, scores, 6, 0, 1);
+    assert_true(l.n_top == 1 && l.top_ids[0] == 1);
     sampler_logprobs(&l, scores, 6, 0, 20);
     assert_int_equal(l.n_top, 5);
     sampler_logprobs(&l, scores, 6, 0, 0);
@@ -308,10 +390,13 @@ int main(void)
         cmocka_unit_test(truncation_agrees_with_the_goldens),
         cmocka_unit_test(truncation_at_the_borders),
         cmocka_unit_test(penalties_count_what_stands_before),
+        cmocka_unit_test(parts_choose_where_the_rest_of_the_row_does_not_matter),
         cmocka_unit_test(parts_choose_as_the_whole),
         cmocka_unit_test(lists_choose_as_the_whole_or_say_that_they_cannot),
         cmocka_unit_test(scores_that_are_no_numbers),
         cmocka_unit_test(drafts_are_drawn_from_the_largest),
+        cmocka_unit_test(coupling_is_the_largest_sum_of_score_and_noise),
+        cmocka_unit_test(a_draft_that_is_no_likelier_than_it_should_be_is_kept),
         cmocka_unit_test(a_small_temperature_is_greedy),
         cmocka_unit_test(logprobs_are_those_of_the_softmax),
     };
