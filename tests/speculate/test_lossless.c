@@ -10,7 +10,12 @@
 #include "speculate/noise.h"
 #include "speculate/sampler.h"
 
-enum { MOST = 12, SAMPLES = 1000000, SAMPLES_WRONG = 100000 };
+enum { MOST = 12, SAMPLES_WRONG = 100000 };
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+enum { SAMPLES = 50000 }; /* what sanitizers see shows early */
+#else
+enum { SAMPLES = 1000000 };
+#endif
 
 /* Scores of target and drafter over n ids, and how both are warped. */
 static const struct pair {
