@@ -1,6 +1,7 @@
 /* warp.c - penalties, bias, temperature and truncation of one row of scores */
 #include "speculate/warp.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,9 +65,12 @@ void warp_adjust(const struct warp_part *part, const struct sampling *s, const s
 int32_t warp_best(const float *scores, int n)
 {
     int32_t best = -1;
+    float largest = -INFINITY; /* in a register: scores[best] would be read again for each score */
     for (int i = 0; i < n; i++)
-        if (isfinite(scores[i]) && (best < 0 || scores[i] > scores[best]))
+        if (scores[i] > largest && scores[i] <= FLT_MAX) {
+            largest = scores[i];
             best = i;
+        }
     return best;
 }
 
