@@ -43,6 +43,11 @@ struct sampler_offer sampler_adjust(struct sampler *sampler, const struct warp_p
                                     const struct warp_history *history)
 {
     warp_adjust(part, s, history, sampler->counts);
+    return sampler_part_best(part);
+}
+
+struct sampler_offer sampler_part_best(const struct warp_part *part)
+{
     int32_t best = warp_best(part->scores, part->n);
     return best < 0 ? (struct sampler_offer){-INFINITY, -1}
                     : (struct sampler_offer){(double)part->scores[best], part->first + best};
@@ -96,14 +101,14 @@ void sampler_list(struct sampler_list *list, const struct warp_part *part, const
 {
     warp_temper(part, largest, s->temperature);
     list->n = warp_largest(list->largest, SAMPLER_CANDIDATES, part);
-    list->mass = warp_mass(part->scores, part->n);
+    list->mass = warp_mass_of(part->scores, part->n, 0);
 }
 
 int32_t sampler_choose(struct sampler *sampler, const struct sampler_list *lists, int n_lists, int stride, const struct sampling *s,
                        int position, int32_t draft, const struct draft_weights *q)
 {
     struct warp_candidate *all = mem_new((size_t)n_lists * SAMPLER_CANDIDATES, sizeof *all);
-    uint64_t mass = 0;
+    warp_mass mass = 0;
     float border = -INFINITY; /* a full list says nothing of what lies below its last, nor of ties with it */
     int n = 0, known = 0;
     for (int i = 0; i < n_lists; i++) {
@@ -136,7 +141,8 @@ int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampl
         return token;
     if (narrow.top_k <= 0 || narrow.top_k > SAMPLING_DRAFT_IDS)
         narrow.top_k = SAMPLING_DRAFT_IDS;
-    uint64_t mass = whole.n > SAMPLING_DRAFT_IDS ? 0 : warp_mass(scores, whole.n); /* nobody asks for it where top-k is at work */
+    /* nobody asks for the mass where top-k is at work */
+    warp_mass mass = whole.n > SAMPLING_DRAFT_IDS ? 0 : warp_mass_of(scores, whole.n, 0);
     int n = warp_largest(largest, SAMPLING_DRAFT_IDS, &whole);
     const struct warp_row row = warp_truncate_sorted(largest, n, true, whole.n, mass, &narrow, &sampler->scratch);
     warp_weights(&row, q->weight);
@@ -148,40 +154,36 @@ int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampl
 
 /* ---- log-probabilities ---- */
 
-static double log_mass(const float *scores, int n)
+void sampler_share(struct sampler_share *share, const struct warp_part *part, float largest, int32_t chosen, int top)
 {
-    int32_t best = warp_best(scores, n);
-    double largest = best < 0 ? 0 : (double)scores[best], sum = 0;
-    for (int i = 0; i < n; i++)
-        if (!isnan(scores[i]))
-            sum += exp((double)scores[i] - largest);
-    return largest + log(sum);
+    int64_t at = (int64_t)chosen - part->first;
+    for (int i = 0; i < part->n; i++)
+        if (!isfinite(part->scores[i]))
+            part->scores[i] = -INFINITY;
+    share->chosen = 0 <= at && at < part->n ? part->scores[at] : -INFINITY;
+    share->n = top > 0 ? warp_largest(share->top, top, part) : 0;
+    share->mass = warp_mass_of(part->scores, part->n, largest);
 }
 
-/* Into the list of the largest so far, if it belongs there. */
-static void top_insert(struct logprobs *out, int most, int32_t id, float score)
+void sampler_logprobs(struct logprobs *out, const struct sampler_share *shares, int n_shares, int stride, float largest, int top)
 {
-    int at = out->n_top;
-    if (isnan(score) || (at == most && !(score > out->top[at - 1])))
-        return;
-    if (at < most)
-        out->n_top++;
-    else
-        at--;
-    for (; at > 0 && score > out->top[at - 1]; at--) {
-        out->top[at] = out->top[at - 1];
-        out->top_ids[at] = out->top_ids[at - 1];
+    struct warp_candidate *all = mem_new((size_t)n_shares * SAMPLING_TOP_LOGPROBS, sizeof *all);
+    warp_mass mass = 0;
+    float chosen = -INFINITY;
+    int n = 0;
+    for (int i = 0; i < n_shares; i++) {
+        const struct sampler_share *share = &shares[i * stride];
+        memcpy(all + n, share->top, (size_t)share->n * sizeof *all);
+        n += share->n;
+        mass += share->mass;
+        chosen = share->chosen > chosen ? share->chosen : chosen;
     }
-    out->top[at] = score;
-    out->top_ids[at] = id;
-}
-
-void sampler_logprobs(struct logprobs *out, const float *scores, int n, int32_t chosen, int top)
-{
-    double all = log_mass(scores, n);
-    *out = (struct logprobs){.chosen = (float)((double)scores[chosen] - all)};
-    for (int i = 0; top > 0 && i < n; i++)
-        top_insert(out, top, i, scores[i]);
-    for (int i = 0; i < out->n_top; i++)
-        out->top[i] = (float)((double)out->top[i] - all);
+    qsort(all, (size_t)n, sizeof *all, warp_order);
+    double log_mass = log(warp_mass_value(mass));
+    *out = (struct logprobs){.chosen = (float)((double)chosen - (double)largest - log_mass), .n_top = n < top ? n : top};
+    for (int i = 0; i < out->n_top; i++) {
+        out->top_ids[i] = all[i].id;
+        out->top[i] = (float)((double)all[i].score - (double)largest - log_mass);
+    }
+    free(all);
 }

@@ -35,7 +35,7 @@ struct sampler_offer sampler_offer(const struct warp_part *part, const struct sa
  * from all lists, bit for bit as from the row - or SAMPLER_UNCOVERED: what is kept may go on behind a list's end. */
 enum { SAMPLER_CANDIDATES = 128, SAMPLER_UNCOVERED = -2 };
 struct sampler_list {
-    uint64_t mass;
+    warp_mass mass;
     int n;
     struct warp_candidate largest[SAMPLER_CANDIDATES]; /* sorted; the first n */
 };
@@ -49,7 +49,18 @@ int32_t sampler_choose(struct sampler *sampler, const struct sampler_list *lists
 int32_t sampler_draft(struct sampler *sampler, float *scores, const struct sampling *sampling, const struct warp_history *history,
                       struct draft_weights *q);
 
-/* Log-probabilities under the head's scores (n), which stay. `top` of them beside the chosen one's; fewer where n is smaller. */
-void sampler_logprobs(struct logprobs *out, const float *scores, int n, int32_t chosen, int top);
+/* Log-probabilities under the head's scores, from the shares of all parts of a row: the same bits however it is cut. Scores that
+ * are not finite have none. sampler_part_best: the first step, the largest score of a part; then every part makes its share. */
+struct sampler_share {
+    warp_mass mass;
+    float chosen; /* score; -inf where another part has it */
+    int n;
+    struct warp_candidate top[SAMPLING_TOP_LOGPROBS]; /* sorted; the first n */
+};
+struct sampler_offer sampler_part_best(const struct warp_part *part);
+/* Uses the part up. largest: over all parts. top: how many are wanted. */
+void sampler_share(struct sampler_share *share, const struct warp_part *part, float largest, int32_t chosen, int top);
+/* shares (n_shares), `stride` apart; fewer than `top` where fewer ids have any. */
+void sampler_logprobs(struct logprobs *out, const struct sampler_share *shares, int n_shares, int stride, float largest, int top);
 
 #endif

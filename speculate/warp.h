@@ -41,6 +41,14 @@ struct warp_row {
     int count;
 };
 
+/* A sum of exponentials, in units of 2^-90: whole numbers, so that it does not depend on how a row is cut. */
+__extension__ typedef unsigned __int128 warp_mass;
+
+static inline double warp_mass_value(warp_mass mass)
+{
+    return (double)mass * 0x1p-90;
+}
+
 struct warp_candidate {
     float score;
     int32_t id;
@@ -67,15 +75,14 @@ struct warp_row warp_truncate(const float *scores, int n, const struct sampling 
 
 /* The same row, bit for bit, from its largest scores: sorted (count), none left out between them; `whole`: none behind them either.
  * n and mass are of the whole row. count = 0 in the result: what is kept may go on behind them. */
-struct warp_row warp_truncate_sorted(const struct warp_candidate *sorted, int count, bool whole, int n, uint64_t mass,
+struct warp_row warp_truncate_sorted(const struct warp_candidate *sorted, int count, bool whole, int n, warp_mass mass,
                                      const struct sampling *sampling, struct warp_scratch *scratch);
 int warp_order(const void *a, const void *b); /* of struct warp_candidate, for qsort */
 
-/* The sum of exp(score) over tempered scores (n) in units of 2^-45: whole numbers, so that it does not depend on how a row is cut.
- */
-uint64_t warp_mass(const float *scores, int n);
+/* The mass of exp(score - largest) over scores (n), none of them above `largest`. */
+warp_mass warp_mass_of(const float *scores, int n, float largest);
 
-/* The `most` largest of a part's tempered scores, sorted; fewer when it has fewer finite ones. */
+/* The `most` largest of a part's scores, sorted; fewer when it has fewer finite ones. */
 int warp_largest(struct warp_candidate *to, int most, const struct warp_part *part);
 
 /* Probabilities of a row into weights (count). */

@@ -12,7 +12,7 @@ struct chooser {
     struct comm *comm;
     int vocabulary;
     struct sampler *sampler;
-    float *row, *raw; /* (vocabulary) scores that the sampler uses up, and as they came */
+    float *row; /* (vocabulary) scores that the sampler uses up */
 };
 
 struct row { /* a scored row */
@@ -28,8 +28,7 @@ struct chooser *chooser_new(struct model *model, struct comm *comm, int vocabula
                                 .comm = comm,
                                 .vocabulary = vocabulary,
                                 .sampler = sampler_new(vocabulary),
-                                .row = mem_new((size_t)vocabulary, sizeof(float)),
-                                .raw = mem_new((size_t)vocabulary, sizeof(float))};
+                                .row = mem_new((size_t)vocabulary, sizeof(float))};
     return chooser;
 }
 
@@ -39,7 +38,6 @@ void chooser_free(struct chooser *chooser)
         return;
     sampler_free(chooser->sampler);
     free(chooser->row);
-    free(chooser->raw);
     free(chooser);
 }
 
@@ -78,19 +76,24 @@ static enum way row_way(const struct row *row)
     const struct sampling *s = &row->span->sampling;
     if (sampling_is_plain(s, row->span->answered))
         return WAY_BEST;
-    if (s->logprobs)
-        return WAY_GATHER;
     return sampler_divides(s) ? WAY_OFFERS : warp_truncates(s) ? WAY_LISTS : WAY_GATHER;
 }
 
 /* ---- offers and lists ---- */
 
-/* This rank's part of row i, adjusted; its largest score. */
+/* This rank's part of row i. */
+static struct warp_part part_read(struct chooser *c, int i)
+{
+    struct warp_part part = {.scores = c->row};
+    part.n = model_scores_part(c->model, i, part.scores, &part.first);
+    return part;
+}
+
+/* The same, adjusted; its largest score. */
 static struct sampler_offer part_adjust(struct chooser *c, const struct row *row, int i, struct warp_part *part)
 {
     const struct warp_history history = row_history(row);
-    part->scores = c->row;
-    part->n = model_scores_part(c->model, i, part->scores, &part->first);
+    *part = part_read(c, i);
     return sampler_adjust(c->sampler, part, &row->span->sampling, &history);
 }
 
@@ -178,60 +181,97 @@ static void parts_take(struct chooser *c, const struct row *rows, int n, int n_l
 
 /* ---- rows that are gathered ---- */
 
-/* The token of a row from chooser->raw. */
+/* On rank 0, from chooser->row. */
 static int32_t row_token(struct chooser *c, const struct row *row)
 {
     const struct warp_history history = row_history(row);
     int32_t draft = row_draft(row);
-    memcpy(c->row, c->raw, (size_t)c->vocabulary * sizeof *c->row);
     return sampler_token(c->sampler, c->row, &row->span->sampling, &history, draft,
                          draft >= 0 && row->span->weights ? &row->span->weights[row->j] : NULL);
 }
 
-/* Rank 0 chooses; logprobs, if any, are those of the row's token. */
-static void gathered_row(struct chooser *c, const struct row *rows, int i, int32_t *tokens, struct logprobs *logprobs)
+/* Rank 0 chooses. */
+static void gathered_take(struct chooser *c, const struct row *rows, int n, int32_t *tokens)
 {
-    model_scores_row(c->model, i, c->raw);
-    if (c->comm->rank)
-        return;
-    tokens[i] = row_counts(rows, tokens, i) ? row_token(c, &rows[i]) : -1;
-    if (logprobs && tokens[i] >= 0)
-        sampler_logprobs(&logprobs[rows[i].j], c->raw, c->vocabulary, tokens[i], rows[i].span->sampling.top_logprobs);
-}
-
-static void gathered_take(struct chooser *c, const struct step *step, const struct row *rows, int n, int32_t *tokens,
-                          struct step_answer *answers)
-{
-    for (int i = 0, s = 0; i < n; i++) {
-        while (&step->spans[s] != rows[i].span)
-            s++;
-        struct logprobs **logprobs = &answers[s].logprobs;
+    for (int i = 0; i < n; i++) {
         if (row_way(&rows[i]) != WAY_GATHER && tokens[i] != SAMPLER_UNCOVERED)
             continue;
-        if (rows[i].span->sampling.logprobs && c->comm->rank == 0 && !*logprobs)
-            *logprobs = mem_new((size_t)choose_rows(rows[i].span), sizeof **logprobs);
-        gathered_row(c, rows, i, tokens, *logprobs);
+        model_scores_row(c->model, i, c->row);
+        if (c->comm->rank == 0)
+            tokens[i] = row_counts(rows, tokens, i) ? row_token(c, &rows[i]) : -1;
     }
     c->comm->calls->broadcast(c->comm, tokens, (size_t)n * sizeof *tokens, 0);
+}
+
+/* ---- log-probabilities ---- */
+
+static bool row_tells(const struct row *rows, const int32_t *tokens, int i)
+{
+    return rows[i].span->sampling.logprobs && row_counts(rows, tokens, i) && tokens[i] >= 0;
+}
+
+/* On rank 0. shares: of all ranks, n apart; largest: over them, of each row. */
+static void logprobs_fill(struct chooser *c, const struct step *step, const struct row *rows, int n, const int32_t *tokens,
+                          const struct sampler_offer *largest, const struct sampler_share *shares, struct step_answer *answers)
+{
+    for (int i = 0; i < n; i++) {
+        if (!row_tells(rows, tokens, i))
+            continue;
+        const struct step_span *span = rows[i].span;
+        struct step_answer *answer = &answers[span - step->spans];
+        if (!answer->logprobs)
+            answer->logprobs = mem_new((size_t)choose_rows(span), sizeof *answer->logprobs);
+        sampler_logprobs(&answer->logprobs[rows[i].j], shares + i, c->comm->size, n, (float)largest[i].value,
+                         span->sampling.top_logprobs);
+    }
+}
+
+/* Two rounds again: the largest scores as the head gives them, then each rank's shares of what belongs to the tokens. */
+static void logprobs_take(struct chooser *c, const struct step *step, const struct row *rows, int n, const int32_t *tokens,
+                          struct step_answer *answers)
+{
+    struct sampler_offer *largest = mem_new((size_t)n, sizeof *largest);
+    struct sampler_share *own = mem_new((size_t)n, sizeof *own), *all = mem_new((size_t)n * (size_t)c->comm->size, sizeof *all);
+    struct warp_part part;
+    for (int i = 0; i < n; i++)
+        if (row_tells(rows, tokens, i)) {
+            part = part_read(c, i);
+            largest[i] = sampler_part_best(&part);
+        }
+    offers_reduce(c, largest, n);
+    for (int i = 0; i < n; i++)
+        if (row_tells(rows, tokens, i)) {
+            part = part_read(c, i);
+            sampler_share(&own[i], &part, (float)largest[i].value, tokens[i], rows[i].span->sampling.top_logprobs);
+        }
+    c->comm->calls->all_gather(c->comm, all, own, (size_t)n * sizeof *own);
+    if (c->comm->rank == 0)
+        logprobs_fill(c, step, rows, n, tokens, largest, all, answers);
+    free(largest);
+    free(own);
+    free(all);
 }
 
 void chooser_tokens(struct chooser *c, const struct step *step, const struct span *spans, int32_t *tokens,
                     struct step_answer *answers)
 {
     int n = model_scored_rows(c->model), at = 0, ways[WAY_GATHER + 1] = {0};
+    bool gathers = false, tells = false;
     struct row *rows = mem_new((size_t)n, sizeof *rows);
     for (int s = 0; s < step->n_spans; s++)
         for (int j = 0; j < choose_rows(&step->spans[s]); j++) {
             rows[at] = (struct row){&step->spans[s], spans[s].history, j};
+            tells |= step->spans[s].sampling.logprobs;
             ways[row_way(&rows[at++])]++;
         }
     model_best(c->model, tokens);
     if (ways[WAY_OFFERS] || ways[WAY_LISTS])
         parts_take(c, rows, n, ways[WAY_LISTS], tokens);
-    bool gathers = ways[WAY_GATHER] > 0;
     for (int i = 0; i < n; i++)
-        gathers |= tokens[i] == SAMPLER_UNCOVERED;
+        gathers |= row_way(&rows[i]) == WAY_GATHER || tokens[i] == SAMPLER_UNCOVERED;
     if (gathers)
-        gathered_take(c, step, rows, n, tokens, answers);
+        gathered_take(c, rows, n, tokens);
+    if (tells)
+        logprobs_take(c, step, rows, n, tokens, answers);
     free(rows);
 }

@@ -2,9 +2,9 @@
  *
  * Plain rows need no more than the best id over the vocabulary shards. With penalties, bias or, in the mode COUPLED, a temperature,
  * each rank offers the best of its shard. With truncation each lists its largest scores; where the lists cover what is kept, rank 0
- * chooses from them. Other rows - truncated ones that are not covered, those with log-probabilities, untruncated ones in the mode
- * REJECTION - are gathered for rank 0. It tells the others, so that every rank acts on the same bits even if their CPUs have
- * another exp(). */
+ * chooses from them. Other rows - truncated ones that are not covered, untruncated ones in the mode REJECTION - are gathered for
+ * rank 0. It tells the others, so that every rank acts on the same bits even if their CPUs have another exp(). Log-probabilities
+ * are made from each rank's share of the row. */
 #ifndef WORKER_CHOOSE_H
 #define WORKER_CHOOSE_H
 

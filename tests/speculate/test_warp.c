@@ -1,4 +1,5 @@
 /* test_warp.c - scores to what a token is chosen from: against the goldens, by hand, and at the borders */
+#include <float.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -361,27 +362,67 @@ static void a_small_temperature_is_greedy(void **state)
     }
 }
 
+/* A row (n), used up, that is cut into parts of `columns`, the last one shorter. */
+static struct logprobs logprobs_of(float *scores, int n, int columns, int32_t chosen, int top)
+{
+    struct sampler_share shares[8];
+    struct logprobs l;
+    int parts = 0;
+    float largest = scores[warp_best(scores, n)];
+    for (int first = 0; first < n; first += columns) {
+        const struct warp_part part = {scores + first, first, first + columns < n ? columns : n - first};
+        sampler_share(&shares[parts++], &part, largest, chosen, top);
+    }
+    sampler_logprobs(&l, shares, parts, 1, largest, top);
+    return l;
+}
+
 static void logprobs_are_those_of_the_softmax(void **state)
 {
     (void)state;
-    const float scores[] = {1, 3, NAN, 2, 3, -5};
-    struct logprobs l;
+    float scores[] = {1, 3, NAN, 2, 3, -5};
     double sum = 0;
     for (int i = 0; i < 6; i++)
         sum += isnan(scores[i]) ? 0 : exp((double)scores[i]);
-    sampler_logprobs(&l, scores, 6, 3, 3);
+    struct logprobs l = logprobs_of(scores, 6, 6, 3, 3);
     assert_float_equal(l.chosen, (float)(2 - log(sum)), 1e-6f);
     assert_int_equal(l.n_top, 3);
     assert_int_equal(l.top_ids[0], 1); /* ties: the lower id first */
     assert_int_equal(l.top_ids[1], 4);
     assert_int_equal(l.top_ids[2], 3);
     assert_true(l.top[2] == l.chosen && l.top[0] == l.top[1]);
-    sampler_logprobs(&l, scores, 6, 0, 1);
+    l = logprobs_of(scores, 6, 6, 0, 1);
     assert_true(l.n_top == 1 && l.top_ids[0] == 1);
-    sampler_logprobs(&l, scores, 6, 0, 20);
+    l = logprobs_of(scores, 6, 6, 0, 20);
     assert_int_equal(l.n_top, 5);
-    sampler_logprobs(&l, scores, 6, 0, 0);
+    l = logprobs_of(scores, 6, 6, 0, 0);
     assert_int_equal(l.n_top, 0);
+}
+
+/* Rows from nearly flat to one whose best leaves the others 1e-9, with ties: what long double says, and the same bits for every
+ * cut. */
+static void logprobs_are_the_same_however_a_row_is_cut(void **state)
+{
+    (void)state;
+    enum { N = 3001 };
+    static float row[N], copy[N];
+    for (int sharp = 1; sharp <= 40; sharp++) {
+        long double sum = 0;
+        for (int i = 0; i < N; i++)
+            row[i] = (float)((i * 7919 + sharp) % 1009) / 1009 * (float)sharp / 2 + (i == 1234 ? (float)sharp : 0);
+        for (int i = 0; i < N; i++)
+            sum += expl((long double)row[i] - (long double)row[1234]);
+        for (int32_t chosen = 0; chosen < N; chosen += 617) {
+            const struct logprobs whole = logprobs_of(memcpy(copy, row, sizeof row), N, N, chosen, 20);
+            float wanted = (float)((long double)row[chosen] - (long double)row[1234] - logl(sum));
+            /* near 0 a double's logarithm of a mass near 1 is the limit */
+            assert_true(fabsf(whole.chosen - wanted) <= fabsf(wanted) * FLT_EPSILON + 0x1p-52f);
+            for (int columns = 376; columns < N; columns += 375) {
+                const struct logprobs cut = logprobs_of(memcpy(copy, row, sizeof row), N, columns, chosen, 20);
+                assert_memory_equal(&cut, &whole, sizeof cut);
+            }
+        }
+    }
 }
 
 int main(void)
@@ -399,6 +440,7 @@ int main(void)
         cmocka_unit_test(a_draft_that_is_no_likelier_than_it_should_be_is_kept),
         cmocka_unit_test(a_small_temperature_is_greedy),
         cmocka_unit_test(logprobs_are_those_of_the_softmax),
+        cmocka_unit_test(logprobs_are_the_same_however_a_row_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

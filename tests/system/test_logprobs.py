@@ -39,9 +39,9 @@ def forward(target, ranks, question, ids, out):
     found = []
     for token, row in zip(ids, tensors["logits"][-len(ids) - 1:-1].astype("f8").tolist()):
         largest = max(row)
-        mass = largest + math.log(math.fsum(math.exp(x - largest) for x in row))
+        mass = math.log(math.fsum(math.exp(x - largest) for x in row))
         top = sorted(range(len(row)), key=lambda i: -row[i])[:TOP]
-        found.append((float(numpy.float32(row[token] - mass)), [(i, float(numpy.float32(row[i] - mass))) for i in top]))
+        found.append((float(numpy.float32(row[token] - largest - mass)), [(i, float(numpy.float32(row[i] - largest - mass))) for i in top]))
     return found
 
 

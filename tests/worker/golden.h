@@ -133,7 +133,7 @@ static inline void golden_free(struct golden *g)
 /* ---- a group in this process ---- */
 
 struct group {
-    int rank;
+    struct comm *comm;
     const struct kernels *kernels;
     struct device *device;
     struct model_config config;
@@ -148,7 +148,7 @@ static inline void group_open(struct group *g, const char *dir, struct comm *com
     struct error err;
     struct safetensors *st;
     const struct device_options device = {.threads = 1};
-    g->rank = comm->rank;
+    g->comm = comm;
     g->kernels = kernels_cpu();
     g->device = g->kernels->open(&device, &err);
     const struct model_options options = {

@@ -6,7 +6,7 @@
 
 #include "speculate/sampler.h"
 
-/* Not the last sampling: with log-probabilities its rows are gathered, as others are. */
+/* Not the last sampling: lists cover what another keeps, too. */
 enum { LOGPROB_REQUESTS = 8, LOGPROB_DRAFTS = 8, LOGPROB_SAMPLINGS = CHECK_SAMPLINGS - 1 };
 
 /* Greedy; coupled with and without truncation, with all penalties, and beyond what lists cover; greedy with bias and bans; then the
@@ -54,14 +54,26 @@ static float *forward_scores(struct group *g, const struct request *r)
     return scores;
 }
 
+/* Of a whole row, which is used up. */
+static struct logprobs row_logprobs(float *scores, int vocabulary, int32_t token, int top)
+{
+    const struct warp_part whole = {scores, 0, vocabulary};
+    float largest = (float)sampler_part_best(&whole).value;
+    struct sampler_share share;
+    struct logprobs l;
+    sampler_share(&share, &whole, largest, token, top);
+    sampler_logprobs(&l, &share, 1, 1, largest, top);
+    return l;
+}
+
 /* The answer's log-probabilities, which rank 0 has. */
 static void check_forward(struct group *g, const struct request *r)
 {
     float *scores = forward_scores(g, r);
-    size_t vocabulary = (size_t)g->config.vocabulary;
-    for (int i = 0; i < r->n && g->rank == 0; i++) {
-        struct logprobs wanted;
-        sampler_logprobs(&wanted, scores + (size_t)i * vocabulary, (int)vocabulary, r->tokens[i], r->sampling.top_logprobs);
+    int vocabulary = g->config.vocabulary;
+    for (int i = 0; i < r->n && g->comm->rank == 0; i++) {
+        const struct logprobs wanted =
+            row_logprobs(scores + (size_t)i * (size_t)vocabulary, vocabulary, r->tokens[i], r->sampling.top_logprobs);
         if (memcmp(&r->logprobs[i], &wanted, sizeof wanted))
             fail_msg("request %d, %d drafts, token %d: %a, the forward pass has %a", (int)r->id, r->k, i,
                      (double)r->logprobs[i].chosen, (double)wanted.chosen);
@@ -79,7 +91,8 @@ static void logprob_requests_run(struct group *g, struct request *requests, int 
 }
 
 /* Every way to a token without drafts, the first one alone and from an empty cache; then beside each other behind adopted pages,
- * the numbers of drafts changing places until each way has had 0 to 8. rows: the prompt's chunks. */
+ * the numbers of drafts changing places until each way has had 0 to 8, or on several ranks, which share cores with others, each
+ * second of them. rows: the prompt's chunks. */
 static void check_logprobs(struct group *g, const struct golden *golden, int rows)
 {
     static struct request plain[LOGPROB_REQUESTS], r[LOGPROB_REQUESTS];
@@ -94,7 +107,7 @@ static void check_logprobs(struct group *g, const struct golden *golden, int row
         check_forward(g, &plain[i]);
         group_release(g, plain[i].id);
     }
-    for (int round = 0; round <= LOGPROB_DRAFTS; round++) {
+    for (int round = 0; round <= LOGPROB_DRAFTS; round += g->comm->size > 1 ? 2 : 1) {
         for (int i = 0; i < LOGPROB_REQUESTS; i++) {
             r[i] = request_of((uint64_t)i + 1, golden, (round + i) % (LOGPROB_DRAFTS + 1), DRAFTS_MIXED);
             r[i].sampling = plain[i].sampling;
