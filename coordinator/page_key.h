@@ -16,8 +16,8 @@ struct page_secret {
 
 void page_secret_draw(struct page_secret *secret);
 
-/* keys: of the first n pages of page_positions rows; the prompt has as many rows. */
-void page_keys_make(uint64_t (*keys)[2], int n, int page_positions, const struct prepared *prepared,
-                    const struct page_secret *secret);
+/* keys: of the first n pages of page_positions rows; the prompt has as many rows. pictures: those of the prompt, in its order. */
+void page_keys_make(uint64_t (*keys)[2], int n, int page_positions, const struct prompt *prompt,
+                    const struct prepared_picture *pictures, const struct page_secret *secret);
 
 #endif

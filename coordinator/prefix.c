@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "coordinator/page_match.h"
 
 void prefix_keys(struct request *request, int page_positions, const struct page_secret *secret)
 {
@@ -17,82 +18,32 @@ void prefix_keys(struct request *request, int page_positions, const struct page_
     request->page_shared = mem_new((size_t)n, sizeof *request->page_shared);
     request->n_page_keys = n;
     request->page_positions = page_positions;
-    page_keys_make(request->page_keys, n, page_positions, &request->prepared, secret);
+    page_keys_make(request->page_keys, n, page_positions, &request->prepared.prompt, request->prepared.pictures, secret);
 }
 
-/* Pages in front of the prompt's last row. */
-static int pages_most(const struct request *request)
+static struct page_match match_of(const struct group *group, const struct request *request)
 {
-    return request->n_page_keys ? (request->prepared.prompt.n - 1) / request->page_positions : 0;
-}
-
-static bool is_there(enum page_state state)
-{
-    return state == PAGE_USED || state == PAGE_IDLE;
-}
-
-/* Whether rows may be computed from page n on: not where that cuts a picture that must be whole. */
-static bool may_begin(const struct request *request, int n)
-{
-    const struct prompt *prompt = &request->prepared.prompt;
-    int row = n * request->page_positions;
-    for (int i = 0; i < prompt->n_pictures && prompt->pictures_whole; i++)
-        if (prompt->pictures[i].first < row && row < prompt->pictures[i].first + prompt->pictures[i].count)
-            return false;
-    return true;
-}
-
-static enum page_state local_state(const struct group *group, const struct request *request, int page)
-{
-    uint64_t key[2];
-    step_key_of(key, request->page_keys[page], true);
-    return page_cache_state(group->cache, key);
-}
-
-/* The first local page that a row behind n adopted pages sees; n where there are none. */
-static int first_seen(const struct group *group, const struct request *request, int n)
-{
-    return group->layout.blocks[KV_LOCAL] ? kv_layout_first(&group->layout, n * request->page_positions) : n;
-}
-
-/* Pages in front that are there, as far as rows may be computed behind them. Local pages that adopted ones need are pinned. */
-static int pages_there(const struct group *group, const struct request *request)
-{
-    int there = request->adopted, seen = first_seen(group, request, there); /* local ones from `seen` on are there */
-    for (int n = there; n < pages_most(request) && is_there(page_cache_state(group->cache, request->page_keys[n])); n++) {
-        if (group->layout.blocks[KV_LOCAL] && !is_there(local_state(group, request, n)))
-            seen = n + 1;
-        if (may_begin(request, n + 1) && seen <= first_seen(group, request, n + 1))
-            there = n + 1;
-    }
-    return there;
-}
-
-/* Blocks that n adopted pages would take from what is idle. */
-static int idle_blocks(const struct group *group, const struct request *request, int n)
-{
-    int idle = 0;
-    for (int i = request->adopted; i < n; i++)
-        if (page_cache_state(group->cache, request->page_keys[i]) == PAGE_IDLE)
-            idle += group->layout.blocks[KV_GLOBAL];
-    for (int i = first_seen(group, request, n); i < n; i++)
-        if (local_state(group, request, i) == PAGE_IDLE)
-            idle += group->layout.blocks[KV_LOCAL];
-    return idle;
+    return (struct page_match){.cache = group->cache,
+                               .layout = &group->layout,
+                               .prompt = &request->prepared.prompt,
+                               .keys = request->page_keys,
+                               .held = request->adopted};
 }
 
 /* Local pages are held in the table beside those that the request will have of its own: not where these would not fit then. */
 static int pages_had(const struct group *group, const struct request *request)
 {
-    int n = pages_there(group, request), shared = (n - request->adopted) * group->layout.blocks[KV_GLOBAL];
+    const struct page_match match = match_of(group, request);
+    int n = page_match_there(&match), shared = (n - request->adopted) * group->layout.blocks[KV_GLOBAL];
     int more = group_blocks(group, request_known(request) + 1) - request->blocks - shared;
-    return more + idle_blocks(group, request, n) <= group_room(group) ? n : request->adopted;
+    return more + page_match_idle(&match, n) <= group_room(group) ? n : request->adopted;
 }
 
 int prefix_match(const struct group *group, const struct request *request, int *idle)
 {
+    const struct page_match match = match_of(group, request);
     int n = pages_had(group, request);
-    *idle = idle_blocks(group, request, n);
+    *idle = page_match_idle(&match, n);
     return n;
 }
 
@@ -115,8 +66,9 @@ void prefix_adopt(struct group *group, struct request *request)
 {
     if (request->begun)
         return;
+    const struct page_match match = match_of(group, request);
     int n = pages_had(group, request), blocks = group->layout.blocks[KV_GLOBAL];
-    local_pin(group, request, first_seen(group, request, n), n);
+    local_pin(group, request, page_match_first_seen(&match, n), n);
     for (; request->adopted < n; request->adopted++) {
         page_cache_use(group->cache, request->page_keys[request->adopted]);
         request->page_shared[request->adopted] = true;
@@ -135,8 +87,10 @@ void prefix_begun(struct group *group, struct request *request)
 
 bool prefix_waits(const struct group *group, const struct request *request, struct request *const *older, int n)
 {
+    const struct page_match match = match_of(group, request);
     int next = request->adopted;
-    if (request->begun || next >= pages_most(request) || page_cache_state(group->cache, request->page_keys[next]) != PAGE_UNKNOWN)
+    if (request->begun || next >= page_match_most(&match) ||
+        page_cache_state(group->cache, request->page_keys[next]) != PAGE_UNKNOWN)
         return false;
     for (int i = 0; i < n; i++)
         if (older[i]->n_page_keys > next && older[i]->computed < (next + 1) * request->page_positions &&

@@ -2,8 +2,8 @@
 #ifndef WORKER_ENGINE_PARTS_H
 #define WORKER_ENGINE_PARTS_H
 
+#include "model/kept_pages.h"
 #include "worker/engine.h"
-#include "worker/kept_pages.h"
 
 struct held { /* a sequence that the group holds */
     uint64_t id;

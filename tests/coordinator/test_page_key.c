@@ -38,8 +38,8 @@ static int same_pages(const struct paper *paper, const struct page_secret *secre
     uint64_t a[PAGES][2], b[PAGES][2];
     int n = 0;
     paper_make(&plain);
-    page_keys_make(a, PAGES, PAGE, &plain.prepared, secret);
-    page_keys_make(b, PAGES, PAGE, &paper->prepared, secret);
+    page_keys_make(a, PAGES, PAGE, &plain.prepared.prompt, plain.features, secret);
+    page_keys_make(b, PAGES, PAGE, &paper->prepared.prompt, paper->features, secret);
     while (n < PAGES && memcmp(a[n], b[n], sizeof a[n]) == 0)
         n++;
     for (int i = n; i < PAGES; i++)
@@ -82,8 +82,8 @@ static void a_key_depends_on_all_that_its_rows_depend_on(void **state)
     }
     paper_make(&paper);
     uint64_t a[PAGES][2], b[PAGES][2];
-    page_keys_make(a, PAGES, PAGE, &paper.prepared, &secret);
-    page_keys_make(b, PAGES, PAGE, &paper.prepared, &other);
+    page_keys_make(a, PAGES, PAGE, &paper.prepared.prompt, paper.features, &secret);
+    page_keys_make(b, PAGES, PAGE, &paper.prepared.prompt, paper.features, &other);
     for (int i = 0; i < PAGES; i++) {
         assert_memory_not_equal(a[i], b[i], sizeof a[i]);
         assert_true(a[i][0] != a[i][1]); /* 128 bits, not twice 64 */

@@ -139,6 +139,7 @@ static void a_request_waits_only_for_what_it_can_take_over(void **state)
     (void)state;
     static const struct link_calls calls = {.drop = nothing};
     struct group *group = group_new(&(struct link){.calls = &calls}, 0);
+    group->layout.page_positions = STAGE_PAGE;
     uint64_t keys[4][2] = {{1, 1}, {2, 2}, {3, 3}, {4, 4}}, others[4][2] = {{1, 2}, {2, 2}, {3, 3}, {4, 4}};
     struct request older = {.page_keys = keys, .n_page_keys = 4, .page_positions = STAGE_PAGE, .prepared.prompt.n = 70};
     struct request request = older, *before[] = {&older};

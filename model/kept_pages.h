@@ -1,7 +1,7 @@
-/* kept_pages.h - pages of prompt rows that a rank keeps under keys, so that sequences to come can begin with them. Which, and for
- * how long, the coordinator says; the same on every rank. A key tells the kind of its page's layers (step_key_local). */
-#ifndef WORKER_KEPT_PAGES_H
-#define WORKER_KEPT_PAGES_H
+/* kept_pages.h - pages of prompt rows that a model keeps under keys, so that sequences to come can begin with them. Which, and for
+ * how long, the caller says; the same on every rank. */
+#ifndef MODEL_KEPT_PAGES_H
+#define MODEL_KEPT_PAGES_H
 
 #include "model/model.h"
 

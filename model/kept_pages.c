@@ -1,5 +1,5 @@
 /* kept_pages.c - pages by key, and the ids of their rows */
-#include "worker/kept_pages.h"
+#include "model/kept_pages.h"
 
 #include <stdlib.h>
 #include <string.h>
