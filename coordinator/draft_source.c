@@ -1,10 +1,10 @@
 /* draft_source.c - the drafter as the scheduler's source of drafts */
 #include "coordinator/draft_source.h"
 
-static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, float *const *features, int max_positions,
-                                           struct error *err)
+static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, const struct prepared_picture *pictures,
+                                           int max_positions, struct error *err)
 {
-    return drafter_begin(context, prompt, features, max_positions, err);
+    return drafter_begin(context, prompt, pictures, max_positions, err);
 }
 
 static void source_end(void *context, struct draft_sequence *sequence)
@@ -14,8 +14,7 @@ static void source_end(void *context, struct draft_sequence *sequence)
 
 static int source_behind(void *context, const struct draft_sequence *sequence, int n_tokens)
 {
-    (void)context;
-    return drafter_behind(sequence, n_tokens);
+    return drafter_behind(context, sequence, n_tokens);
 }
 
 static int source_propose(void *context, struct proposal *proposals, int count, int prompt_rows)

@@ -8,8 +8,8 @@
 struct draft_source {
     void *context;
     const char *kind; /* none, text, vision, massv */
-    struct draft_sequence *(*begin)(void *context, const struct prompt *prompt, float *const *features, int max_positions,
-                                    struct error *err);
+    struct draft_sequence *(*begin)(void *context, const struct prompt *prompt, const struct prepared_picture *pictures,
+                                    int max_positions, struct error *err);
     void (*end)(void *context, struct draft_sequence *sequence);
     int (*behind)(void *context, const struct draft_sequence *sequence, int n_tokens);
     int (*propose)(void *context, struct proposal *proposals, int count, int prompt_rows);

@@ -48,7 +48,14 @@ static int open_parts(struct drafter *drafter, struct safetensors *st, const str
         common = drafter->target.vocabulary;
     drafter->sampler = sampler_new(common);
     drafter->row = mem_new((size_t)drafter->config.vocabulary, sizeof *drafter->row);
-    return model_open(&drafter->model, st, &drafter->config, &model, err);
+    if (model_open(&drafter->model, st, &drafter->config, &model, err) != 0)
+        return -1;
+    drafter->blocks_free = model_blocks(drafter->model);
+    drafter->shares = options->share_prompts;
+    page_secret_draw(&drafter->secret);
+    drafter->cache = page_cache_new();
+    drafter->kept = kept_pages_new(drafter->model);
+    return 0;
 }
 
 int drafter_open(struct drafter **drafter, const char *dir, const struct drafter_options *options, struct error *err)
@@ -80,6 +87,8 @@ void drafter_close(struct drafter *drafter)
 {
     if (!drafter)
         return;
+    kept_pages_free(drafter->kept);
+    page_cache_free(drafter->cache);
     model_close(drafter->model);
     sampler_free(drafter->sampler);
     free(drafter->row);

@@ -14,13 +14,15 @@
 #include "model/vision.h"
 
 struct drafter;
-struct draft_sequence; /* one request in the drafter */
+struct draft_sequence;   /* one request in the drafter */
+struct prepared_picture; /* prepare.h */
 
 struct drafter_options {
     const struct kernels *kernels;
     struct device *device;        /* of drafter_propose */
     struct device *vision_device; /* of drafter_features */
     int kv_positions;
+    bool share_prompts;           /* whole pages of prompts that begin alike are computed once */
     struct drafter_target target; /* only during drafter_open */
 };
 
@@ -37,15 +39,16 @@ int drafter_width(const struct drafter *drafter);
 int drafter_features(struct drafter *drafter, const struct patches *patches, const struct vision_states *states, float **features,
                      struct error *err);
 
-/* Starts a request: computes nothing yet. prompt: the target's; features[i] of its pictures are the caller's and must live until
- * its prompt is computed or it ends. NULL with text when its prompt never fits the drafter's cache or context: the
+/* Starts a request: computes nothing yet. prompt: the target's; its pictures are the caller's and must live until its prompt is
+ * computed or it ends. NULL with text when its prompt never fits the drafter's cache or context: the
  * request runs without drafts. Pages of the cache are taken as it grows. */
-struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
+struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, const struct prepared_picture *pictures,
                                      int max_positions, struct error *err);
 void drafter_end(struct drafter *drafter, struct draft_sequence *sequence);
 
-/* Rows that it must compute before the next draft of an answer of so many tokens, but for one: 0 when it has followed so far. */
-int drafter_behind(const struct draft_sequence *sequence, int n_tokens);
+/* Rows that it must compute before the next draft of an answer of so many tokens, but for one: 0 when it has followed so far. Rows
+ * of its prompt that others have computed are none of them. */
+int drafter_behind(const struct drafter *drafter, const struct draft_sequence *sequence, int n_tokens);
 
 /* One request of a batch of proposals. tokens: all tokens of the answer so far (the drafter keeps the common prefix of what it
  * computed before and rolls the rest back; where its local layers have forgotten what they see there, it fails: an answer that only
@@ -62,6 +65,9 @@ struct proposal {
     bool failed;                     /* the sequence is of no more use: end it */
     const struct sampling *sampling; /* of the request, so that drafts are what the target is likely to choose; NULL = greedy */
     struct draft_weights *weights;   /* (k) what each draft was drawn from, where sampling_rejects */
+    int caught_up;                   /* rows computed of those that it was behind */
+    int found;                       /* rows of its prompt that need not be computed: others had */
+    int began;                       /* rows of its prompt, where it had nothing of it before; else 0 */
 };
 /* Drafts for many sequences at once: one batched step for what is new, then one per further draft. At most prompt_rows rows of
  * prompts are computed; a request whose prompt is longer gets no drafts yet and goes on with it when it is asked for again. Returns

@@ -2,7 +2,8 @@
  *
  * A request in the drafter is one row of ids: its prompt, the answer's tokens, the drafts. What of it stands in the cache is kept
  * as far as it agrees with the answer; the rest is rolled back. Then, in rounds over all requests at once:
- *   1. each request appends what it lacks: a chunk of the prompt, of the answer, or its newest draft;
+ *   1. each request appends what it lacks: a chunk of the prompt, of the answer, or its newest draft - but for pages of the prompt
+ *      that others have computed or are about to;
  *   2. a request that has caught up chooses the next id as the target would, which is its next draft;
  *   3. until each has its k drafts, or its context ends. The last draft is not computed: nobody asks what follows it. */
 #include <assert.h>
@@ -12,29 +13,10 @@
 #include "base/memory.h"
 #include "coordinator/drafter_parts.h"
 
-enum { FIRST_UNKNOWN = INT32_MIN };
-
-struct draft_sequence {
-    struct sequence *sequence;
-    struct prompt prompt;    /* the drafter's own */
-    float *const *features;  /* of the prompt's pictures; the caller's, until the prompt is computed */
-    int32_t *ids;            /* answer and drafts that were fed behind the prompt */
-    int32_t (*positions)[3]; /* of ids */
-    int capacity;            /* of ids */
-    int limit;               /* positions it may have */
-    int blocks;              /* held: as many as its positions may take */
-    int32_t first;           /* the draft behind the prompt, or FIRST_UNKNOWN */
-    struct draft_weights first_weights;
-};
-
-static int64_t blocks_of(const struct drafter *drafter, int positions)
-{
-    return kv_layout_blocks(model_layout(drafter->model), positions, DRAFTER_ROWS_OPEN);
-}
-
 /* ---- begin, end ---- */
 
-static int check_prompt(const struct drafter *drafter, const struct prompt *prompt, float *const *features, struct error *err)
+static int check_prompt(const struct drafter *drafter, const struct prompt *prompt, const struct prepared_picture *pictures,
+                        struct error *err)
 {
     if (prompt->n < 1)
         return fail(err, "the prompt has nothing that drafter %s reads", drafter->config.name);
@@ -44,7 +26,7 @@ static int check_prompt(const struct drafter *drafter, const struct prompt *prom
             return fail(err, "prompt token %d: id %d is beyond the %d of drafter %s", i, prompt->ids[i], drafter->config.vocabulary,
                         drafter->config.name);
     for (int i = 0; i < prompt->n_pictures; i++)
-        if (!features || !features[i])
+        if (!pictures || !pictures[i].drafter)
             return fail(err, "drafter %s has no features of picture %d", drafter->config.name, i);
     return 0;
 }
@@ -53,26 +35,13 @@ static int check_room(const struct drafter *drafter, const struct draft_sequence
 {
     if (s->prompt.n >= s->limit)
         return fail(err, "a prompt of %d tokens fills the %d positions of drafter %s", s->prompt.n, s->limit, drafter->config.name);
-    if (blocks_of(drafter, s->prompt.n + 1) > model_blocks(drafter->model))
+    if (draft_blocks(drafter, s->prompt.n + 1) > model_blocks(drafter->model))
         return fail(err, "drafter %s: a prompt of %d tokens needs %lld blocks of %d (--draft-positions)", drafter->config.name,
-                    s->prompt.n, (long long)blocks_of(drafter, s->prompt.n + 1), model_blocks(drafter->model));
+                    s->prompt.n, (long long)draft_blocks(drafter, s->prompt.n + 1), model_blocks(drafter->model));
     return 0;
 }
 
-/* Makes it hold blocks for so many positions; false when they are not free. */
-static bool blocks_hold(struct drafter *drafter, struct draft_sequence *s, int positions)
-{
-    int64_t more = blocks_of(drafter, positions) - s->blocks;
-    if (more <= 0)
-        return true;
-    if (more > model_blocks(drafter->model) - drafter->blocks_held)
-        return false;
-    s->blocks += (int)more;
-    drafter->blocks_held += (int)more;
-    return true;
-}
-
-struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, float *const *features,
+struct draft_sequence *drafter_begin(struct drafter *drafter, const struct prompt *prompt, const struct prepared_picture *pictures,
                                      int max_positions, struct error *err)
 {
     struct draft_sequence *s = mem_new(1, sizeof *s);
@@ -80,14 +49,14 @@ struct draft_sequence *drafter_begin(struct drafter *drafter, const struct promp
     int answer = max_positions > prompt->n ? max_positions - prompt->n : 0;
     int context = drafter->config.max_positions;
     s->limit = s->prompt.n < context - answer ? s->prompt.n + answer : context;
-    s->features = features;
+    s->pictures = pictures;
     s->first = FIRST_UNKNOWN;
-    if (check_prompt(drafter, &s->prompt, features, err) != 0 || check_room(drafter, s, err) != 0) {
+    if (check_prompt(drafter, &s->prompt, pictures, err) != 0 || check_room(drafter, s, err) != 0) {
         prompt_free(&s->prompt);
         free(s);
         return NULL;
     }
-    s->sequence = sequence_new(drafter->model);
+    draft_pages_begin(drafter, s);
     return s;
 }
 
@@ -95,17 +64,16 @@ void drafter_end(struct drafter *drafter, struct draft_sequence *sequence)
 {
     if (!sequence)
         return;
-    drafter->blocks_held -= sequence->blocks;
-    sequence_release(drafter->model, sequence->sequence);
+    draft_pages_end(drafter, sequence);
     prompt_free(&sequence->prompt);
     free(sequence->ids);
     free(sequence->positions);
     free(sequence);
 }
 
-int drafter_behind(const struct draft_sequence *sequence, int n_tokens)
+int drafter_behind(const struct drafter *drafter, const struct draft_sequence *sequence, int n_tokens)
 {
-    int behind = sequence->prompt.n + n_tokens - 1 - sequence_length(sequence->sequence);
+    int behind = sequence->prompt.n + n_tokens - 1 - draft_pages_there(drafter, sequence);
     return behind > 0 ? behind : 0;
 }
 
@@ -132,8 +100,9 @@ static void proposal_fail(struct proposal *p)
 static void proposal_begin(struct drafter *drafter, struct proposal *p)
 {
     struct draft_sequence *s = p->sequence;
-    p->n = 0;
+    p->n = p->found = p->caught_up = 0;
     p->failed = p->refused = false;
+    p->began = sequence_length(s->sequence) == 0 ? s->prompt.n : 0;
     for (int i = 0; i < p->n_tokens; i++)
         if (p->tokens[i] < 0 || p->tokens[i] >= drafter->config.vocabulary) {
             proposal_fail(p);
@@ -151,9 +120,14 @@ static void proposal_begin(struct drafter *drafter, struct proposal *p)
     if (have > keep)
         sequence_truncate(drafter->model, s->sequence, s->prompt.n + keep);
     int end = s->prompt.n + p->n_tokens + p->k;
-    p->refused = !blocks_hold(drafter, s, end < s->limit ? end : s->limit);
-    if (p->refused)
-        p->k = 0;
+    p->found = draft_pages_adopt(drafter, s);
+    p->refused = !draft_pages_hold(drafter, s, end < s->limit ? end : s->limit);
+    if (!p->refused)
+        return;
+    p->k = 0;
+    if (p->found)
+        draft_pages_drop(drafter, s); /* what it cannot go on from is not to be kept from others */
+    p->found = 0;
 }
 
 /* A draft that the target could not read ends the chain: heads are padded to different sizes. */
@@ -220,7 +194,7 @@ static void span_prompt_pictures(const struct drafter *drafter, struct round *ro
         round->pictures[round->n_pictures++] = (struct span_picture){
             .first = begin - from,
             .count = end - begin,
-            .features = s->features[i] + (size_t)(begin - picture->first) * (size_t)drafter->config.d,
+            .features = s->pictures[i].drafter + (size_t)(begin - picture->first) * (size_t)drafter->config.d,
         };
         span->n_pictures++;
     }
@@ -257,10 +231,24 @@ static int span_prompt_rows(const struct draft_sequence *s, int from, int n, int
     return rows || n < 1 || whole > room ? rows : whole;
 }
 
-/* Appends what the request lacks, as far as the round has room; prompt rows and generated rows are not mixed in a span. */
-static void round_add(const struct drafter *drafter, struct round *round, struct proposal *p)
+/* Whether a span of the round fills the page with which the request would go on, so that it may take it over in the next. */
+static bool round_fills(const struct round *round, const struct draft_sequence *s, int page)
 {
-    const struct draft_sequence *s = p->sequence;
+    int end = (page + 1) * MODEL_PAGE_POSITIONS;
+    for (int i = 0; i < round->n_spans && s->keys && end < s->prompt.n; i++) {
+        const struct draft_sequence *other = round->owners[i]->sequence;
+        int from = sequence_length(other->sequence), to = from + round->spans[i].n;
+        if (page < other->n_keys && from < end && to >= end && memcmp(s->keys[page], other->keys[page], sizeof *s->keys) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Appends what the request lacks, as far as the round has room; prompt rows and generated rows are not mixed in a span. */
+static void round_add(struct drafter *drafter, struct round *round, struct proposal *p)
+{
+    struct draft_sequence *s = p->sequence;
+    p->found += draft_pages_adopt(drafter, s);
     int from = sequence_length(s->sequence), end = wanted_length(p), room = DRAFTER_ROWS - round->rows;
     bool generated = from >= s->prompt.n;
     if (!generated)
@@ -271,7 +259,7 @@ static void round_add(const struct drafter *drafter, struct round *round, struct
         n = span_prompt_rows(s, from, n < round->prompt_rows ? n : round->prompt_rows, room);
     if (!generated && round->prompt_rows < 1)
         p->k = p->n;
-    if (n == 0)
+    if (n == 0 || (!generated && round_fills(round, s, from / MODEL_PAGE_POSITIONS)))
         return;
     struct span span = {.sequence = s->sequence, .n = n, .generated = generated, .repetition_penalty = 1};
     /* The prompt's own score is wanted even when the answer has begun: it is remembered. */
@@ -283,6 +271,8 @@ static void round_add(const struct drafter *drafter, struct round *round, struct
         span_prompt_pictures(drafter, round, &span, s, from);
         round->prompt_rows -= n;
     }
+    int lacked = s->prompt.n + p->n_tokens - 1 - from;
+    p->caught_up += lacked < 0 ? 0 : lacked < n ? lacked : n;
     round->rows += n;
     round->owners[round->n_spans] = p;
     round->spans[round->n_spans++] = span;
@@ -348,8 +338,11 @@ static bool round_run(struct drafter *drafter, struct round *round, struct propo
     if (model_scored_rows(drafter->model) > 0)
         model_best(drafter->model, best);
     round_take(drafter, round, best);
-    for (int i = 0; i < round->n_spans; i++)
+    for (int i = 0; i < round->n_spans; i++) {
+        if (!round->spans[i].generated)
+            draft_pages_keep(drafter, round->owners[i]->sequence, round->spans[i].n);
         proposal_settle(drafter, round->owners[i]);
+    }
     return true;
 }
 
@@ -365,6 +358,9 @@ int drafter_propose(struct drafter *drafter, struct proposal *proposals, int cou
         proposal_begin(drafter, &proposals[i]);
     while (round_run(drafter, &round, proposals, count))
         ;
+    for (int i = 0; i < count; i++)
+        if (sequence_length(proposals[i].sequence->sequence) == 0)
+            proposals[i].began = 0;
     free(round.spans);
     free(round.owners);
     free(round.pictures);

@@ -24,36 +24,41 @@ static int drafts_possible(const struct group *group, const struct request *r)
     return most < fit ? most : fit;
 }
 
-static struct draft_candidate candidate(const struct drafting *drafting, const struct group *group, const struct request *r)
-{
-    const struct draft_source *source = drafting->source;
-    return (struct draft_candidate){
-        .record = &r->draft_record,
-        .pinned = r->draft_tokens != DRAFT_TOKENS_AUTO,
-        .most = drafts_possible(group, r),
-        .left = r->max_tokens - r->n_tokens,
-        .behind = r->draft ? source->behind(source->context, r->draft, r->n_tokens) : r->prepared.prompt.n + r->n_tokens - 1,
-    };
-}
-
-/* A request begins in the drafter with its first draft; where it cannot, it never will. */
+/* Where it cannot begin in the drafter, it never will. */
 static bool draft_begin(struct drafting *drafting, struct request *r, struct drafting_counts *counts)
 {
     if (r->draft)
         return true;
     struct error err = {{0}};
-    const struct prepared *prepared = &r->prepared;
-    if (!r->draft_features)
-        r->draft_features = mem_new((size_t)prepared->n_pictures, sizeof(float *));
-    for (int i = 0; i < prepared->n_pictures; i++)
-        r->draft_features[i] = prepared->pictures[i].drafter;
-    r->draft = drafting->source->begin(drafting->source->context, &prepared->prompt, r->draft_features, request_positions(r), &err);
+    r->draft =
+        drafting->source->begin(drafting->source->context, &r->prepared.prompt, r->prepared.pictures, request_positions(r), &err);
     if (r->draft)
         return true;
     counts->refusals++;
     r->undrafted = true;
     snprintf(r->inactive, sizeof r->inactive, "%.*s", (int)sizeof r->inactive - 1, err.text);
     return false;
+}
+
+/* A request begins in the drafter with its first draft; or before, so that it is known what the drafter has of its prompt, where
+ * that decides about drafts. Not where it had none for long: its place may have been given to another. */
+static bool begins_before(const struct group *group, const struct request *r)
+{
+    return r->draft_tokens == DRAFT_TOKENS_AUTO && r->quiet <= QUIET_LONG && drafts_possible(group, r) > 0;
+}
+
+static struct draft_candidate candidate(struct drafting *drafting, const struct group *group, struct request *r,
+                                        struct drafting_counts *counts)
+{
+    const struct draft_source *source = drafting->source;
+    bool begun = r->draft || (begins_before(group, r) && draft_begin(drafting, r, counts));
+    return (struct draft_candidate){
+        .record = &r->draft_record,
+        .pinned = r->draft_tokens != DRAFT_TOKENS_AUTO,
+        .most = drafts_possible(group, r),
+        .left = r->max_tokens - r->n_tokens,
+        .behind = begun ? source->behind(source->context, r->draft, r->n_tokens) : r->prepared.prompt.n + r->n_tokens - 1,
+    };
 }
 
 int drafting_lengths(struct drafting *drafting, struct group *group, struct flight_span *spans, int n, int room,
@@ -66,7 +71,7 @@ int drafting_lengths(struct drafting *drafting, struct group *group, struct flig
                                       .catch_up_row = drafting->pace.prompt_row_ms};
     int cut = n;
     for (int i = 0; i < n; i++)
-        candidates[i] = candidate(drafting, group, spans[i].request);
+        candidates[i] = candidate(drafting, group, spans[i].request, counts);
     draft_length_choose(&group->draft_length, &drafting->record, &costs, candidates, n);
     for (int i = 0; i < n; i++) {
         struct request *r = spans[i].request;
@@ -93,18 +98,9 @@ int drafting_lengths(struct drafting *drafting, struct group *group, struct flig
 struct asked {
     struct proposal *proposals;
     int count, drafts, rounds;
-    int behind; /* rows that the drafter lacks */
 };
 
-static int rows_behind(const struct drafting *drafting, const struct asked *asked)
-{
-    int rows = 0;
-    for (int i = 0; i < asked->count; i++)
-        rows += drafting->source->behind(drafting->source->context, asked->proposals[i].sequence, asked->proposals[i].n_tokens);
-    return rows;
-}
-
-static void asked_make(const struct drafting *drafting, struct asked *asked, struct flight_span *spans, int n)
+static void asked_make(struct asked *asked, struct flight_span *spans, int n)
 {
     *asked = (struct asked){.proposals = mem_new((size_t)n, sizeof *asked->proposals)};
     for (int i = 0; i < n; i++) {
@@ -122,7 +118,6 @@ static void asked_make(const struct drafting *drafting, struct asked *asked, str
         asked->drafts += spans[i].drafts;
         asked->rounds = asked->rounds > spans[i].drafts ? asked->rounds : spans[i].drafts;
     }
-    asked->behind = rows_behind(drafting, asked);
 }
 
 /* Within the time that the drafter's prompts may take; learns from the time that it took. A row or so that a request lacks because
@@ -134,7 +129,9 @@ static double propose(struct drafting *drafting, struct asked *asked)
     double began = clock_seconds();
     drafting->source->propose(drafting->source->context, asked->proposals, asked->count, most);
     double ms = 1e3 * (clock_seconds() - began);
-    int caught_up = asked->behind - rows_behind(drafting, asked);
+    int caught_up = 0;
+    for (int i = 0; i < asked->count; i++)
+        caught_up += asked->proposals[i].caught_up;
     pace_learn(&drafting->pace, asked->rounds, rows, caught_up > asked->count ? caught_up : 0, ms);
     return ms;
 }
@@ -153,6 +150,14 @@ static void draft_fail(const struct drafting *drafting, struct request *r, struc
     snprintf(r->inactive, sizeof r->inactive, "the drafter failed after %d tokens", r->n_tokens);
 }
 
+static void prompt_count(const struct request *r, const struct proposal *proposal, struct drafting_counts *counts)
+{
+    if (r->internal)
+        return;
+    counts->prompt_rows += proposal->began;
+    counts->found += proposal->found;
+}
+
 static void proposal_take(const struct drafting *drafting, struct flight_span *span, const struct proposal *proposal,
                           struct drafting_counts *counts)
 {
@@ -160,6 +165,7 @@ static void proposal_take(const struct drafting *drafting, struct flight_span *s
     span->drafts = r->n_drafts = proposal->n;
     span->rows = 1 + span->drafts;
     counts->refusals += proposal->refused;
+    prompt_count(r, proposal, counts);
     if (proposal->failed) {
         draft_fail(drafting, r, counts);
     } else if (span->drafts) {
@@ -185,7 +191,7 @@ static void room_make(const struct drafting *drafting, struct flight_span *spans
 double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n, struct drafting_counts *counts)
 {
     struct asked asked;
-    asked_make(drafting, &asked, spans, n);
+    asked_make(&asked, spans, n);
     double ms = asked.count ? propose(drafting, &asked) : 0;
     int refusals = counts->refusals;
     for (int i = 0, at = 0; i < n; i++)
@@ -239,9 +245,11 @@ void drafting_ahead(struct drafting *drafting, const struct group *group, struct
     read = count ? drafting->source->propose(drafting->source->context, proposals, count, rows) : 0;
     pace_learn(&drafting->pace, 0, 0, read, 1e3 * (clock_seconds() - began));
     counts->ahead += read;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        prompt_count(readers[i], &proposals[i], counts);
         if (proposals[i].failed)
             draft_fail(drafting, readers[i], counts);
+    }
     free(proposals);
     free(readers);
 }

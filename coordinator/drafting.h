@@ -14,10 +14,11 @@ struct drafting { /* what all groups share */
 };
 
 struct drafting_counts {
-    int faults;   /* requests that have lost their drafts */
-    int refusals; /* requests that the drafter had no room for in this step */
-    int probes;   /* requests that drafted to learn from it */
-    int ahead;    /* rows of prompts that the drafter read while the group worked */
+    int faults;             /* requests that have lost their drafts */
+    int refusals;           /* requests that the drafter had no room for in this step */
+    int probes;             /* requests that drafted to learn from it */
+    int ahead;              /* rows of prompts that the drafter read while the group worked */
+    int prompt_rows, found; /* of requests whose prompts it began to read; those of them that it need not compute */
 };
 
 /* spans: verifications of one row each. Gives them `drafts` and as many more rows, as far as pages and `room` rows allow; returns

@@ -53,6 +53,7 @@ struct metrics {
     /* Speculation: verification steps of requests, and rounds of those with a draft at least. */
     struct acceptance acceptance;
     uint64_t draft_rounds, draft_probes, draft_ahead_rows, drafter_faults, drafter_refusals;
+    uint64_t drafter_prefix_queries, drafter_prefix_hits; /* rows of prompts that the drafter began; those that it had already */
     /* Worker groups. */
     uint64_t groups_lost, requests_replayed;
     uint64_t preemptions; /* requests taken off a group because older ones wanted their pages */

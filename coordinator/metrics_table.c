@@ -77,6 +77,8 @@ const struct metric metric_table[] = {
     {"spec_decode_num_accepted_tokens_per_pos_total", METRIC_COUNTER, "Steps that accepted the draft at this position.",
      AT(acceptance.accepted_per_position), .label = "position", .n = ACCEPTANCE_POSITIONS},
     COUNTER("draft_ahead_rows_total", draft_ahead_rows, "Rows of prompts that the drafter read while the target worked."),
+    COUNTER("drafter_prefix_cache_queries_total", drafter_prefix_queries, "Rows of prompts that the drafter began to read."),
+    COUNTER("drafter_prefix_cache_hits_total", drafter_prefix_hits, "Those of them that it had from earlier prompts."),
     COUNTER("draft_probes_total", draft_probes, "Those that drafted only to learn whether drafts pay (--draft-tokens auto)."),
     COUNTER("drafter_faults_total", drafter_faults, "Requests that lost their drafts to a fault of the drafter, and went on."),
     COUNTER("drafter_refusals_total", drafter_refusals,

@@ -61,6 +61,5 @@ void request_free(struct request *request)
     answer_text_free(&request->text);
     settle_free(&request->sampling);
     free(request->tokens);
-    free(request->draft_features);
     free(request);
 }

@@ -81,7 +81,6 @@ struct request {
 
     /* Speculation. */
     struct draft_sequence *draft;
-    float **draft_features;                               /* (pictures) for drafter_begin */
     int32_t drafts[DRAFT_TOKENS_MAX];                     /* of the step in flight */
     struct draft_weights draft_weights[DRAFT_TOKENS_MAX]; /* what they were drawn from, where sampling_rejects */
     int n_drafts;

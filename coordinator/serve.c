@@ -70,6 +70,7 @@ static int drafter_load(struct server *s, struct error *err)
         .device = s->device,
         .vision_device = s->vision_device,
         .kv_positions = s->options->limits.draft_positions,
+        .share_prompts = s->options->limits.prefix_cache,
         .target = {&s->config, s->tokenizer, s->config.has_vision ? s->tower : NULL},
     };
     if (!s->options->drafter)

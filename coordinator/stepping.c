@@ -262,6 +262,8 @@ static void drafting_count(struct metrics *metrics, const struct drafting_counts
     metrics->drafter_refusals += (uint64_t)counts->refusals;
     metrics->draft_probes += (uint64_t)counts->probes;
     metrics->draft_ahead_rows += (uint64_t)counts->ahead;
+    metrics->drafter_prefix_queries += (uint64_t)counts->prompt_rows;
+    metrics->drafter_prefix_hits += (uint64_t)counts->found;
 }
 
 static void step_send(struct scheduler *s, struct group *group, double now)

@@ -104,7 +104,7 @@ static inline void side_close(struct side *side)
     target_close(&side->target);
 }
 
-/* A request: what was prepared, and the features as drafter_begin takes them. */
+/* A request: what was prepared, and the drafter's features of its pictures. */
 struct asked {
     struct prepared prepared;
     float *features[4];
@@ -152,8 +152,8 @@ static const struct prompt *asked_prompt(const struct side *side, const struct a
 static inline struct draft_sequence *begin(struct side *side, const struct asked *asked)
 {
     struct error err;
-    struct draft_sequence *s =
-        drafter_begin(side->target.drafter, &asked->prepared.prompt, asked->features, asked->prepared.prompt.n + 100, &err);
+    struct draft_sequence *s = drafter_begin(side->target.drafter, &asked->prepared.prompt, asked->prepared.pictures,
+                                             asked->prepared.prompt.n + 100, &err);
     if (!s)
         fail_msg("%s", err.text);
     return s;

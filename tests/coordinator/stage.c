@@ -42,11 +42,11 @@ void stage_expect(const struct stage_question *question, int32_t *answer, int n)
 
 /* ---- the drafter ---- */
 
-static struct draft_sequence *draft_begin(void *context, const struct prompt *prompt, float *const *features, int max_positions,
-                                          struct error *err)
+static struct draft_sequence *draft_begin(void *context, const struct prompt *prompt, const struct prepared_picture *pictures,
+                                          int max_positions, struct error *err)
 {
     struct stage *stage = context;
-    (void)features;
+    (void)pictures;
     (void)max_positions;
     if (stage->draft_refuses) {
         fail(err, "the drafter's cache is full");
@@ -102,11 +102,13 @@ static int draft_propose(void *context, struct proposal *proposals, int count, i
     struct stage *stage = context;
     int rows = prompt_rows;
     for (int i = 0; i < count; i++) {
+        int behind = draft_behind(context, proposals[i].sequence, proposals[i].n_tokens);
         bool whole = draft_read(stage, &proposals[i], &prompt_rows);
         proposals[i].failed = stage->draft_fails;
         if (!stage->draft_fails && whole)
             draft_one(stage, &proposals[i]);
         proposals[i].sequence->n = proposals[i].n_tokens;
+        proposals[i].caught_up = behind - draft_behind(context, proposals[i].sequence, proposals[i].n_tokens);
         if (proposals[i].n > stage->most_drafts)
             stage->most_drafts = proposals[i].n;
     }

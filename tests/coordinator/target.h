@@ -35,6 +35,7 @@ static inline struct drafter_options target_drafter_options(const struct target 
         .device = t->device,
         .vision_device = t->device,
         .kv_positions = kv_positions,
+        .share_prompts = true,
         .target = {&t->config, t->tokenizer, t->config.has_vision ? t->tower : NULL},
     };
 }

@@ -19,8 +19,11 @@ static void drafts_in_a_batch_are_those_alone(void **state)
         }
         for (int round = 0; round < 3; round++) { /* each time more tokens, other ks, one request fewer that is new */
             for (int c = 0; c < N_CASES; c++)
-                batch[c] = (struct proposal){s[c], tokens[c], round * (c % 4), (c * 5 + round) % 9, drafts[c], 0, false, false,
-                                             NULL, NULL};
+                batch[c] = (struct proposal){.sequence = s[c],
+                                             .tokens = tokens[c],
+                                             .n_tokens = round * (c % 4),
+                                             .k = (c * 5 + round) % 9,
+                                             .drafts = drafts[c]};
             drafter_propose(side.target.drafter, batch, N_CASES, INT_MAX);
             for (int c = 0; c < N_CASES; c++) {
                 assert_false(batch[c].failed);

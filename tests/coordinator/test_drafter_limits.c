@@ -137,7 +137,7 @@ static void scores_that_are_not_numbers_fail_that_request_alone(void **state)
     struct asked bad = asked_of(&side, "qwen25vl-tiny", "scene"), good = asked_of(&side, "qwen25vl-tiny", "wide");
     float *features = mem_new((size_t)bad.prepared.pictures[0].rows * 64, sizeof *features);
     features[5] = NAN;
-    bad.features[0] = features;
+    bad.prepared.pictures[0].drafter = features;
     struct draft_sequence *a = begin(&side, &bad), *b = begin(&side, &good);
     struct proposal batch[] = {{.sequence = a, .k = 4, .drafts = drafts[0]}, {.sequence = b, .k = 4, .drafts = drafts[1]}};
     drafter_propose(side.target.drafter, batch, 2, INT_MAX);
@@ -164,8 +164,8 @@ static void a_picture_without_features_gets_no_drafts(void **state)
     struct error err;
     side_open(&side, "tests/golden/qwen25vl-tiny", "tests/golden/massv-tiny");
     struct asked asked = asked_of(&side, "qwen25vl-tiny", "two-images");
-    asked.features[1] = NULL;
-    assert_null(drafter_begin(side.target.drafter, &asked.prepared.prompt, asked.features, 200, &err));
+    asked.prepared.pictures[1].drafter = NULL;
+    assert_null(drafter_begin(side.target.drafter, &asked.prepared.prompt, asked.prepared.pictures, 200, &err));
     assert_non_null(strstr(err.text, "no features of picture 1"));
     asked_free(&asked);
     side_close(&side);

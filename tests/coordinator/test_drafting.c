@@ -23,19 +23,20 @@ struct table { /* a group, requests in its step, and the drafter */
     struct draft_sequence sequences[REQUESTS];
     struct proposal asked[REQUESTS];
     int n_asked, prompt_rows, begun, ended, positions;
-    const float *features; /* of the first picture of the request that began last */
+    const struct prepared_picture *pictures; /* of the request that began last */
+    int has;                                 /* rows of any prompt */
     struct draft_sequence *last_ended;
     bool fails, refuses;
 };
 
-static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, float *const *features, int max_positions,
-                                           struct error *err)
+static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, const struct prepared_picture *pictures,
+                                           int max_positions, struct error *err)
 {
     struct table *t = context;
     (void)err;
-    t->features = prompt->n_pictures ? features[0] : NULL;
+    t->pictures = pictures;
     t->positions = max_positions;
-    t->sequences[t->begun] = (struct draft_sequence){.behind = prompt->n};
+    t->sequences[t->begun] = (struct draft_sequence){.behind = prompt->n - t->has};
     return &t->sequences[t->begun++];
 }
 
@@ -62,6 +63,8 @@ static int source_propose(void *context, struct proposal *proposals, int count, 
         proposals[i].failed = t->fails;
         proposals[i].refused = t->refuses;
         proposals[i].n = t->fails || t->refuses ? 0 : proposals[i].k;
+        proposals[i].began = PROMPT;
+        proposals[i].found = t->has;
         t->asked[i] = proposals[i];
     }
     return 0;
@@ -97,8 +100,6 @@ static void table_set(struct table *t)
 static void table_clear(struct table *t)
 {
     group_free(t->group);
-    for (int i = 0; i < REQUESTS; i++)
-        free(t->requests[i].draft_features);
 }
 
 /* A target of 20 ms a step and a drafter of 1 ms a round, whatever their rows are; a draft is accepted nine times of ten. */
@@ -168,20 +169,55 @@ static void an_answer_near_its_end_does_not_begin_with_drafts(void **state)
     }
 }
 
-static void the_drafter_gets_its_own_features_of_a_picture(void **state)
+/* Unless it has read most of them for others. */
+static void what_the_drafter_has_of_a_prompt_need_not_pay(void **state)
+{
+    (void)state;
+    for (int has = 0; has < PROMPT; has += PROMPT - 20) {
+        struct table t;
+        table_set(&t);
+        prices_set(&t);
+        t.has = has;
+        t.requests[0].draft_tokens = DRAFT_TOKENS_AUTO;
+        t.requests[0].max_tokens = 4;
+        drafting_lengths(&t.drafting, t.group, t.spans, 1, 63, &t.counts);
+        assert_int_equal(t.spans[0].drafts > 0, has > 0);
+        table_clear(&t);
+    }
+}
+
+/* Whose place may have become another's: to begin again at every step would be for nothing, and take the place of room_make's
+ * choice. */
+static void who_is_quiet_for_long_begins_with_its_drafts(void **state)
 {
     (void)state;
     struct table t;
-    float of_target, of_drafter;
+    table_set(&t);
+    prices_set(&t);
+    t.requests[0].draft_tokens = DRAFT_TOKENS_AUTO;
+    t.requests[0].max_tokens = 4;
+    t.requests[0].quiet = 65;
+    drafting_lengths(&t.drafting, t.group, t.spans, 1, 63, &t.counts);
+    assert_int_equal(t.begun, 0);
+    t.requests[0].quiet = 64;
+    drafting_lengths(&t.drafting, t.group, t.spans, 1, 63, &t.counts);
+    assert_int_equal(t.begun, 1);
+    table_clear(&t);
+}
+
+static void the_drafter_gets_the_pictures(void **state)
+{
+    (void)state;
+    struct table t;
     struct prompt_picture place = {.first = 2, .count = 4};
-    struct prepared_picture picture = {.target = &of_target, .drafter = &of_drafter};
+    struct prepared_picture picture = {.rows = 4};
     table_set(&t);
     struct prepared *prepared = &t.requests[0].prepared;
     prepared->prompt.pictures = &place;
     prepared->pictures = &picture;
     prepared->prompt.n_pictures = prepared->n_pictures = 1;
     drafting_lengths(&t.drafting, t.group, t.spans, 1, 63, &t.counts);
-    assert_ptr_equal(t.features, &of_drafter);
+    assert_ptr_equal(t.pictures, &picture);
     assert_int_equal(t.positions, request_positions(&t.requests[0]));
     table_clear(&t);
 }
@@ -203,6 +239,20 @@ static void only_drafts_that_are_verified_by_chance_bring_what_they_were_drawn_f
     assert_true(!t.asked[1].weights && !t.asked[2].weights);
     for (int i = 0; i < REQUESTS; i++)
         assert_true(t.asked[i].sampling == &t.requests[i].sampling && t.asked[i].k == 4 && t.requests[i].n_drafts == 4);
+    table_clear(&t);
+}
+
+static void what_was_found_is_counted_but_for_the_warm_up(void **state)
+{
+    (void)state;
+    struct table t;
+    table_set(&t);
+    t.has = 128;
+    t.requests[1].internal = true;
+    drafting_lengths(&t.drafting, t.group, t.spans, REQUESTS, 60, &t.counts);
+    drafting_ask(&t.drafting, t.spans, REQUESTS, &t.counts);
+    assert_int_equal(t.counts.prompt_rows, 2 * PROMPT);
+    assert_int_equal(t.counts.found, 2 * 128);
     table_clear(&t);
 }
 
@@ -302,8 +352,11 @@ int main(void)
         cmocka_unit_test(the_first_that_the_rows_cut_short_is_named),
         cmocka_unit_test(what_has_no_room_is_not_foreseen),
         cmocka_unit_test(an_answer_near_its_end_does_not_begin_with_drafts),
-        cmocka_unit_test(the_drafter_gets_its_own_features_of_a_picture),
+        cmocka_unit_test(what_the_drafter_has_of_a_prompt_need_not_pay),
+        cmocka_unit_test(who_is_quiet_for_long_begins_with_its_drafts),
+        cmocka_unit_test(the_drafter_gets_the_pictures),
         cmocka_unit_test(only_drafts_that_are_verified_by_chance_bring_what_they_were_drawn_from),
+        cmocka_unit_test(what_was_found_is_counted_but_for_the_warm_up),
         cmocka_unit_test(a_sequence_that_failed_ends_at_once),
         cmocka_unit_test(the_request_that_has_been_quiet_longest_makes_room),
         cmocka_unit_test(a_request_is_quiet_from_its_last_drafts_on),

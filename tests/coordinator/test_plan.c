@@ -19,11 +19,11 @@ struct table { /* a group and its running requests */
     struct plan plan;
 };
 
-static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, float *const *features, int max_positions,
-                                           struct error *err)
+static struct draft_sequence *source_begin(void *context, const struct prompt *prompt, const struct prepared_picture *pictures,
+                                           int max_positions, struct error *err)
 {
     (void)prompt;
-    (void)features;
+    (void)pictures;
     (void)max_positions;
     (void)err;
     return context;
@@ -106,8 +106,6 @@ static void table_clear(struct table *t)
 {
     plan_clear(t);
     group_free(t->group);
-    for (int i = 0; i < REQUESTS; i++)
-        free(t->requests[i].draft_features);
 }
 
 /* ---- rows ---- */

@@ -1,6 +1,7 @@
 """Prompts that begin alike are computed once: no text changes, and answers and metrics say how much was there."""
 import concurrent.futures
 import json
+import re
 import urllib.request
 
 import pytest
@@ -83,6 +84,32 @@ def test_what_was_there_is_counted():
         assert short.usage.prompt_tokens < 64
         text = urllib.request.urlopen(metrics_url(client.up), timeout=10).read().decode()
         assert f"massv_prefix_cache_queries_total {first['usage']['prompt_tokens'] * 2 + short.usage.prompt_tokens}" in text
+
+
+def drafter_counts(client):
+    """Rows of prompts that the drafter began to read, and those that it had."""
+    text = urllib.request.urlopen(metrics_url(client.up), timeout=10).read().decode()
+    return [int(re.search(rf"^massv_drafter_prefix_cache_{what}_total (\d+)$", text, re.M)[1]) for what in ("queries", "hits")]
+
+
+@pytest.mark.parametrize("drafter", ("scenes-massv", "scenes-drafter"))
+def test_the_drafter_reads_them_once_too(drafter):
+    """As long as they are whole pages; the text-only one does not see that the pictures are others."""
+    words = (MODELS / "scenes-small", "--drafter", MODELS / drafter, "--threads", 1, "--metrics", "127.0.0.1:0")
+    asked = [dict(prompt=LONG, pictures=[PICTURES / f"scene-0000{i}.png"], k=4, max_tokens=24, ignore_eos=True) for i in (2, 2, 8)]
+    told = {}
+    for switch in "off", "on":
+        with service(*words, "--prefix-cache", switch) as client:
+            assert drafter_counts(client) == [0, 0]  # the warm-up is in no count
+            told[switch] = []
+            for question in asked:
+                ids, text, finished = client.ask(**question)
+                told[switch].append((ids, text, finished.speculation.drafted, finished.speculation.accepted, *drafter_counts(client)))
+    assert [t[:-1] for t in told["on"]] == [t[:-1] for t in told["off"]] and all(t[-1] == 0 for t in told["off"])
+    rows, hits = told["on"][0][-2], [t[-1] for t in told["on"]]
+    whole = (rows - 1) // 64 * 64
+    assert [t[-2] for t in told["on"]] == [rows, 2 * rows, 3 * rows] and whole >= 64
+    assert hits == [0, whole, whole if drafter == "scenes-massv" else 2 * whole]
 
 
 def test_on_or_off_is_wanted():
