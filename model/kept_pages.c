@@ -21,10 +21,19 @@ struct kept_pages *kept_pages_new(struct model *model)
     return kept;
 }
 
+void kept_pages_clear(struct kept_pages *kept)
+{
+    for (size_t i = 0; i < kept->pages.size; i++)
+        if (kept->pages.slots[i].taken)
+            model_page_drop(kept->model, kept->pages.slots[i].number);
+    key_table_free(&kept->pages);
+}
+
 void kept_pages_free(struct kept_pages *kept)
 {
     if (!kept)
         return;
+    kept_pages_clear(kept);
     free(kept->ids);
     free(kept);
 }
@@ -50,12 +59,4 @@ void kept_pages_forget(struct kept_pages *kept, const uint64_t key[2])
 {
     model_page_drop(kept->model, key_table_find(&kept->pages, key));
     key_table_remove(&kept->pages, key);
-}
-
-void kept_pages_clear(struct kept_pages *kept)
-{
-    for (size_t i = 0; i < kept->pages.size; i++)
-        if (kept->pages.slots[i].taken)
-            model_page_drop(kept->model, kept->pages.slots[i].number);
-    key_table_free(&kept->pages);
 }

@@ -8,7 +8,7 @@
 struct kept_pages;
 
 struct kept_pages *kept_pages_new(struct model *model); /* stays the caller's */
-void kept_pages_free(struct kept_pages *kept);          /* cleared; NULL is legal */
+void kept_pages_free(struct kept_pages *kept);          /* before its model; NULL is legal */
 
 /* The page's number in the model, or -1. */
 int32_t kept_pages_find(const struct kept_pages *kept, const uint64_t key[2]);

@@ -258,12 +258,12 @@ void stage_open(struct stage *stage, const struct scheduler_options *options)
 
 void stage_close(struct stage *stage)
 {
-    while (stage->jobs) {
+    scheduler_free(stage->scheduler);
+    while (stage->jobs) { /* which its requests point into */
         struct preparation *job = stage->jobs;
         stage->jobs = job->next;
         preparation_free(job);
     }
-    scheduler_free(stage->scheduler);
     for (int i = 0; i < stage->n_clients; i++)
         assert_true(stage->clients[i].ended && stage->clients[i].drops == stage->clients[i].outputs);
     for (int i = 0; i < stage->n_groups; i++) {
