@@ -249,12 +249,12 @@ static void a_rank_holds_its_shard_and_little_more(void **state)
     const struct kernels *k = kernels_cpu();
     struct device *dev = k->open(&device, &err);
     check_ok(dev ? 0 : -1, &err);
-    int64_t before = resident();
+    int64_t before = resident("Rss");
     check_ok(safetensors_open(&st, path, &err), &err);
     /* What a step needs beside the shard is of one row. */
     const struct model_options options = {.kernels = k, .device = dev, .comm = comm, .kv_positions = 512, .max_rows = 1};
     check_ok(model_open(&model, st, &config, &options, &err), &err);
-    int64_t grown = resident() - before;
+    int64_t grown = resident("Rss") - before;
     int64_t shard = model_shard_bytes(&config, comm->size, DTYPE_BF16);
     /* 15 % of it, and the buffer through which it was read, which in a shard of gigabytes is part of these. */
     if ((double)grown > 1.15 * (double)shard + (4 << 20))

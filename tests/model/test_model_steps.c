@@ -270,9 +270,9 @@ static void the_largest_step_finds_its_memory_present(void **state)
     for (int i = 0; i < PLAIN_ROWS; i += few.n) /* after that, pages of the cache are present, too */
         extend(&o, &few, 1);
     sequence_truncate(o.model, sequence, 0);
-    int64_t before = resident();
+    int64_t before = resident("Anonymous");
     extend(&o, &all, 1);
-    assert_true(resident() - before < PLAIN_ROWS * o.config.d * (int64_t)sizeof(float) / 4); /* of the smallest buffer */
+    assert_true(resident("Anonymous") - before < PLAIN_ROWS * o.config.d * (int64_t)sizeof(float) / 4); /* of the smallest buffer */
     sequence_release(o.model, sequence);
     opened_close(&o, 1);
 }
