@@ -94,6 +94,15 @@ static void sample_make(struct train_sample *s, int i, const struct model_config
     s->n_pictures = 1;
 }
 
+static void sample_free(struct train_sample *s)
+{
+    free((void *)s->ids);
+    free((void *)s->labels);
+    free((void *)s->positions);
+    free((void *)s->pictures->features);
+    free((void *)s->pictures);
+}
+
 static struct network *net_open(const struct arguments *a, struct device *dev, struct model_config *config)
 {
     struct error err;
@@ -160,6 +169,9 @@ int main(int argc, char **argv)
     printf("{\"device\": \"%s\", \"tokens_per_second\": %.0f, \"gflops\": %.2f, \"peak_gflops\": %.2f, \"utilisation\": %.3f, "
            "\"loss\": %.5f}\n",
            kernels_cpu()->describe(dev), tokens / seconds, rate * 1e-9, peak * 1e-9, rate / peak, sum);
+    for (int i = 0; i < total; i++)
+        sample_free(&samples[i]);
+    free(samples);
     network_close(net);
     kernels_cpu()->close(dev);
     return 0;

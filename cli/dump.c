@@ -76,7 +76,8 @@ static void arguments_answer(const struct argp_state *state, const char *text, s
         ids = mem_grow(ids, (size_t)dump->n_answer + 1, sizeof *ids);
         ids[dump->n_answer++] = flag_number(state, "--answer-ids", each, 0, INT32_MAX);
     }
-    dump->answer = ids; /* until the process ends */
+    free((void *)dump->answer); /* of the same flag before */
+    dump->answer = ids;
     free(copy);
 }
 
@@ -161,21 +162,28 @@ static int dump_can_start(const struct arguments *a, struct error *err)
     return model_ranks_possible(&config, a->ranks, err);
 }
 
+static int dump_with(struct arguments *a, struct comm *comm, int argc, char **argv)
+{
+    struct error err;
+    if (!cli_under_mpi(comm) && safetensors_writable(a->out, &err))
+        return cli_failed(comm, argv[0], &err);
+    if (a->ranks > 1 && !cli_under_mpi(comm))
+        return dump_can_start(a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a->ranks, NULL, argc, argv);
+    if (a->ranks != comm->size && cli_under_mpi(comm)) {
+        fail(&err, "--ranks %d, but mpirun started %d", a->ranks, comm->size);
+        return cli_failed(comm, argv[0], &err);
+    }
+    return dump_here(a, comm, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
+}
+
 int command_dump(struct comm *comm, int argc, char **argv)
 {
     struct arguments a = {.ranks = 1};
-    struct error err;
     const struct argp argp = {.options = flags, .parser = arguments_parse, .doc = doc};
     cli_parse(&argp, argc, argv, &a);
     a.dump.pictures = a.images.values;
     a.dump.n_pictures = a.images.n;
-    if (!cli_under_mpi(comm) && safetensors_writable(a.out, &err))
-        return cli_failed(comm, argv[0], &err);
-    if (a.ranks > 1 && !cli_under_mpi(comm))
-        return dump_can_start(&a, &err) ? cli_failed(comm, argv[0], &err) : cli_on_ranks(a.ranks, NULL, argc, argv);
-    if (a.ranks != comm->size && cli_under_mpi(comm)) {
-        fail(&err, "--ranks %d, but mpirun started %d", a.ranks, comm->size);
-        return cli_failed(comm, argv[0], &err);
-    }
-    return dump_here(&a, comm, &err) ? cli_failed(comm, argv[0], &err) : CLI_DONE;
+    int status = dump_with(&a, comm, argc, argv);
+    free((void *)a.dump.answer);
+    return status;
 }

@@ -242,6 +242,7 @@ static int stream_follow(struct rpc_stream *stream, const struct arguments *a, s
         struct rpc_bytes message = {0};
         int got = rpc_stream_read(stream, 0.1, &message, status, err); /* s; how soon Ctrl-C is seen */
         if (signals_pending()) {
+            free(message.data);
             rpc_stream_cancel(stream);
             return 1;
         }
