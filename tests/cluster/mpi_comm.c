@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/check.h"
+#include "tests/mpi.h"
 
 #include "base/clock.h"
 #include "base/random.h"
@@ -209,13 +210,7 @@ static void play(struct comm *comm, const char *role)
 
 int main(int argc, char **argv)
 {
-    const struct comm_options options = {.timeout = argc > 2 ? strtod(argv[2], NULL) : 0};
-    struct comm *comm;
-    struct error err;
-    if (comm_open_mpi(&comm, &options, &err)) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
+    struct comm *comm = mpi_ranks(argc > 2 ? strtod(argv[2], NULL) : 0);
     if (argc > 1) {
         play(comm, argv[1]);
         return 0;

@@ -74,6 +74,25 @@ static inline void check_bad_fields(const struct bad_field *bad, size_t n)
     folder_remove(&folder);
 }
 
+/* What a language model of every family has: layers, d, h, g, c, ff, vocabulary, tied, max_positions, and the ids of a picture,
+ * of its start and its end. */
+static inline void check_sizes(const struct model_config *config, const int want[12])
+{
+    const int have[12] = {config->layers,
+                          config->d,
+                          config->h,
+                          config->g,
+                          config->c,
+                          config->ff,
+                          config->vocabulary,
+                          config->tied,
+                          config->max_positions,
+                          config->image_id,
+                          config->vision_start_id,
+                          config->vision_end_id};
+    assert_memory_equal(have, want, sizeof have);
+}
+
 static inline struct model_config read_of(const char *path)
 {
     struct error err;

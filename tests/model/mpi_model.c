@@ -1,6 +1,7 @@
 /* mpi_model.c - the sharded language model on the ranks of mpirun: the same results as on one, to the tolerance; the same bits for
  * a row in any company; and no more memory than the shard */
 #include "tests/model/golden.h"
+#include "tests/mpi.h"
 #include "tests/present.h"
 
 #include "model/shard.h"
@@ -269,12 +270,7 @@ static void a_rank_holds_its_shard_and_little_more(void **state)
 
 int main(void)
 {
-    struct comm *comm;
-    struct error err;
-    if (comm_open_mpi(&comm, NULL, &err)) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
+    struct comm *comm = mpi_ranks(0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(logits_of_a_sharded_model_equal_the_reference, comm),
         cmocka_unit_test_prestate(greedy_text_of_a_sharded_model_equals_the_reference, comm),

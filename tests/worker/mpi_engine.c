@@ -1,7 +1,6 @@
 /* mpi_engine.c - the engine on as many ranks as mpirun starts: the same tokens, and refusals on which all ranks agree */
+#include "tests/mpi.h"
 #include "tests/worker/window_checks.h"
-
-#include <stdio.h>
 
 static void drafts_never_change_the_tokens(void **state)
 {
@@ -98,13 +97,7 @@ static void all_ranks_refuse_a_bad_step_and_go_on(void **state)
 
 int main(void)
 {
-    const struct comm_options options = {.timeout = 120}; /* s; far above a step of the tiny model on a busy machine */
-    struct comm *comm;
-    struct error err;
-    if (comm_open_mpi(&comm, &options, &err) != 0) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
+    struct comm *comm = mpi_ranks(120); /* far above a step of the tiny model on a busy machine */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(drafts_never_change_the_tokens, comm),
         cmocka_unit_test_prestate(all_ranks_sample_the_same, comm),

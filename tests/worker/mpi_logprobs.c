@@ -1,8 +1,7 @@
 /* mpi_logprobs.c - the engine on as many ranks as mpirun starts: the log-probabilities of every token of an answer are, bit for
  * bit, those of one forward pass over prompt and answer, and where drafts decide nothing those of the answer without drafts */
+#include "tests/mpi.h"
 #include "tests/worker/window_checks.h"
-
-#include <stdio.h>
 
 #include "speculate/sampler.h"
 
@@ -151,13 +150,7 @@ static void logprobs_are_those_of_a_forward_pass(void **state)
 
 int main(void)
 {
-    const struct comm_options options = {.timeout = 120}; /* s; far above a step of the tiny models on a busy machine */
-    struct comm *comm;
-    struct error err;
-    if (comm_open_mpi(&comm, &options, &err) != 0) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
+    struct comm *comm = mpi_ranks(120); /* far above a step of the tiny models on a busy machine */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(logprobs_are_those_of_a_forward_pass, comm),
     };
