@@ -80,7 +80,7 @@ got["infer_n"] = {"texts": [text.decode() for text in result.as_numpy("text_outp
 # Three requests on one stream: deltas, a whole answer, a fault.
 answers = queue.Queue()
 client.start_stream(callback=lambda result, error: answers.put((result, error)))
-client.async_stream_infer(MODEL, question(tensor("stream", True, kind="BOOL")), request_id="deltas", parameters=GREEDY,
+client.async_stream_infer(MODEL, question(tensor("stream", True, kind="BOOL")), request_id="deltas", parameters={**GREEDY, "draft_tokens": 5},
                           enable_empty_final_response=True)
 client.async_stream_infer(MODEL, question(), request_id="whole", parameters=GREEDY)
 client.async_stream_infer(MODEL, [tensor("text_input", b"x")], request_id="fault", parameters={"draft_tokens": 17})
