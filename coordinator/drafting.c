@@ -1,6 +1,7 @@
 /* drafting.c - draft lengths, proposals, and what they teach */
 #include "coordinator/drafting.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,7 +9,10 @@
 #include "base/memory.h"
 
 static const double AHEAD_SHARE = 0.5; /* of the group's time */
-enum { QUIET_LONG = 64 };              /* steps without drafts after which a request's place in the drafter may be another's */
+enum {
+    QUIET_LONG = 64, /* steps without drafts after which a request's place in the drafter may be another's */
+    MEMORY = 1024    /* drafts after which what they added to a step counts e times less */
+};
 
 /* ---- how many ---- */
 
@@ -61,6 +65,12 @@ static struct draft_candidate candidate(struct drafting *drafting, const struct 
     };
 }
 
+static double beside_draft(const struct group *group)
+{
+    double ms = group->beside_drafts.ms / (group->beside_drafts.drafts + 1);
+    return ms > 0 ? ms : 0;
+}
+
 int drafting_lengths(struct drafting *drafting, struct group *group, struct flight_span *spans, int n, int room,
                      struct drafting_counts *counts)
 {
@@ -68,6 +78,7 @@ int drafting_lengths(struct drafting *drafting, struct group *group, struct flig
     const struct draft_costs costs = {.target = &group->pace.run,
                                       .round = &drafting->pace.run,
                                       .beside = &group->beside,
+                                      .beside_draft = beside_draft(group),
                                       .catch_up_row = drafting->pace.prompt_row_ms};
     int cut = n;
     for (int i = 0; i < n; i++)
@@ -252,6 +263,18 @@ void drafting_ahead(struct drafting *drafting, const struct group *group, struct
     }
     free(proposals);
     free(readers);
+}
+
+void drafting_beside(struct group *group, int requests, int drafts, double ms)
+{
+    if (!drafts) {
+        cost_curve_learn(&group->beside, requests, ms > 0 ? ms : 0);
+        return;
+    }
+    double without = cost_curve_at(&group->beside, requests), added = ms - without, keep = exp(-(double)drafts / MEMORY);
+    added = added < without ? added : without; /* another process had the core */
+    group->beside_drafts.ms = group->beside_drafts.ms * keep + added;
+    group->beside_drafts.drafts = group->beside_drafts.drafts * keep + drafts;
 }
 
 void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted)

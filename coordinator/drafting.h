@@ -33,6 +33,9 @@ double drafting_ask(struct drafting *drafting, struct flight_span *spans, int n,
  * as far as that is done well before the group is. Not where drafts do not pay now. */
 void drafting_ahead(struct drafting *drafting, const struct group *group, struct drafting_counts *counts);
 
+/* A step of so many verifications, with so many drafts in all, took ms beside what the group computed and the drafter took. */
+void drafting_beside(struct group *group, int requests, int drafts, double ms);
+
 /* The target's answer to a verification. */
 void drafting_learn(struct drafting *drafting, const struct flight_span *span, int accepted);
 

@@ -76,8 +76,11 @@ struct group {
     int owed_rows;    /* of the next step that answers leave to prompts */
     bool refused;     /* the last step was, and what it was to let go of goes alone */
     struct pace pace; /* of its steps */
-    struct cost_curve beside; /* ms of a step by its requests, beside what the group computes and the drafter takes */
-    double landed;            /* when the last step ended; 0: there was nothing to do then */
+    struct cost_curve beside; /* ms of a step without drafts by its requests, beside what the group computes */
+    struct {                  /* what drafts add to that, beside what the drafter takes; older ones count less */
+        double ms, drafts;
+    } beside_drafts;
+    double landed; /* when the last step ended; 0: there was nothing to do then */
     struct draft_length draft_length;
     struct flight flight;
     uint64_t *release; /* for the next step */

@@ -161,30 +161,34 @@ static void flight_refused(struct scheduler *s, struct group *group, const char 
     group_refused(group);
 }
 
-/* A step of verifications alone tells what a step takes beside the group's and the drafter's time, and whether its draft lengths
- * brought what was foreseen. */
-static void verification_learn(struct group *group, const struct step_verdict *verdict, double now)
+/* What verifications took, and brought, without what the group computed of prompts beside them. */
+static void verifications_learn(struct group *group, const struct step_verdict *verdict, int rows, int prompt_rows, double now)
 {
     const struct flight *flight = &group->flight;
-    double ms = 1e3 * (now - flight->begun), beside = ms - flight->drafting_ms - verdict->compute_ms;
-    int tokens = flight->n_spans;
+    int requests = 0, drafts = 0, tokens = 0;
     for (int i = 0; i < flight->n_spans; i++)
-        tokens += verdict->answers[i].accepted;
-    cost_curve_learn(&group->beside, flight->n_spans, beside > 0 ? beside : 0);
-    draft_length_learn(&group->draft_length, tokens, ms);
+        if (flight->spans[i].kind == SPAN_VERIFY) {
+            requests++;
+            drafts += flight->spans[i].drafts;
+            tokens += 1 + verdict->answers[i].accepted;
+        }
+    double compute = verdict->compute_ms, beside = 1e3 * (now - flight->begun) - flight->drafting_ms - compute;
+    if (!prompt_rows && group->draft_length.forecast.steady)
+        drafting_beside(group, requests, drafts, beside);
+    if (prompt_rows && compute > pace_ms(&group->pace, 1, rows, 0))
+        compute = pace_ms(&group->pace, 1, rows, 0);
+    const struct draft_outcome outcome = {tokens, beside + flight->drafting_ms + compute, prompt_rows};
+    draft_length_learn(&group->draft_length, &outcome);
 }
 
 static void pace_take(struct group *group, const struct step_verdict *verdict, double now)
 {
-    int generated = 0, prompt = 0, others = 0;
-    for (int i = 0; i < group->flight.n_spans; i++) {
-        const struct flight_span *span = &group->flight.spans[i];
-        *(span->kind == SPAN_PROMPT ? &prompt : &generated) += span->rows;
-        others += span->kind != SPAN_VERIFY;
-    }
-    pace_learn(&group->pace, 1, generated, prompt, verdict->compute_ms);
-    if (!others && generated)
-        verification_learn(group, verdict, now);
+    int rows[3] = {0};
+    for (int i = 0; i < group->flight.n_spans; i++)
+        rows[group->flight.spans[i].kind] += group->flight.spans[i].rows;
+    pace_learn(&group->pace, 1, rows[SPAN_REPLAY] + rows[SPAN_VERIFY], rows[SPAN_PROMPT], verdict->compute_ms);
+    if (rows[SPAN_VERIFY] && !rows[SPAN_REPLAY])
+        verifications_learn(group, verdict, rows[SPAN_VERIFY], rows[SPAN_PROMPT], now);
 }
 
 static void answers_deliver(struct scheduler *s, struct group *group, const struct step_verdict *verdict, double now)

@@ -11,22 +11,27 @@ enum {
     MEMORY = 64,        /* tried drafts after which a request's record counts e times less */
     MEMORY_ALL = 256,   /* likewise that of all requests */
     PRIOR = 8,          /* tried drafts that the record of all weighs in a request's */
-    PLAIN_EVERY = 256,  /* decisions from one step without drafts to the next: what drafts are compared with must be up to date */
-    PLAIN_UNKNOWN = 16,
-    PLAIN_SURE = 4,    /* measurements */
-    EXPLORE_EVERY = 4, /* decisions from one length that was never measured to the next */
-    VOTES_OFF = 8,
-    VOTES_ON = 3,
+    PLAIN_EVERY = 16,   /* decisions from one step without drafts to the next, while the time of such a step is not known */
+    PLAIN_SURE = 4,     /* measurements */
+    PLAIN_RUN = 6,      /* steps without drafts at a time where drafts pay */
+    EXPLORE_EVERY = 4,  /* decisions from one length that was never measured to the next */
     PRICES = 32,
-    TALLY = 64,       /* steps after which a tally counts e times less */
-    TALLY_PRIOR = 16, /* steps that went as foreseen, which a tally begins with */
-    TALLY_QUIET = 512 /* steps without drafts after which what those with drafts have shown counts e times less */
+    PROMPTS = 4096,      /* rows of prompts after which what they took counts e times less */
+    PROMPTS_PRIOR = 256, /* rows that took nothing */
+    TALLY = 64,          /* steps after which a tally counts e times less */
+    TALLY_PRIOR = 16,    /* steps that went as foreseen, which a tally begins with */
+    TALLY_QUIET = 2048,  /* steps without drafts after which what those with drafts have shown counts e times less */
+    LATELY = 512         /* steps after which rows and tokens count e times less */
 };
 static const double FIRST_GUESS = 0.6;     /* rate of a service that has seen nothing */
 static const double PRICE_STEP = 0.88;     /* from one price to the next: 1 to 0.02 */
-static const double ON_MARGIN = 1.01;      /* drafts begin again when they pay so much */
-static const double OFF_MARGIN = 0.985;    /* and end when they lose so much: without them, little is learned */
+static const double ON_MARGIN = 1.02;      /* drafts begin again when they pay so much */
+static const double OFF_MARGIN = 1;        /* and end when they no longer do */
+static const double TURN = 0.5;            /* steps' worth of gain beyond the margin until they do */
+static const double TURN_STEP = 0.1;       /* that one step counts at most: loads come and go */
 static const double PROBE_SHARE = 0.01;    /* of all time */
+static const double PLAIN_SHARE = 0.005;   /* of all time: steps without drafts where drafts pay */
+static const double PLAIN_LEAST = 0.04;    /* of their time that these cost at least */
 static const double CATCH_UP_MARGIN = 1.5; /* that catching up must bring, over what it costs: answers may end sooner */
 static const double OUTLIER = 3;           /* times the forecast that a step counts at most: another process had the core */
 static const double SURE = 0.98;           /* nothing is surer */
@@ -101,7 +106,7 @@ static void levels_fill(struct levels *levels, const struct draft_record *all, c
 /* Of a step of n requests, but for the drafter. */
 static double target_ms(const struct draft_costs *costs, int n, int rows)
 {
-    return cost_curve_at(costs->target, rows) + cost_curve_at(costs->beside, n);
+    return cost_curve_at(costs->target, rows) + cost_curve_at(costs->beside, n) + (rows - n) * costs->beside_draft;
 }
 
 /* The best number of rounds at this price; the first `least` are made anyway. */
@@ -129,6 +134,15 @@ static int rounds_pinned(const struct draft_candidate *candidates, int n)
         if (candidates[i].pinned && candidates[i].most > rounds)
             rounds = candidates[i].most;
     return rounds;
+}
+
+/* Whether there is a request whose drafts are a question. */
+static bool anyone_open(const struct draft_candidate *candidates, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!candidates[i].pinned && !candidates[i].late && candidates[i].most > 0)
+            return true;
+    return false;
 }
 
 /* Tokens per ms when only the pinned draft. */
@@ -202,49 +216,92 @@ static void forecast_make(struct draft_length *length, const struct draft_record
 {
     struct draft_forecast *forecast = &length->forecast;
     int rows = n;
-    *forecast = (struct draft_forecast){.tokens = step_tokens(all, candidates, n), .ms = step_ms(costs, candidates, n)};
+    const struct draft_forecast before = *forecast;
+    *forecast =
+        (struct draft_forecast){.requests = n, .tokens = step_tokens(all, candidates, n), .ms = step_ms(costs, candidates, n)};
     for (int i = 0; i < n; i++) {
         const struct draft_candidate *c = &candidates[i];
         rows += c->k;
-        forecast->drafts = forecast->drafts || (c->k && !c->pinned);
+        forecast->drafts = forecast->drafts || c->k;
         forecast->catch_up_ms += c->k && c->behind > ACCEPTANCE_POSITIONS ? c->behind * costs->catch_up_row : 0;
         if (c->probed)
             forecast->ms = 0;
     }
+    forecast->reads = forecast->drafts || (!length->quiet && anyone_open(candidates, n));
+    forecast->steady = forecast->drafts == before.drafts && n == before.requests;
     if (!cost_curve_knows(costs->target, rows))
         forecast->ms = 0; /* a guess that fails says nothing of forecasts */
 }
 
-void draft_length_learn(struct draft_length *length, double tokens, double ms)
+static void tally_add(struct draft_tally *tally, double keep, double earned, double took)
 {
-    const struct draft_forecast *forecast = &length->forecast;
-    double took = ms - forecast->catch_up_ms, keep = exp(-1.0 / TALLY), forgotten = exp(-1.0 / TALLY_QUIET);
-    if (!(forecast->ms > 0) || took <= 0)
-        return;
-    struct draft_tally *tally = forecast->drafts ? &length->with : &length->without;
-    took = took < OUTLIER * forecast->ms ? took : OUTLIER * forecast->ms;
-    *tally = (struct draft_tally){tally->earned * keep + tokens * forecast->ms / forecast->tokens, tally->took * keep + took};
-    if (!forecast->drafts)
-        length->with = (struct draft_tally){length->with.earned * forgotten, length->with.took * forgotten};
+    *tally = (struct draft_tally){tally->earned * keep + earned, tally->took * keep + took};
 }
 
-/* A rate as it is foreseen, corrected by what came of such forecasts. */
-static double rate_corrected(const struct choice *choice, const struct draft_tally *tally)
+static void prompts_add(struct draft_prompts *prompts, double keep, double rows, double ms)
 {
-    double prior = TALLY_PRIOR * choice->ms;
-    return choice->rate * (tally->earned + prior) / (tally->took + prior);
+    *prompts = (struct draft_prompts){prompts->rows * keep + rows, prompts->ms * keep + ms};
+}
+
+void draft_length_learn(struct draft_length *length, const struct draft_outcome *outcome)
+{
+    const struct draft_forecast *forecast = &length->forecast;
+    double took = outcome->ms - forecast->catch_up_ms, most = OUTLIER * forecast->ms;
+    double forgotten = exp(-1.0 / TALLY_QUIET), lately = exp(-1.0 / LATELY);
+    length->tokens = length->tokens * lately + outcome->tokens;
+    length->rows = length->rows * lately + outcome->prompt_rows;
+    if (!forecast->drafts)
+        tally_add(&length->with, forgotten, 0, 0);
+    if (!forecast->reads)
+        prompts_add(&length->prompts_with, forgotten, 0, 0);
+    if (!(forecast->ms > 0) || took <= 0)
+        return;
+    took = took < most ? took : most;
+    if (outcome->prompt_rows)
+        prompts_add(forecast->reads ? &length->prompts_with : &length->prompts_without,
+                    exp(-(double)outcome->prompt_rows / PROMPTS), outcome->prompt_rows, took - forecast->ms);
+    else if (forecast->steady)
+        tally_add(forecast->drafts ? &length->with : &length->without, exp(-1.0 / TALLY),
+                  outcome->tokens * forecast->ms / forecast->tokens, took);
+}
+
+/* A rate as it is foreseen, corrected by what came of such forecasts, with what prompts take on top of it. */
+static double rate_corrected(const struct draft_length *length, const struct choice *choice)
+{
+    const struct draft_tally *tally = choice->rounds ? &length->with : &length->without;
+    const struct draft_prompts *prompts = choice->rounds ? &length->prompts_with : &length->prompts_without;
+    if (!(choice->rate > 0))
+        return 0;
+    double prior = TALLY_PRIOR * choice->ms, rate = choice->rate * (tally->earned + prior) / (tally->took + prior);
+    double row_ms = prompts->ms / (prompts->rows + PROMPTS_PRIOR), rows = length->rows / (length->tokens + 1);
+    return rate > 0 && row_ms > 0 ? 1 / (1 / rate + row_ms * rows) : rate;
 }
 
 /* ---- the decision ---- */
 
-/* Nobody drafts in this step but the pinned: the time of such a step is not known, or long ago. */
-static bool plain_due(struct draft_length *length, const struct draft_costs *costs, int n)
+/* Nobody drafts in this step but the pinned: the time of such a step is not known. */
+static bool plain_unknown(struct draft_length *length, const struct draft_costs *costs, int n)
 {
-    int after = cost_curve_knows(costs->target, n) >= PLAIN_SURE ? PLAIN_EVERY : PLAIN_UNKNOWN;
-    if (length->begun && ++length->steps < after)
+    if (length->begun && (++length->steps < PLAIN_EVERY || cost_curve_knows(costs->target, n) >= PLAIN_SURE))
         return false;
     length->begun = true;
     length->steps = 0;
+    return true;
+}
+
+/* Nobody drafts but the pinned, though drafts pay: what they are compared with must be up to date, the more so the closer it is.
+ * Some steps at a time, for the answers of a step are still being sent while the next one is under way. */
+static bool plain_again(struct draft_length *length, const struct choice *without, double rate_without, double rate_with)
+{
+    double lost = 1 - rate_without / rate_with, cost = PLAIN_RUN * without->ms * (lost > PLAIN_LEAST ? lost : PLAIN_LEAST);
+    if (!length->plain_left && length->plain_credit >= cost) {
+        length->plain_credit -= cost;
+        length->plain_left = PLAIN_RUN;
+        length->steps = 0;
+    }
+    if (!length->plain_left)
+        return false;
+    length->plain_left--;
     return true;
 }
 
@@ -261,16 +318,30 @@ static bool drafts_start(const struct draft_costs *costs, struct draft_candidate
     return true;
 }
 
-/* Whether drafts begin or end: not at the first sign. */
-static bool drafts_pay(struct draft_length *length, double without, double with)
+static struct draft_turn *turn_of(struct draft_length *length, int n)
 {
-    bool change = length->quiet ? with > ON_MARGIN * without : with < OFF_MARGIN * without;
-    length->votes = change ? length->votes + 1 : 0;
-    if (length->votes >= (length->quiet ? VOTES_ON : VOTES_OFF)) {
-        length->quiet = !length->quiet;
-        length->votes = 0;
-    }
-    return !length->quiet;
+    int load = 0;
+    while (n >>= 1)
+        load++;
+    struct draft_turn *turn = &length->turns[load < DRAFT_LOADS ? load : DRAFT_LOADS - 1];
+    if (!turn->begun)
+        *turn = (struct draft_turn){.begun = true, .quiet = length->quiet};
+    return turn;
+}
+
+/* Whether drafts begin or end at such a load: not at the first sign, but when what the other way would have gained adds up (the
+ * cumulative sum of Page 1954). Loads come and go within milliseconds, as requests wait for their prompts; each has its own state,
+ * and begins with that of the last. */
+static bool drafts_pay(struct draft_length *length, int n, double without, double with)
+{
+    struct draft_turn *turn = turn_of(length, n);
+    double gain = turn->quiet ? with / without - ON_MARGIN : OFF_MARGIN - with / without;
+    gain = gain < -TURN_STEP ? -TURN_STEP : gain > TURN_STEP ? TURN_STEP : gain;
+    turn->gain = turn->gain + gain > 0 ? turn->gain + gain : 0;
+    if (turn->gain >= TURN)
+        *turn = (struct draft_turn){.begun = true, .quiet = !turn->quiet};
+    length->quiet = turn->quiet;
+    return !turn->quiet;
 }
 
 /* Finds those whose answers can still gain too little for the rows that the drafter must catch up with. */
@@ -333,11 +404,21 @@ static struct draft_candidate *probe_find(struct draft_candidate *candidates, in
     return best;
 }
 
+static int rounds_of(const struct draft_candidate *candidates, int n)
+{
+    int rounds = 0;
+    for (int i = 0; i < n; i++)
+        rounds = rounds > candidates[i].k ? rounds : candidates[i].k;
+    return rounds;
+}
+
+/* Along with the others' rounds, where there are some. */
 static void probes_give(struct draft_length *length, const struct draft_costs *costs, struct draft_candidate *candidates, int n)
 {
+    int rounds = rounds_of(candidates, n), most = rounds && rounds < PROBE ? rounds : PROBE;
     double before = step_ms(costs, candidates, n), least = PROBE_SHARE * before;
     for (struct draft_candidate *c; (c = probe_find(candidates, n));) {
-        c->k = c->most < PROBE ? c->most : PROBE;
+        c->k = c->most < most ? c->most : most;
         double after = step_ms(costs, candidates, n), cost = after - before + c->behind * costs->catch_up_row;
         cost = cost > least ? cost : least;
         if (cost > length->credit) {
@@ -354,19 +435,24 @@ static void probes_give(struct draft_length *length, const struct draft_costs *c
 static void lengths_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
                            struct draft_candidate *candidates, int n)
 {
-    if (plain_due(length, costs, n) || drafts_start(costs, candidates, n))
+    if (!anyone_open(candidates, n) || plain_unknown(length, costs, n) || drafts_start(costs, candidates, n))
         return;
     int pinned = rounds_pinned(candidates, n);
     struct choice without = plain(all, costs, candidates, n, pinned), with = best_of(all, costs, candidates, n, pinned);
-    double rate_without = rate_corrected(&without, &length->without), rate_with = rate_corrected(&with, &length->with);
+    double rate_without = rate_corrected(length, &without), rate_with = rate_corrected(length, &with);
     if (late_find(candidates, n, costs, rate_without, rate_with)) {
         with = best_of(all, costs, candidates, n, pinned);
-        rate_with = rate_corrected(&with, &length->with);
+        rate_with = rate_corrected(length, &with);
     }
-    bool pay = drafts_pay(length, rate_without, rate_with);
-    if (pay)
+    bool pay = anyone_open(candidates, n) && drafts_pay(length, n, rate_without, rate_with);
+    if (pay) {
+        length->plain_credit += PLAIN_SHARE * with.ms;
+        if (plain_again(length, &without, rate_without, rate_with))
+            return;
         drafts_give(all, candidates, n, with.price, with.rounds);
-    unknown_try(length, all, costs, candidates, n, pay ? &with : &without);
+    }
+    if (!pinned)
+        unknown_try(length, all, costs, candidates, n, pay ? &with : &without);
     length->credit += PROBE_SHARE * step_ms(costs, candidates, n);
     probes_give(length, costs, candidates, n);
 }

@@ -6,7 +6,8 @@
  * enough to try them all. A request whose answer is too near its end to pay for what the drafter must catch up with gets none.
  *
  * The best of many forecasts is one that errs upwards, so forecasts are held against what came (Smith and Winkler 2006, the
- * optimizer's curse): drafts begin or end by the rates of both kinds of steps as corrected by that.
+ * optimizer's curse): drafts begin or end by the rates of both kinds of steps as corrected by that. The drafter reads prompts, too,
+ * where there are drafts; what that takes is part of their price.
  *
  * What is not tried is not learned, so a little time is spent on trying: now and then a step goes without drafts, and unknown
  * lengths and requests that get none are tried as far as one or two percent of the time pay for it - what the drafter must catch up
@@ -36,7 +37,8 @@ double draft_record_rate(const struct draft_record *request, const struct draft_
 struct draft_costs {                 /* ms; what is not known is 0 */
     const struct cost_curve *target; /* by rows of a step */
     const struct cost_curve *round;  /* by rows of one round of the drafter */
-    const struct cost_curve *beside; /* by requests of a step: what it takes beside the target's own time and the drafter's */
+    const struct cost_curve *beside; /* by requests of a step without drafts: what it takes beside the target's own time */
+    double beside_draft;             /* that each draft adds to it, beside the drafter's time */
     double catch_up_row;             /* of a row that the drafter has to catch up with */
 };
 
@@ -55,17 +57,32 @@ struct draft_tally {     /* what was foreseen against what came; older steps cou
     double earned, took; /* ms that the tokens should have taken, and ms that they took */
 };
 
+struct draft_prompts { /* of steps with prompts: what they took beyond the forecast and what the target computed of the prompts */
+    double rows, ms;
+};
+
+enum { DRAFT_LOADS = 8 }; /* 1, 2 and 3, 4 to 7, ... requests; the last one has all that are more */
+
 struct draft_length { /* of one group; zeroed: it begins */
-    bool quiet;       /* drafts did not pay */
-    int votes;        /* decisions in a row to change that */
-    int steps;        /* decisions since a step went without drafts, up to a bound */
+    struct draft_turn {
+        bool begun, quiet; /* quiet: drafts did not pay */
+        double gain;       /* in steps, that the other way would have brought */
+    } turns[DRAFT_LOADS];
+    bool quiet; /* likewise, at the last decision */
+    int steps;  /* decisions since a step went without drafts to learn from it */
     bool begun;
     double credit;                    /* ms that probes and unknown lengths may take; below 0: they took more */
+    double plain_credit;              /* ms that steps without drafts may lose, while drafts pay */
+    int plain_left;                   /* of such steps */
     struct draft_tally with, without; /* of steps with drafts, and of those without */
-    struct draft_forecast {           /* of the step that was chosen last */
-        double tokens, ms;            /* ms = 0: no step to learn from */
-        double catch_up_ms;           /* that come on top */
-        bool drafts;
+    struct draft_prompts prompts_with, prompts_without;
+    double rows, tokens;    /* of prompts and of answers, lately */
+    struct draft_forecast { /* of the step that was chosen last */
+        double tokens, ms;  /* ms = 0: no step to learn from */
+        double catch_up_ms; /* that come on top */
+        int requests;
+        bool reads;          /* the drafter reads prompts, too, for there are drafts, or will be */
+        bool drafts, steady; /* steady: the step before it was alike in both; its answers are sent in this one's time */
     } forecast;
 };
 
@@ -73,8 +90,12 @@ struct draft_length { /* of one group; zeroed: it begins */
 void draft_length_choose(struct draft_length *length, const struct draft_record *all, const struct draft_costs *costs,
                          struct draft_candidate *candidates, int n);
 
-/* The step that was chosen last brought so many tokens; it took ms from the end of the one before it. Not to be called for a step
- * that had other work, too. */
-void draft_length_learn(struct draft_length *length, double tokens, double ms);
+struct draft_outcome { /* of the step that was chosen last */
+    double tokens;
+    double ms;       /* from the end of the step before it, but for what the target computed of prompts */
+    int prompt_rows; /* beside the verifications */
+};
+
+void draft_length_learn(struct draft_length *length, const struct draft_outcome *outcome);
 
 #endif

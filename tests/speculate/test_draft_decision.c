@@ -1,6 +1,8 @@
-/* test_draft_decision.c - single decisions about draft lengths at prices that are written down: margins and votes, what a step's
+/* test_draft_decision.c - single decisions about draft lengths at prices that are written down: margins and turns, what a step's
  * time is made of, who drafts along with whom, who is probed */
 #include "tests/check.h"
+
+#include <math.h>
 
 #include "speculate/draft_length.h"
 
@@ -60,20 +62,48 @@ static int decisions_until(bool quiet, double ratio)
 static void drafts_begin_and_end_beyond_their_margins(void **state)
 {
     (void)state;
-    assert_int_equal(decisions_until(true, 1.005), 100);
-    assert_int_equal(decisions_until(true, 1.02), 3);
-    assert_int_equal(decisions_until(false, 0.99), 100);
-    assert_int_equal(decisions_until(false, 0.97), 8);
+    assert_int_equal(decisions_until(true, 1.015), 100);
+    assert_int_equal(decisions_until(true, 1.06), 13); /* 0.04 each, until 0.5 */
+    assert_int_equal(decisions_until(true, 1.3), 5);   /* no more than 0.1 at once */
+    assert_int_equal(decisions_until(false, 1.005), 100);
+    assert_int_equal(decisions_until(false, 0.94), 9);
 }
 
-static void only_votes_in_a_row_count(void **state)
+/* Four decisions of five lose 0.03 each, and the fifth gains as much as one can; or a third of that. */
+static void gains_and_losses_add_up(void **state)
 {
     (void)state;
     struct draft_length length = length_of(false);
     for (int i = 0; i < 100; i++) {
-        decide(&length, i % 5 < 4 ? 0.97 : 1.2);
+        decide(&length, i % 5 < 4 ? 0.975 : 1.2);
         assert_false(length.quiet);
     }
+    for (int i = 0; i < 100; i++)
+        decide(&length, i % 5 < 4 ? 0.97 : 1.03);
+    assert_true(length.quiet);
+}
+
+/* What is known of one stream says nothing of sixteen, but for their first step. */
+static void each_load_has_its_own_state(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.4);
+    struct draft_candidate c[16];
+    struct draft_length length = length_of(false);
+    for (int i = 0; i < 16; i++)
+        c[i] = (struct draft_candidate){.record = &record, .most = MOST, .left = 500};
+    prices_set(&prices, 20, 20);
+    draft_length_choose(&length, &record, &prices.costs, c, 16);
+    for (int i = 0; i < 10; i++)
+        draft_length_choose(&length, &record, &prices.costs, c, 1);
+    assert_true(length.quiet);
+    draft_length_choose(&length, &record, &prices.costs, c, 16);
+    assert_false(length.quiet);
+    draft_length_choose(&length, &record, &prices.costs, c, 1);
+    assert_true(length.quiet);
+    draft_length_choose(&length, &record, &prices.costs, c, 4);
+    assert_true(length.quiet);
 }
 
 /* ---- what is compared ---- */
@@ -103,6 +133,42 @@ static void what_a_step_takes_beside_is_a_part_of_its_price(void **state)
     }
 }
 
+/* Likewise what each draft adds to it. */
+static void what_drafts_add_is_a_part_of_their_price(void **state)
+{
+    (void)state;
+    for (int dear = 0; dear < 2; dear++) {
+        struct prices prices;
+        struct draft_record record = record_of(0.5);
+        struct draft_candidate c = {.record = &record, .most = MOST, .left = 500};
+        struct draft_length length = length_of(false);
+        prices_set(&prices, 20, 1);
+        prices.costs.beside_draft = dear ? 10 : 0;
+        for (int i = 0; i < 20; i++)
+            draft_length_choose(&length, &record, &prices.costs, &c, 1);
+        assert_int_equal(length.quiet, dear);
+    }
+}
+
+/* Likewise what the drafter takes for prompts: 2 ms for a row of each token, where a draft in a step of 20 + 1 ms saves 6. */
+static void prompts_are_a_part_of_the_price(void **state)
+{
+    (void)state;
+    for (int rows = 0; rows <= 4; rows += 4) {
+        struct prices prices;
+        struct draft_record record = record_of(0.4);
+        struct draft_candidate c = {.record = &record, .most = 1, .left = 500};
+        struct draft_length length = length_of(false);
+        prices_set(&prices, 20, 1);
+        length.prompts_with = (struct draft_prompts){.rows = 1e6, .ms = 2e6};
+        length.tokens = 1e6;
+        length.rows = 1e6 * rows;
+        for (int i = 0; i < 20; i++)
+            draft_length_choose(&length, &record, &prices.costs, &c, 1);
+        assert_int_equal(length.quiet, rows > 0);
+    }
+}
+
 /* Rounds are dear, but those of the pinned are made anyway. */
 static void others_draft_along_with_the_pinned(void **state)
 {
@@ -118,8 +184,36 @@ static void others_draft_along_with_the_pinned(void **state)
             draft_length_choose(&length, &record, &prices.costs, c, 2);
         assert_int_equal(c[1].k, pinned ? MOST : 0);
         assert_true(pinned ? c[0].k > 5 : c[0].k == 0);
-        draft_length_choose(&length, &record, &prices.costs, c + 1, 1);
-        assert_false(length.forecast.drafts); /* the pinned do not ask whether it pays */
+        bool quiet = length.quiet;
+        for (int i = 0; i < 20; i++) {
+            draft_length_choose(&length, &record, &prices.costs, c + 1, pinned);
+            assert_true(length.quiet == quiet && length.forecast.drafts == pinned); /* the pinned do not ask whether it pays */
+        }
+    }
+}
+
+/* Answers that are too near their end for what the drafter lacks, or at it, are no sign that drafts do not pay. */
+static void those_who_cannot_draft_do_not_decide(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.9);
+    struct draft_candidate c[2] = {{.record = &record, .most = 1, .left = 2, .behind = 2000}, {.record = &record, .left = 1}};
+    struct draft_length length = length_of(false);
+    prices_set(&prices, 20, 1);
+    prices.costs.catch_up_row = 0.05;
+    for (int i = 0; i < 50; i++) {
+        draft_length_choose(&length, &record, &prices.costs, c, 2);
+        assert_false(length.quiet || length.forecast.drafts);
+    }
+    draft_length_choose(&length, &record, &prices.costs, c + 1, 1);
+    assert_false(length.forecast.reads);
+    c[1].pinned = true;
+    c[0] = c[1];
+    c[0].most = MOST;
+    for (int i = 0; i < 50; i++) {
+        draft_length_choose(&length, &record, &prices.costs, c, 2);
+        assert_true(!length.quiet && length.forecast.reads);
     }
 }
 
@@ -149,23 +243,66 @@ static bool near(double a, double b)
     return a > 0.999 * b && a < 1.001 * b;
 }
 
+static void learn(struct draft_length *length, double tokens, double ms, int prompt_rows)
+{
+    const struct draft_outcome outcome = {tokens, ms, prompt_rows};
+    draft_length_learn(length, &outcome);
+}
+
 static void what_came_is_held_against_the_forecast(void **state)
 {
     (void)state;
-    struct draft_length length = {.forecast = {.tokens = 4, .ms = 10, .catch_up_ms = 5, .drafts = true}};
-    draft_length_learn(&length, 2, 15); /* half the tokens in the time that was foreseen */
+    struct draft_length length = {.forecast = {.tokens = 4, .ms = 10, .catch_up_ms = 5, .drafts = true, .steady = true}};
+    learn(&length, 2, 15, 0); /* half the tokens in the time that was foreseen */
     assert_true(near(length.with.earned, 5) && near(length.with.took, 10) && length.without.took == 0);
     length.with = (struct draft_tally){0};
-    draft_length_learn(&length, 4, 1000); /* another process had the core */
+    learn(&length, 4, 1000, 0); /* another process had the core */
     assert_true(near(length.with.earned, 10) && near(length.with.took, 30));
-    length.forecast.ms = 0;
-    draft_length_learn(&length, 4, 10);
-    assert_true(near(length.with.took, 30)); /* nothing was foreseen */
-    length.forecast = (struct draft_forecast){.tokens = 1, .ms = 10};
-    for (int i = 0; i < 512; i++)
-        draft_length_learn(&length, 1, 10);
+    length.forecast.steady = false;
+    learn(&length, 4, 10, 0);
+    assert_true(near(length.with.took, 30)); /* the step before it was another one */
+    length.forecast = (struct draft_forecast){.steady = true};
+    learn(&length, 4, 10, 0);
+    assert_true(length.with.took < 30 && length.without.took == 0); /* nothing was foreseen */
+    length.with.took = 30;
+    length.forecast = (struct draft_forecast){.tokens = 1, .ms = 10, .steady = true};
+    for (int i = 0; i < 2048; i++)
+        learn(&length, 1, 10, 0);
     assert_true(near(length.with.took, 30 / 2.71828)); /* grows old without drafts */
     assert_true(near(length.without.earned, length.without.took) && length.without.took > 600);
+}
+
+static void what_prompts_take_is_no_fault_of_forecasts(void **state)
+{
+    (void)state;
+    struct draft_length length = {.forecast = {.tokens = 4, .ms = 10, .drafts = true, .reads = true, .steady = true}};
+    learn(&length, 4, 12, 100);
+    assert_true(near(length.prompts_with.ms, 2) && near(length.prompts_with.rows, 100));
+    assert_true(length.with.took == 0 && length.prompts_without.rows == 0);
+    length.forecast.reads = false;
+    learn(&length, 1, 11, 50);
+    assert_true(near(length.prompts_without.ms, 1) && near(length.prompts_without.rows, 50));
+    assert_true(near(length.rows, 100 * exp(-1.0 / 512) + 50) && near(length.tokens, 4 * exp(-1.0 / 512) + 1));
+}
+
+/* Of a run of steps the first is none: the answers of the one before it, which were more, are sent in its time. */
+static void a_step_behind_another_kind_is_not_steady(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.9);
+    struct draft_candidate c[2] = {{.record = &record, .most = 4, .left = 500, .pinned = true},
+                                   {.record = &record, .most = 0, .left = 500, .pinned = true}};
+    const struct {
+        int first, n;
+        bool steady;
+    } steps[] = {{0, 1, false}, {0, 1, true}, {1, 1, false}, {1, 1, true}, {0, 2, false}, {0, 2, true}, {0, 1, false}};
+    struct draft_length length = length_of(false);
+    prices_set(&prices, 20, 1);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        draft_length_choose(&length, &record, &prices.costs, c + steps[i].first, steps[i].n);
+        assert_int_equal(length.forecast.steady, steps[i].steady);
+    }
 }
 
 static void a_guess_is_no_forecast(void **state)
@@ -219,6 +356,28 @@ static void what_drafts_are_compared_with_is_soon_measured(void **state)
     assert_in_range(decisions_until_plain(0), 2, 16);
     assert_in_range(decisions_until_plain(SURE - 1), 2, 16);
     assert_int_equal(decisions_until_plain(SURE), 100);
+}
+
+/* Runs without drafts lose half a percent of the time: often where drafts hardly pay, seldom where they pay well. */
+static void what_drafts_are_compared_with_is_measured_again(void **state)
+{
+    (void)state;
+    const double ratios[] = {1.03, 1.15, 1.35};
+    int plain[3] = {0};
+    for (int r = 0; r < 3; r++) {
+        struct draft_length length = length_of(false);
+        for (int i = 0, run = 0; i < 4000; i++) {
+            decide(&length, ratios[r]);
+            assert_false(length.quiet);
+            plain[r] += !length.forecast.drafts;
+            run = length.forecast.drafts ? 0 : run + 1;
+            assert_in_range(run, 0, 6);
+        }
+        double lost = 1 - 1 / ratios[r] > 0.04 ? 1 - 1 / ratios[r] : 0.04;
+        assert_true(plain[r] * 20 * lost < 0.0051 * 4000 * 1.4 * 20 / ratios[r]);
+        assert_true(plain[r] > 0);
+    }
+    assert_true(plain[0] > 2 * plain[1] && plain[1] > plain[2]);
 }
 
 static void a_drafter_that_was_never_timed_begins_with_a_few(void **state)
@@ -315,14 +474,21 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drafts_begin_and_end_beyond_their_margins),
-        cmocka_unit_test(only_votes_in_a_row_count),
+        cmocka_unit_test(gains_and_losses_add_up),
+        cmocka_unit_test(each_load_has_its_own_state),
         cmocka_unit_test(a_verification_without_drafts_teaches_nothing),
         cmocka_unit_test(what_a_step_takes_beside_is_a_part_of_its_price),
+        cmocka_unit_test(what_drafts_add_is_a_part_of_their_price),
+        cmocka_unit_test(prompts_are_a_part_of_the_price),
         cmocka_unit_test(others_draft_along_with_the_pinned),
+        cmocka_unit_test(those_who_cannot_draft_do_not_decide),
         cmocka_unit_test(catching_up_pays_where_enough_of_the_answer_is_left),
         cmocka_unit_test(what_came_is_held_against_the_forecast),
+        cmocka_unit_test(what_prompts_take_is_no_fault_of_forecasts),
+        cmocka_unit_test(a_step_behind_another_kind_is_not_steady),
         cmocka_unit_test(a_guess_is_no_forecast),
         cmocka_unit_test(what_drafts_are_compared_with_is_soon_measured),
+        cmocka_unit_test(what_drafts_are_compared_with_is_measured_again),
         cmocka_unit_test(a_drafter_that_was_never_timed_begins_with_a_few),
         cmocka_unit_test(unknown_lengths_are_tried_on_credit),
         cmocka_unit_test(the_one_that_lacks_least_is_probed),
