@@ -205,6 +205,47 @@ static void who_is_quiet_for_long_begins_with_its_drafts(void **state)
     table_clear(&t);
 }
 
+/* Steps without drafts tell what a step takes; those with drafts, what each of these adds. */
+static void what_steps_take_beside_is_learned_by_requests_and_drafts(void **state)
+{
+    (void)state;
+    struct table t;
+    table_set(&t);
+    drafting_beside(t.group, 1, 0, -1); /* clocks are not that exact */
+    assert_true(t.group->beside.bins[0].ms == 0 && t.group->beside.bins[0].count == 1);
+    drafting_beside(t.group, 2, 0, 0.5);
+    t.group->beside.bins[0] = (struct cost_bin){0};
+    assert_true(t.group->beside.bins[1].ms == 0.5);
+    drafting_beside(t.group, 1, 16, 0.75);
+    assert_true(t.group->beside_drafts.ms == 0.25 && t.group->beside_drafts.drafts == 16);
+    t.group->beside_drafts.ms = t.group->beside_drafts.drafts = 0;
+    drafting_beside(t.group, 1, 16, 100); /* another process had the core */
+    assert_true(t.group->beside_drafts.ms == 0.5 && t.group->beside.bins[0].count == 0);
+    drafting_beside(t.group, 1, 1024, 0.25);
+    assert_true(t.group->beside_drafts.ms < 0 && t.group->beside_drafts.drafts < 1024 + 16 / 2);
+    table_clear(&t);
+}
+
+static void what_drafts_add_is_a_part_of_their_price(void **state)
+{
+    (void)state;
+    for (int dear = 0; dear < 2; dear++) {
+        struct table t;
+        table_set(&t);
+        prices_set(&t);
+        t.has = PROMPT;
+        t.group->beside_drafts.ms = dear ? 1e6 : -1e6;
+        t.group->beside_drafts.drafts = 1e4;
+        t.requests[0].draft_tokens = DRAFT_TOKENS_AUTO;
+        for (int i = 0; i < 20; i++) {
+            t.spans[0].drafts = 0;
+            drafting_lengths(&t.drafting, t.group, t.spans, 1, 60, &t.counts);
+        }
+        assert_true(dear ? t.spans[0].drafts == 0 : t.spans[0].drafts > 4);
+        table_clear(&t);
+    }
+}
+
 static void the_drafter_gets_the_pictures(void **state)
 {
     (void)state;
@@ -354,6 +395,8 @@ int main(void)
         cmocka_unit_test(an_answer_near_its_end_does_not_begin_with_drafts),
         cmocka_unit_test(what_the_drafter_has_of_a_prompt_need_not_pay),
         cmocka_unit_test(who_is_quiet_for_long_begins_with_its_drafts),
+        cmocka_unit_test(what_steps_take_beside_is_learned_by_requests_and_drafts),
+        cmocka_unit_test(what_drafts_add_is_a_part_of_their_price),
         cmocka_unit_test(the_drafter_gets_the_pictures),
         cmocka_unit_test(only_drafts_that_are_verified_by_chance_bring_what_they_were_drawn_from),
         cmocka_unit_test(what_was_found_is_counted_but_for_the_warm_up),

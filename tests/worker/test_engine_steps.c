@@ -331,6 +331,38 @@ static void a_step_may_end_where_the_context_does(void **state)
     engine_forget(f->group.engine);
 }
 
+/* The first draft was next to impossible, so it is kept, and the second more than certain, so it is not: from lists and from whole
+ * rows. */
+static void each_draft_is_held_against_what_it_was_drawn_from(void **state)
+{
+    struct fixture *f = *state;
+    for (int top_k = 0; top_k <= 5; top_k += 5) {
+        struct request r = request_of(1, f->text, 2, DRAFTS_RIGHT);
+        r.sampling.temperature = 1;
+        r.sampling.top_k = top_k;
+        r.sampling.mode = SAMPLING_REJECTION;
+        while (r.n == 0)
+            requests_step(&f->group, &r, 1, 200);
+        r.tokens[0] = f->text->greedy[0];
+        struct step_span span = request_answer_span(&r);
+        int first = r.ids[1] > r.ids[2];
+        assert_true(r.ids[1] != r.ids[2]);
+        for (int j = 0; j < 2; j++) {
+            float weight = j ? 1e30f : 1e-30f;
+            span.weights[j] =
+                (struct draft_weights){.ids = {r.ids[1 + first], r.ids[2 - first]}, .weight = {weight, weight}, .n = 2};
+        }
+        struct step step = {.spans = &span, .n_spans = 1};
+        struct step_verdict verdict;
+        engine_step(f->group.engine, &step, &verdict);
+        assert_string_equal(verdict.error, "");
+        assert_int_equal(verdict.answers[0].accepted, 1);
+        assert_int_not_equal(verdict.answers[0].next, r.ids[2]);
+        engine_verdict_free(&verdict);
+        engine_forget(f->group.engine);
+    }
+}
+
 /* Rows of a Gemma3 picture see each other both ways: parts of it are refused, the whole gives the tokens of transformers. */
 static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
 {
@@ -464,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_step_is_refused_and_changes_nothing),
         cmocka_unit_test(a_step_may_end_where_the_context_does),
+        cmocka_unit_test(each_draft_is_held_against_what_it_was_drawn_from),
         cmocka_unit_test(a_picture_that_must_be_whole_is_not_taken_in_parts),
         cmocka_unit_test(a_step_that_does_not_fit_the_cache_is_refused),
         cmocka_unit_test(rolling_back_makes_room_in_the_same_step),
