@@ -81,6 +81,7 @@ static void what_prompts_take_beside_the_group_is_learned(void **state)
     assert_true(group->draft_length.prompts_without.rows == 16 && group->draft_length.prompts_with.rows == 0);
     assert_true(near(group->draft_length.prompts_without.ms, 2));
     assert_true(group->draft_length.without.took < took + 4.1); /* of the step in flight alone */
+    assert_true(fabs(cost_curve_at(&group->beside, 1) - 3) < 0.05);
     steps_take(timed, 400, 4);
     stage_close(&stage);
 }
