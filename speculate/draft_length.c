@@ -19,6 +19,7 @@ static const double TURN_STEP = 0.1;       /* that one step counts at most: load
 static const double PROBE_SHARE = 0.01;    /* of all time */
 static const double PLAIN_SHARE = 0.005;   /* of all time: steps without drafts where drafts pay */
 static const double PLAIN_LEAST = 0.04;    /* of their time that these cost at least */
+static const double QUIET_MEMORY = 16;     /* decisions after which one counts e times less for how often drafts are made */
 static const double CATCH_UP_MARGIN = 1.5; /* that catching up must bring, over what it costs: answers may end sooner */
 
 /* ---- whether drafts pay ---- */
@@ -96,14 +97,17 @@ static bool drafts_pay(struct draft_length *length, int n, double without, doubl
     return !turn->quiet;
 }
 
-/* Finds those whose answers can still gain too little for the rows that the drafter must catch up with. */
-static int late_find(struct draft_candidate *candidates, int n, const struct draft_costs *costs, double without, double with)
+/* Finds those whose answers can still gain too little for the rows that the drafter must catch up with: at a load that comes for
+ * single steps only, as when one of four waits for its prompt, next to nothing. */
+static int late_find(const struct draft_length *length, struct draft_candidate *candidates, int n, const struct draft_costs *costs,
+                     double without, double with)
 {
     double saved = with > without ? 1 / without - 1 / with : 0; /* ms per token */
     int late = 0;
     for (int i = 0; i < n; i++) {
         struct draft_candidate *c = &candidates[i];
-        c->late = c->behind > ACCEPTANCE_POSITIONS && CATCH_UP_MARGIN * c->behind * costs->catch_up_row > c->left * saved;
+        double gain = c->left * saved * (1 - length->quiet_share);
+        c->late = c->behind > ACCEPTANCE_POSITIONS && CATCH_UP_MARGIN * c->behind * costs->catch_up_row > gain;
         late += c->late;
     }
     return late;
@@ -193,7 +197,8 @@ static void lengths_choose(struct draft_length *length, const struct draft_recor
     struct draft_choice without = draft_choice_plain(all, costs, candidates, n, pinned),
                         with = draft_choice_best(all, costs, candidates, n, pinned);
     double rate_without = draft_rate_corrected(length, &without), rate_with = draft_rate_corrected(length, &with);
-    if (late_find(candidates, n, costs, rate_without, rate_with)) {
+    length->quiet_share += (turn_of(length, n)->quiet - length->quiet_share) / QUIET_MEMORY;
+    if (late_find(length, candidates, n, costs, rate_without, rate_with)) {
         with = draft_choice_best(all, costs, candidates, n, pinned);
         rate_with = draft_rate_corrected(length, &with);
     }

@@ -68,8 +68,9 @@ struct draft_length { /* of one group; zeroed: it begins */
         bool begun, quiet; /* quiet: drafts did not pay */
         double gain;       /* in steps, that the other way would have brought */
     } turns[DRAFT_LOADS];
-    bool quiet; /* likewise, at the last decision */
-    int steps;  /* decisions since a step went without drafts to learn from it */
+    bool quiet;         /* likewise, at the last decision */
+    double quiet_share; /* of the latest decisions */
+    int steps;          /* decisions since a step went without drafts to learn from it */
     bool begun;
     double credit;                    /* ms that probes and unknown lengths may take; below 0: they took more */
     double plain_credit;              /* ms that steps without drafts may lose, while drafts pay */

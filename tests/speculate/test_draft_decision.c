@@ -106,6 +106,35 @@ static void each_load_has_its_own_state(void **state)
     assert_true(length.quiet);
 }
 
+/* Drafts pay for three and not for four, and one of four waits for its prompt now and then: that is no time to catch up. */
+static void a_load_that_passes_is_not_caught_up_for(void **state)
+{
+    (void)state;
+    struct prices prices;
+    struct draft_record record = record_of(0.9);
+    struct draft_candidate c[4];
+    struct draft_length length = length_of(false);
+    int drafted = 0, until = 0;
+    for (int i = 0; i < 4; i++)
+        c[i] = (struct draft_candidate){.record = &record, .most = MOST, .left = 60, .behind = 60};
+    prices_set(&prices, 20, 1);
+    prices.costs.catch_up_row = 2;
+    draft_length_choose(&length, &record, &prices.costs, c, 3);
+    assert_true(length.forecast.drafts);
+    length.turns[2] = (struct draft_turn){.begun = true, .quiet = true, .gain = -1e9};
+    for (int i = 0; i < 200; i++) {
+        draft_length_choose(&length, &record, &prices.costs, c, i % 10 ? 4 : 3);
+        if (i > 30 && i % 10 == 0)
+            drafted += length.forecast.drafts;
+    }
+    assert_int_equal(drafted, 0);
+    while (!length.forecast.drafts && until < 100) { /* three stay */
+        draft_length_choose(&length, &record, &prices.costs, c, 3);
+        until++;
+    }
+    assert_in_range(until, 5, 40);
+}
+
 /* ---- what is compared ---- */
 
 static void a_verification_without_drafts_teaches_nothing(void **state)
@@ -476,6 +505,7 @@ int main(void)
         cmocka_unit_test(drafts_begin_and_end_beyond_their_margins),
         cmocka_unit_test(gains_and_losses_add_up),
         cmocka_unit_test(each_load_has_its_own_state),
+        cmocka_unit_test(a_load_that_passes_is_not_caught_up_for),
         cmocka_unit_test(a_verification_without_drafts_teaches_nothing),
         cmocka_unit_test(what_a_step_takes_beside_is_a_part_of_its_price),
         cmocka_unit_test(what_drafts_add_is_a_part_of_their_price),
