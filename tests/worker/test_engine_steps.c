@@ -387,8 +387,23 @@ static void a_picture_that_must_be_whole_is_not_taken_in_parts(void **state)
     engine_step(gemma.engine, &step, &verdict);
     if (!strstr(verdict.error, "picture 0: 11 rows; its 16 must be in one step"))
         fail_msg("\"%s\"", verdict.error);
+    r.keeps = r.keeps_local = true;
     requests_run(&gemma, &r, 1, GROUP_ROWS);
     assert_tokens(r.tokens, pair->greedy, GOLDEN_TOKENS);
+    assert_true(pair->n > MODEL_PAGE_POSITIONS);
+    rest = (struct step_span){.sequence = 2, /* behind an adopted page, which may hold its first rows, but without the last one */
+                              .n = 12,
+                              .ids = pair->ids,
+                              .length = MODEL_PAGE_POSITIONS,
+                              .adopt = golden_keys,
+                              .n_adopt = 1,
+                              .pictures = rest.pictures,
+                              .n_pictures = 1,
+                              .sampling = r.sampling};
+    rest.pictures[0] = (struct step_picture){{pair->pictures[0].hash[0], pair->pictures[0].hash[1]}, 0, 5, 10};
+    engine_step(gemma.engine, &step, &verdict);
+    if (!strstr(verdict.error, "picture 0: 10 rows; its 16 must be in one step"))
+        fail_msg("\"%s\"", verdict.error);
     golden_free(pair);
     group_close(&gemma);
 }
