@@ -97,6 +97,8 @@ struct draft_outcome { /* of the step that was chosen last */
     int prompt_rows; /* beside the verifications */
 };
 
+/* Once for each step of verifications that were chosen here, with or without prompts beside them; not where it had other work, too.
+ */
 void draft_length_learn(struct draft_length *length, const struct draft_outcome *outcome);
 
 #endif

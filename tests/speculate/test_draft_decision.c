@@ -35,6 +35,28 @@ static struct draft_length length_of(bool quiet)
     return (struct draft_length){.quiet = quiet, .begun = true};
 }
 
+/* Up to 16 requests of one rate that have begun, at such prices. */
+struct scene {
+    struct prices prices;
+    struct draft_record record;
+    struct draft_candidate c[16];
+    struct draft_length length;
+};
+
+static void scene_set(struct scene *scene, double rate, double base, double draft)
+{
+    *scene = (struct scene){.record = record_of(rate), .length = length_of(false)};
+    prices_set(&scene->prices, base, draft);
+    for (int i = 0; i < 16; i++)
+        scene->c[i] = (struct draft_candidate){.record = &scene->record, .most = MOST, .left = 500};
+}
+
+static void scene_decide(struct scene *scene, int n, int times)
+{
+    for (int i = 0; i < times; i++)
+        draft_length_choose(&scene->length, &scene->record, &scene->prices.costs, scene->c, n);
+}
+
 /* ---- when drafts begin and end ---- */
 
 /* One decision for one stream where drafts make `ratio` of the tokens per ms that go without them. */
@@ -87,51 +109,40 @@ static void gains_and_losses_add_up(void **state)
 static void each_load_has_its_own_state(void **state)
 {
     (void)state;
-    struct prices prices;
-    struct draft_record record = record_of(0.4);
-    struct draft_candidate c[16];
-    struct draft_length length = length_of(false);
-    for (int i = 0; i < 16; i++)
-        c[i] = (struct draft_candidate){.record = &record, .most = MOST, .left = 500};
-    prices_set(&prices, 20, 20);
-    draft_length_choose(&length, &record, &prices.costs, c, 16);
-    for (int i = 0; i < 10; i++)
-        draft_length_choose(&length, &record, &prices.costs, c, 1);
-    assert_true(length.quiet);
-    draft_length_choose(&length, &record, &prices.costs, c, 16);
-    assert_false(length.quiet);
-    draft_length_choose(&length, &record, &prices.costs, c, 1);
-    assert_true(length.quiet);
-    draft_length_choose(&length, &record, &prices.costs, c, 4);
-    assert_true(length.quiet);
+    struct scene scene;
+    scene_set(&scene, 0.4, 20, 20);
+    scene_decide(&scene, 16, 1);
+    scene_decide(&scene, 1, 10);
+    assert_true(scene.length.quiet);
+    scene_decide(&scene, 16, 1);
+    assert_false(scene.length.quiet);
+    scene_decide(&scene, 1, 1);
+    assert_true(scene.length.quiet);
+    scene_decide(&scene, 4, 1);
+    assert_true(scene.length.quiet);
 }
 
 /* Drafts pay for three and not for four, and one of four waits for its prompt now and then: that is no time to catch up. */
 static void a_load_that_passes_is_not_caught_up_for(void **state)
 {
     (void)state;
-    struct prices prices;
-    struct draft_record record = record_of(0.9);
-    struct draft_candidate c[4];
-    struct draft_length length = length_of(false);
+    struct scene scene;
     int drafted = 0, until = 0;
+    scene_set(&scene, 0.9, 20, 1);
+    scene.prices.costs.catch_up_row = 2;
     for (int i = 0; i < 4; i++)
-        c[i] = (struct draft_candidate){.record = &record, .most = MOST, .left = 60, .behind = 60};
-    prices_set(&prices, 20, 1);
-    prices.costs.catch_up_row = 2;
-    draft_length_choose(&length, &record, &prices.costs, c, 3);
-    assert_true(length.forecast.drafts);
-    length.turns[2] = (struct draft_turn){.begun = true, .quiet = true, .gain = -1e9};
+        scene.c[i].left = scene.c[i].behind = 60;
+    scene_decide(&scene, 3, 1);
+    assert_true(scene.length.forecast.drafts);
+    scene.length.turns[2] = (struct draft_turn){.begun = true, .quiet = true, .gain = -1e9};
     for (int i = 0; i < 200; i++) {
-        draft_length_choose(&length, &record, &prices.costs, c, i % 10 ? 4 : 3);
+        scene_decide(&scene, i % 10 ? 4 : 3, 1);
         if (i > 30 && i % 10 == 0)
-            drafted += length.forecast.drafts;
+            drafted += scene.length.forecast.drafts;
     }
     assert_int_equal(drafted, 0);
-    while (!length.forecast.drafts && until < 100) { /* three stay */
-        draft_length_choose(&length, &record, &prices.costs, c, 3);
-        until++;
-    }
+    for (; !scene.length.forecast.drafts && until < 100; until++) /* three stay */
+        scene_decide(&scene, 3, 1);
     assert_in_range(until, 5, 40);
 }
 
@@ -150,15 +161,11 @@ static void what_a_step_takes_beside_is_a_part_of_its_price(void **state)
 {
     (void)state;
     for (int beside = 0; beside <= 20; beside += 20) {
-        struct prices prices;
-        struct draft_record record = record_of(0.5);
-        struct draft_candidate c = {.record = &record, .most = MOST, .left = 500};
-        struct draft_length length = length_of(false);
-        prices_set(&prices, 1, 1.2);
-        cost_curve_learn(&prices.beside, 1, beside);
-        for (int i = 0; i < 20; i++)
-            draft_length_choose(&length, &record, &prices.costs, &c, 1);
-        assert_int_equal(length.quiet, !beside);
+        struct scene scene;
+        scene_set(&scene, 0.5, 1, 1.2);
+        cost_curve_learn(&scene.prices.beside, 1, beside);
+        scene_decide(&scene, 1, 20);
+        assert_int_equal(scene.length.quiet, !beside);
     }
 }
 
@@ -167,15 +174,11 @@ static void what_drafts_add_is_a_part_of_their_price(void **state)
 {
     (void)state;
     for (int dear = 0; dear < 2; dear++) {
-        struct prices prices;
-        struct draft_record record = record_of(0.5);
-        struct draft_candidate c = {.record = &record, .most = MOST, .left = 500};
-        struct draft_length length = length_of(false);
-        prices_set(&prices, 20, 1);
-        prices.costs.beside_draft = dear ? 10 : 0;
-        for (int i = 0; i < 20; i++)
-            draft_length_choose(&length, &record, &prices.costs, &c, 1);
-        assert_int_equal(length.quiet, dear);
+        struct scene scene;
+        scene_set(&scene, 0.5, 20, 1);
+        scene.prices.costs.beside_draft = dear ? 10 : 0;
+        scene_decide(&scene, 1, 20);
+        assert_int_equal(scene.length.quiet, dear);
     }
 }
 
@@ -184,17 +187,14 @@ static void prompts_are_a_part_of_the_price(void **state)
 {
     (void)state;
     for (int rows = 0; rows <= 4; rows += 4) {
-        struct prices prices;
-        struct draft_record record = record_of(0.4);
-        struct draft_candidate c = {.record = &record, .most = 1, .left = 500};
-        struct draft_length length = length_of(false);
-        prices_set(&prices, 20, 1);
-        length.prompts_with = (struct draft_prompts){.rows = 1e6, .ms = 2e6};
-        length.tokens = 1e6;
-        length.rows = 1e6 * rows;
-        for (int i = 0; i < 20; i++)
-            draft_length_choose(&length, &record, &prices.costs, &c, 1);
-        assert_int_equal(length.quiet, rows > 0);
+        struct scene scene;
+        scene_set(&scene, 0.4, 20, 1);
+        scene.c[0].most = 1;
+        scene.length.prompts_with = (struct draft_prompts){.rows = 1e6, .ms = 2e6};
+        scene.length.tokens = 1e6;
+        scene.length.rows = 1e6 * rows;
+        scene_decide(&scene, 1, 20);
+        assert_int_equal(scene.length.quiet, rows > 0);
     }
 }
 
